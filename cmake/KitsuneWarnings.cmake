@@ -1,0 +1,26 @@
+# Warnings, all of them errors, and hardening; the same for gcc and clang where both know a flag.
+add_library(kitsune_options INTERFACE)
+target_compile_options(kitsune_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wformat=2 -Wstrict-prototypes
+  -Wmissing-prototypes -Wundef -Wvla -Wcast-qual -Wswitch-enum -Wnull-dereference -Werror
+  -fno-strict-aliasing -fno-common)
+target_compile_definitions(kitsune_options INTERFACE _GNU_SOURCE KITSUNE_VERSION="${PROJECT_VERSION}")
+target_include_directories(kitsune_options INTERFACE "${CMAKE_SOURCE_DIR}")
+
+# assert is for programmers' errors and stays on in release builds.
+foreach(config RELEASE RELWITHDEBINFO MINSIZEREL)
+  string(REPLACE "-DNDEBUG" "" CMAKE_C_FLAGS_${config} "${CMAKE_C_FLAGS_${config}}")
+endforeach()
+
+if(KITSUNE_SANITIZE)
+  target_compile_options(kitsune_options INTERFACE
+    -fsanitize=${KITSUNE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(kitsune_options INTERFACE -fsanitize=${KITSUNE_SANITIZE})
+  # The sanitizers' own code paths make gcc see null dereferences that are not there.
+  target_compile_options(kitsune_options INTERFACE $<$<C_COMPILER_ID:GNU>:-Wno-null-dereference>)
+else()
+  target_compile_options(kitsune_options INTERFACE
+    $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2> -fstack-protector-strong -fPIE)
+  target_link_options(kitsune_options INTERFACE -Wl,-z,relro,-z,now)
+  set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+endif()
