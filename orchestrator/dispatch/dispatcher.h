@@ -1,0 +1,159 @@
+/*
+ * dispatcher: the open rollouts, the servers with their queues, and the agents' sessions.
+ *
+ * What comes in (commands of people, agents' frames, deadlines) becomes an event; the engine takes
+ * it; event and notes go to the journal; and only when they are durable do the decisions that
+ * followed from them go out: frames to agents, acknowledgements, answers to people. The engine is
+ * therefore ahead of the journal by at most what is being committed, and nobody outside sees it
+ * before it is durable.
+ *
+ * Each server has a queue of rollouts in the order of their submission. A rollout enters the queues
+ * of all its servers at once, so rollouts wait only for older ones and never for each other in a
+ * ring; the one at the head holds the server until it ends.
+ *
+ * No sockets, no loop, no clock in here: sessions, time and the deadline come through
+ * dispatcher_config, and the journal by its own seam (journal.h), so that a simulator can run this
+ * very code.
+ *
+ * Threading: one thread. I/O: none of its own.
+ */
+#pragma once
+
+#include "common/base/buf.h"
+#include "common/base/error.h"
+#include "common/plan/plan.h"
+#include "orchestrator/engine/engine.h"
+#include "orchestrator/journal/journal.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct dispatcher;
+
+enum {
+    DISPATCH_MAX_OPEN = 1000,       /* rollouts that have not ended */
+    DISPATCH_MAX_SERVERS = 1000000, /* servers known */
+    DISPATCH_ENDED_KEPT = 8         /* ended rollouts kept in memory for readers */
+};
+
+struct dispatcher_config {
+    struct journal *journal; /* borrowed until dispatcher_free */
+    int64_t heartbeat_ms;    /* what agents are told; a session is silent after three */
+    void *ctx;
+    int64_t (*now_mono_ms)(void *ctx);
+    int64_t (*now_wall_ms)(void *ctx);
+    /* The earliest deadline may have changed: see dispatcher_next_deadline. */
+    void (*rearm)(void *ctx);
+    /* Sends a frame on a session's connection; false: it is closing (its end will be told). */
+    bool (*send)(void *conn, const char *data, size_t len);
+    void (*close)(void *conn, uint16_t code, const char *reason);
+    /* Something about a rollout is durable: readers of its events can go on. */
+    void (*changed)(void *ctx, const char *rollout, uint64_t last_seq);
+    /* Live output of a running step, as JSON text; nothing is kept of it here. */
+    void (*output)(void *ctx, const char *rollout, const char *json, size_t len);
+    /* The journal has failed for good, or memory is out where nothing can be undone: the process
+     * must end; a restart goes on from the journal. */
+    void (*fatal)(void *ctx, const struct error *err);
+    /* For the log: what went on between the dispatcher and a server. */
+    void (*note)(void *ctx, const char *what, const char *server, const char *detail);
+};
+
+/* Loads what has not ended from the journal and goes on with it. */
+enum error_code dispatcher_new(const struct dispatcher_config *config,
+                               struct dispatcher **ret_dispatcher, struct error *err) MUST_CHECK;
+/* After journal_close: no append is under way any more. NULL is fine. */
+void dispatcher_free(struct dispatcher *d);
+
+/* False when nothing is due ever. */
+bool dispatcher_next_deadline(const struct dispatcher *d, int64_t *ret_mono_ms);
+/* Does what is due. */
+void dispatcher_tick(struct dispatcher *d);
+
+/* ---- Commands ----------------------------------------------------------------------------------
+ */
+
+/* The answer to a command, once durable; `id` is the rollout's. */
+typedef void (*dispatcher_done)(void *ctx, enum error_code result, const struct error *err,
+                                const char *id);
+
+struct dispatcher_submit {
+    const char *id; /* NULL: a random one */
+    const char *by; /* NULL: not said */
+    bool no_wait;   /* refuse (ERR_BUSY) when another rollout holds one of the servers */
+};
+
+/* Begins a rollout. Takes the plan over on success only. The same id with the same plan answers
+ * with the rollout that is there (*ret_repeat), with another plan ERR_EXISTS. ERR_LIMIT:
+ * DISPATCH_MAX_OPEN. On any error `done` is not called. */
+enum error_code dispatcher_submit(struct dispatcher *d, struct plan *plan,
+                                  const struct dispatcher_submit *request, bool *ret_repeat,
+                                  dispatcher_done done, void *ctx, struct error *err) MUST_CHECK;
+
+enum dispatcher_command { COMMAND_PAUSE, COMMAND_RESUME, COMMAND_CANCEL };
+struct dispatcher_order {
+    enum dispatcher_command command;
+    bool now, rollback; /* cancel */
+    const char *by, *reason;
+};
+/* ERR_NOT_FOUND; ERR_CONFLICT with why it is not possible now. */
+enum error_code dispatcher_order(struct dispatcher *d, const char *id,
+                                 const struct dispatcher_order *order, dispatcher_done done,
+                                 void *ctx, struct error *err) MUST_CHECK;
+
+/* ---- Agents' sessions --------------------------------------------------------------------------
+ */
+
+struct session;
+
+/* A connection came; the session waits for its hello. `conn` is what send and close get; `peer` is
+ * copied. */
+enum error_code dispatcher_session_open(struct dispatcher *d, void *conn, const char *peer,
+                                        struct session **ret_session, struct error *err) MUST_CHECK;
+/* One frame. Protocol faults close the connection. */
+void dispatcher_session_frame(struct session *s, const char *data, size_t len);
+/* The connection is gone; frees the session. */
+void dispatcher_session_closed(struct session *s);
+
+/* ---- Views (borrowed until the next call that changes something)
+ * --------------------------------- */
+
+struct rollout_view {
+    const char *id, *by;
+    const struct plan *plan;
+    const struct engine *engine;
+    uint64_t last_seq;
+    int64_t created_ms, ended_ms;
+};
+/* Loads an ended rollout when needed. ERR_NOT_FOUND. */
+enum error_code dispatcher_rollout(struct dispatcher *d, const char *id,
+                                   struct rollout_view *ret_view, struct error *err) MUST_CHECK;
+/* The rollout that this one's execution on a server waits for; NULL when none. */
+const char *dispatcher_waiting_for(struct dispatcher *d, const char *id, uint32_t server);
+bool dispatcher_connected(struct dispatcher *d, const char *server);
+/* Appends what a running step has printed so far; false when nothing is known of it. */
+bool dispatcher_live_output(struct dispatcher *d, const char *id, uint32_t server, uint32_t step,
+                            struct buf *b, int32_t *ret_attempt);
+
+struct server_view {
+    const char *id;
+    bool connected;
+    const char *version, *hostname, *peer; /* NULL: never seen */
+    int64_t since_ms;    /* wall clock; connected since, or gone since; 0: never seen */
+    const char *rollout; /* that holds it; NULL */
+    uint32_t waiting;
+    const char *const *handlers;
+    size_t handler_count;
+};
+/* Servers by id, after `after` (NULL: from the first). Stops when `each` returns false. */
+enum error_code dispatcher_servers(struct dispatcher *d, const char *after,
+                                   bool (*each)(void *ctx, const struct server_view *v), void *ctx,
+                                   struct error *err) MUST_CHECK;
+enum error_code dispatcher_server(struct dispatcher *d, const char *id,
+                                  struct server_view *ret_view, struct error *err) MUST_CHECK;
+
+struct dispatcher_stats {
+    size_t open, servers, connected;
+    uint64_t events, reports, duplicates, executes, rollbacks, outputs;
+};
+struct dispatcher_stats dispatcher_stats(const struct dispatcher *d);

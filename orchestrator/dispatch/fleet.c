@@ -1,0 +1,156 @@
+/* fleet: the servers that are known, by id. */
+#include "orchestrator/dispatch/dispatch_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct server *fleet_find(struct dispatcher *d, const char *id)
+{
+    struct server *server = NULL;
+    HASH_FIND_STR(d->servers, id, server);
+    return server;
+}
+
+enum error_code fleet_get(struct dispatcher *d, const char *id, struct server **ret_server,
+                          struct error *err)
+{
+    struct server *server = fleet_find(d, id);
+    if (server == NULL) {
+        if (d->stats.servers >= DISPATCH_MAX_SERVERS)
+            return error_set(err, ERR_LIMIT, "more than %d servers are known; restart to forget",
+                             DISPATCH_MAX_SERVERS);
+        server = MEM_NEW(struct server);
+        if (server == NULL)
+            return error_set(err, ERR_NO_MEMORY, NULL);
+        memcpy(server->id, id, strnlen(id, ID_MAX));
+        HASH_ADD_STR(d->servers, id, server);
+        if (server->hh.tbl == NULL) {
+            mem_free(server);
+            return error_set(err, ERR_NO_MEMORY, NULL);
+        }
+        d->stats.servers++;
+        d->sorted_stale = true;
+    }
+    *ret_server = server;
+    return ERR_OK;
+}
+
+static void fleet_forget_description(struct server *server)
+{
+    mem_free(server->version);
+    mem_free(server->hostname);
+    mem_free(server->instance);
+    mem_free(server->peer);
+    for (size_t i = 0; i < server->handlers.count; i++)
+        mem_free(*ARRAY_AT(&server->handlers, char *, i));
+    mem_free(server->handlers.items);
+    server->version = server->hostname = server->instance = server->peer = NULL;
+    server->handlers = (struct array){0};
+}
+
+void fleet_describe(struct server *server, const struct wire_hello *hello, const char *peer)
+{
+    fleet_forget_description(server);
+    /* A description that does not fit into memory is only missing from a list. */
+    server->version = hello->version == NULL ? NULL : mem_strdup(hello->version);
+    server->hostname = hello->hostname == NULL ? NULL : mem_strdup(hello->hostname);
+    server->instance = hello->instance == NULL ? NULL : mem_strdup(hello->instance);
+    server->peer = mem_strdup(peer);
+    server->handlers.items = mem_array(hello->handlers.count, sizeof(char *));
+    if (server->handlers.items == NULL)
+        return;
+    for (size_t i = 0; i < hello->handlers.count; i++) {
+        char *copy = mem_strdup(*ARRAY_AT(&hello->handlers, char *, i));
+        if (copy != NULL)
+            *ARRAY_AT(&server->handlers, char *, server->handlers.count++) = copy;
+    }
+}
+
+void fleet_free(struct dispatcher *d)
+{
+    struct server *server = NULL, *next = NULL;
+    HASH_ITER (hh, d->servers, server, next) {
+        HASH_DEL(d->servers, server);
+        fleet_forget_description(server);
+        mem_free(server);
+    }
+    mem_free(d->sorted);
+}
+
+static int fleet_compare(const void *a, const void *b)
+{
+    return strcmp((*(struct server *const *)a)->id, (*(struct server *const *)b)->id);
+}
+
+static enum error_code fleet_sort(struct dispatcher *d, struct error *err)
+{
+    if (!d->sorted_stale)
+        return ERR_OK;
+    struct server **sorted = mem_array(d->stats.servers, sizeof(struct server *));
+    if (sorted == NULL)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    size_t count = 0;
+    for (struct server *server = d->servers; server != NULL; server = server->hh.next)
+        sorted[count++] = server;
+    qsort(sorted, count, sizeof(*sorted), fleet_compare);
+    mem_free(d->sorted);
+    d->sorted = sorted;
+    d->sorted_count = count;
+    d->sorted_stale = false;
+    return ERR_OK;
+}
+
+static struct server_view fleet_view(const struct server *server)
+{
+    return (struct server_view){
+        .id = server->id,
+        .connected = server->session != NULL,
+        .version = server->version,
+        .hostname = server->hostname,
+        .peer = server->peer,
+        .since_ms = server->since_ms,
+        .rollout = server->head == NULL ? NULL : server->head->rollout->id,
+        .waiting = server->queue_length > 1 ? server->queue_length - 1 : 0,
+        .handlers = server->handlers.items,
+        .handler_count = server->handlers.count,
+    };
+}
+
+enum error_code dispatcher_servers(struct dispatcher *d, const char *after,
+                                   bool (*each)(void *ctx, const struct server_view *v), void *ctx,
+                                   struct error *err)
+{
+    enum error_code code = fleet_sort(d, err);
+    if (code != ERR_OK)
+        return code;
+    size_t low = 0, high = d->sorted_count;
+    while (after != NULL && low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(d->sorted[middle]->id, after) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (size_t i = low; i < d->sorted_count; i++) {
+        struct server_view view = fleet_view(d->sorted[i]);
+        if (!each(ctx, &view))
+            break;
+    }
+    return ERR_OK;
+}
+
+enum error_code dispatcher_server(struct dispatcher *d, const char *id,
+                                  struct server_view *ret_view, struct error *err)
+{
+    const struct server *server = fleet_find(d, id);
+    if (server == NULL)
+        return error_set(err, ERR_NOT_FOUND, "no server \"%s\" is known", id);
+    *ret_view = fleet_view(server);
+    return ERR_OK;
+}
+
+bool dispatcher_connected(struct dispatcher *d, const char *server)
+{
+    const struct server *found = fleet_find(d, server);
+    return found != NULL && found->session != NULL;
+}

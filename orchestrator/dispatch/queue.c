@@ -1,0 +1,364 @@
+/* queue: the servers' queues, and what goes out to agents from them. */
+#include "orchestrator/dispatch/dispatch_internal.h"
+
+#include <string.h>
+
+/* ---- Deadlines ------------------------------------------------------------------------------- */
+
+void queue_arm(struct dispatcher *d, struct timer *timer, enum timer_kind kind, void *owner,
+               int64_t delay_ms)
+{
+    struct error err = {0};
+    timer->kind = (int)kind;
+    timer->owner = owner;
+    int64_t now = d->config.now_mono_ms(d->config.ctx);
+    if (timers_arm(&d->timers, timer, now + delay_ms, &err) != ERR_OK) {
+        dispatch_fatal(d, &err);
+        return;
+    }
+    d->config.rearm(d->config.ctx);
+}
+
+static const struct execution *slot_execution(const struct slot *slot)
+{
+    return engine_execution(slot->rollout->engine, slot->index);
+}
+
+/* The agent has it in hand: running, or undoing. */
+static bool slot_in_hand(const struct slot *slot)
+{
+    const struct execution *x = slot_execution(slot);
+    return x->state == EXECUTION_RUNNING || x->state == EXECUTION_ROLLING_BACK;
+}
+
+static void slot_await_reconnect(struct slot *slot)
+{
+    struct dispatcher *d = slot->rollout->d;
+    if (slot->timer.slot != 0)
+        return;
+    queue_arm(d, &slot->timer, TIMER_RECONNECT, slot,
+              slot->rollout->plan->strategy.reconnect_timeout_ms);
+}
+
+void queue_settle(struct slot *slot)
+{
+    struct dispatcher *d = slot->rollout->d;
+    const struct execution *x = slot_execution(slot);
+    if (x->state != EXECUTION_QUEUED) {
+        slot->wanted = false;
+        if (slot->timer.slot != 0 && slot->timer.kind == TIMER_START)
+            timers_disarm(&d->timers, &slot->timer);
+    }
+    if (x->outcome != EXECUTION_PENDING)
+        slot->cancel = 0;
+    if (x->state == EXECUTION_ROLLED_BACK || x->state == EXECUTION_ROLLBACK_FAILED)
+        slot->rollback = false;
+    if (!slot_in_hand(slot) && x->state != EXECUTION_QUEUED)
+        timers_disarm(&d->timers, &slot->timer);
+}
+
+void queue_timer(struct slot *slot, enum timer_kind kind)
+{
+    struct rollout *r = slot->rollout;
+    char text[CLOCK_TEXT_MAX], message[128];
+    AUTO_BUF struct buf why = {.max = sizeof(message)};
+    int64_t limit_ms = kind == TIMER_START ? r->plan->strategy.start_timeout_ms
+                                           : r->plan->strategy.reconnect_timeout_ms;
+    duration_format(limit_ms, text);
+    struct event event = rollout_event(
+        kind == TIMER_START ? EVENT_EXECUTION_UNREACHABLE : EVENT_EXECUTION_UNKNOWN, slot->index);
+    if (kind == TIMER_START)
+        buf_printf(&why,
+                   slot->server->session == NULL ? "its agent did not connect within %s"
+                                                 : "its agent did not begin within %s",
+                   text);
+    else
+        buf_printf(&why, "its agent was silent for %s", text);
+    event.message = why.data;
+    rollout_apply(r, &event);
+}
+
+/* ---- Sending --------------------------------------------------------------------------------- */
+
+static bool queue_send_text(struct server *server)
+{
+    struct dispatcher *d = server->session->d;
+    struct error err = {0};
+    if (buf_check(&d->frame, &err) != ERR_OK) {
+        session_fault(server->session, err.message);
+        return false;
+    }
+    return d->config.send(server->session->conn, d->frame.data, d->frame.len);
+}
+
+bool queue_send(struct server *server, const struct wire_frame *frame)
+{
+    if (server->session == NULL)
+        return false;
+    struct dispatcher *d = server->session->d;
+    buf_clear(&d->frame);
+    wire_encode(&d->frame, frame);
+    return queue_send_text(server);
+}
+
+static bool rollout_encode_steps(struct rollout *r)
+{
+    if (r->steps_json != NULL)
+        return true;
+    AUTO_BUF struct buf b = BUF_INIT;
+    wire_encode_steps(&b, r->plan);
+    struct error err = {0};
+    if (buf_check(&b, &err) == ERR_OK)
+        r->steps_json = buf_take(&b, &r->steps_len);
+    return r->steps_json != NULL;
+}
+
+static void slot_send_execute(struct slot *slot)
+{
+    struct rollout *r = slot->rollout;
+    struct dispatcher *d = r->d;
+    if (slot->server->session == NULL || !rollout_encode_steps(r))
+        return;
+    struct wire_execute execute = {
+        .rollout = r->id,
+        .epoch = journal_epoch(d->config.journal),
+        .rollback_on_failure = r->plan->rollback_scope != SCOPE_NONE,
+    };
+    buf_clear(&d->frame);
+    wire_encode_execute(&d->frame, &execute, r->steps_json, r->steps_len);
+    slot->sent = true;
+    d->stats.executes++;
+    (void)queue_send_text(slot->server);
+}
+
+static void slot_send_cancel(struct slot *slot)
+{
+    struct wire_frame frame = {
+        .type = WIRE_CANCEL,
+        .cancel = {.rollout = slot->rollout->id,
+                   .epoch = journal_epoch(slot->rollout->d->config.journal),
+                   .now = slot->cancel == 2},
+    };
+    (void)queue_send(slot->server, &frame);
+}
+
+static void slot_send_rollback(struct slot *slot)
+{
+    struct wire_frame frame = {
+        .type = WIRE_ROLLBACK,
+        .rollback = {.rollout = slot->rollout->id,
+                     .epoch = journal_epoch(slot->rollout->d->config.journal)},
+    };
+    slot->rollout->d->stats.rollbacks++;
+    (void)queue_send(slot->server, &frame);
+}
+
+/* Lets the head of a queue go when the engine wants it. */
+static void slot_pump(struct slot *slot)
+{
+    if (slot == NULL || !slot->wanted || slot->server->head != slot)
+        return;
+    if (slot->timer.slot == 0)
+        queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot,
+                  slot->rollout->plan->strategy.start_timeout_ms);
+    slot_send_execute(slot);
+}
+
+/* ---- The queues ------------------------------------------------------------------------------ */
+
+void queue_enter(struct slot *slot)
+{
+    struct server *server = slot->server;
+    slot->prev = server->tail;
+    slot->next = NULL;
+    if (server->tail != NULL)
+        server->tail->next = slot;
+    else
+        server->head = slot;
+    server->tail = slot;
+    server->queue_length++;
+    slot->queued = true;
+}
+
+static void queue_leave(struct slot *slot)
+{
+    struct server *server = slot->server;
+    if (slot->prev != NULL)
+        slot->prev->next = slot->next;
+    else
+        server->head = slot->next;
+    if (slot->next != NULL)
+        slot->next->prev = slot->prev;
+    else
+        server->tail = slot->prev;
+    server->queue_length--;
+    slot->prev = slot->next = NULL;
+    slot->queued = false;
+}
+
+void queue_release(struct rollout *r)
+{
+    struct dispatcher *d = r->d;
+    timers_disarm(&d->timers, &r->batch_timer);
+    for (uint32_t i = 0; i < r->slot_count; i++) {
+        struct slot *slot = &r->slots[i];
+        if (!slot->queued)
+            continue;
+        bool held = slot->server->head == slot;
+        queue_leave(slot);
+        if (held)
+            slot_pump(slot->server->head);
+    }
+    r->queued = false;
+    if (r->open) {
+        r->open = false;
+        d->stats.open--;
+        d->ended_loaded++;
+        r->used = ++d->uses;
+    }
+}
+
+/* ---- Decisions ------------------------------------------------------------------------------- */
+
+static void slot_cancel(struct slot *slot, bool now)
+{
+    const struct execution *x = slot_execution(slot);
+    slot->cancel = now ? 2 : 1;
+    bool reachable = slot->server->session != NULL && slot->sent;
+    if (x->state == EXECUTION_QUEUED && !reachable) {
+        struct event event = rollout_event(EVENT_EXECUTION_WITHDRAWN, slot->index);
+        rollout_apply(slot->rollout, &event);
+        return;
+    }
+    slot_send_cancel(slot);
+}
+
+static void slot_fail_rollback(struct slot *slot, const char *why)
+{
+    struct event event = rollout_event(EVENT_EXECUTION_ROLLED_BACK, slot->index);
+    event.state = EXECUTION_ROLLBACK_FAILED;
+    event.message = why;
+    rollout_apply(slot->rollout, &event);
+}
+
+static void slot_rollback(struct slot *slot)
+{
+    slot->rollback = true;
+    if (slot->lost)
+        slot_fail_rollback(slot, "the agent has no record of what it changed");
+    else if (slot->server->session != NULL)
+        slot_send_rollback(slot);
+    else
+        slot_await_reconnect(slot);
+}
+
+void queue_decide(struct rollout *r, const struct decision *decision)
+{
+    struct slot *slot = decision->server < r->slot_count ? &r->slots[decision->server] : NULL;
+    switch (decision->type) {
+    case DECISION_START:
+        if (slot == NULL || slot_execution(slot)->state != EXECUTION_QUEUED)
+            return;
+        slot->wanted = true;
+        slot_pump(slot);
+        return;
+    case DECISION_CANCEL:
+        if (slot != NULL)
+            slot_cancel(slot, decision->now);
+        return;
+    case DECISION_ROLLBACK:
+        if (slot != NULL && slot_execution(slot)->state == EXECUTION_ROLLING_BACK)
+            slot_rollback(slot);
+        return;
+    case DECISION_BATCH_DELAY:
+        r->batch_due = decision->batch;
+        queue_arm(r->d, &r->batch_timer, TIMER_BATCH, r, decision->delay_ms);
+        return;
+    case DECISION_END:
+        queue_release(r);
+        return;
+    case DECISION_NOTE:
+        return;
+    }
+}
+
+void queue_resume(struct rollout *r)
+{
+    for (uint32_t i = 0; i < r->slot_count; i++) {
+        struct slot *slot = &r->slots[i];
+        const struct execution *x = slot_execution(slot);
+        /* The former process may have sent it just before it ended. */
+        slot->sent = x->state != EXECUTION_PENDING;
+        if (slot_in_hand(slot))
+            slot_await_reconnect(slot);
+    }
+}
+
+/* ---- Coming and going ------------------------------------------------------------------------ */
+
+static bool hello_lists(const struct wire_hello *hello, const char *rollout)
+{
+    for (size_t i = 0; i < hello->executions.count; i++) {
+        if (strcmp(ARRAY_AT(&hello->executions, struct wire_execution, i)->rollout, rollout) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void slot_lost(struct slot *slot)
+{
+    slot->lost = true;
+    struct event event = rollout_event(EVENT_EXECUTION_ENDED, slot->index);
+    event.state = EXECUTION_FAILED;
+    event.message = "the agent came back without any record of this execution";
+    rollout_apply(slot->rollout, &event);
+}
+
+static void slot_connected(struct slot *slot, const struct wire_hello *hello)
+{
+    struct dispatcher *d = slot->rollout->d;
+    if (slot->timer.slot != 0 && slot->timer.kind == TIMER_RECONNECT)
+        timers_disarm(&d->timers, &slot->timer);
+    if (slot_execution(slot)->state == EXECUTION_RUNNING &&
+        !hello_lists(hello, slot->rollout->id)) {
+        slot_lost(slot);
+        return;
+    }
+    if (slot->cancel != 0)
+        slot_send_cancel(slot);
+    else
+        slot_pump(slot);
+    if (slot->rollback)
+        slot_send_rollback(slot);
+}
+
+void queue_connected(struct server *server, const struct wire_hello *hello)
+{
+    struct dispatcher *d = server->session->d;
+    struct slot *head = server->head;
+    if (head != NULL)
+        slot_connected(head, hello);
+    /* What the agent still has to say of others is taken in, ended rollouts among them. */
+    for (size_t i = 0; i < hello->executions.count; i++) {
+        const struct wire_execution *x = ARRAY_AT(&hello->executions, struct wire_execution, i);
+        struct rollout *r = NULL;
+        struct error err = {0};
+        uint32_t index = 0;
+        if (head != NULL && strcmp(head->rollout->id, x->rollout) == 0)
+            continue;
+        if (rollout_get(d, x->rollout, &r, &err) != ERR_OK) {
+            d->config.note(d->config.ctx, "the agent speaks of a rollout that is not known",
+                           server->id, x->rollout);
+            continue;
+        }
+        if (plan_server_find(r->plan, server->id, &index) && r->slots[index].rollback)
+            slot_send_rollback(&r->slots[index]);
+    }
+}
+
+void queue_disconnected(struct server *server)
+{
+    struct slot *head = server->head;
+    if (head != NULL && slot_in_hand(head))
+        slot_await_reconnect(head);
+}

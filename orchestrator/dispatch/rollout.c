@@ -1,0 +1,378 @@
+/* rollout: a rollout in memory, and the transactions that carry its events to the journal. */
+#include "orchestrator/dispatch/dispatch_internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* ---- Life in memory -------------------------------------------------------------------------- */
+
+struct rollout *rollout_find(struct dispatcher *d, const char *id)
+{
+    struct rollout *r = NULL;
+    HASH_FIND_STR(d->rollouts, id, r);
+    return r;
+}
+
+static enum error_code rollout_attach(struct rollout *r, struct error *err)
+{
+    for (uint32_t i = 0; i < r->slot_count; i++) {
+        struct slot *slot = &r->slots[i];
+        slot->rollout = r;
+        slot->index = i;
+        enum error_code code = fleet_get(r->d, plan_server(r->plan, i), &slot->server, err);
+        if (code != ERR_OK)
+            return code;
+    }
+    return ERR_OK;
+}
+
+enum error_code rollout_new(struct dispatcher *d, const char *id, const char *by, struct plan *plan,
+                            struct engine *engine, struct rollout **ret_rollout, struct error *err)
+{
+    struct rollout *r = MEM_NEW(struct rollout);
+    if (r == NULL)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    r->d = d;
+    r->plan = plan;
+    r->engine = engine;
+    memcpy(r->id, id, strnlen(id, ID_MAX));
+    r->slot_count = plan_server_count(plan);
+    r->slots = mem_array(r->slot_count, sizeof(struct slot));
+    r->by = by == NULL ? NULL : mem_strdup(by);
+    enum error_code code = r->slots == NULL || (by != NULL && r->by == NULL)
+                               ? error_set(err, ERR_NO_MEMORY, NULL)
+                               : rollout_attach(r, err);
+    if (code == ERR_OK) {
+        HASH_ADD_STR(d->rollouts, id, r);
+        if (r->hh.tbl == NULL)
+            code = error_set(err, ERR_NO_MEMORY, NULL);
+    }
+    if (code != ERR_OK) {
+        mem_free(r->slots);
+        mem_free(r->by);
+        mem_free(r);
+        return code;
+    }
+    *ret_rollout = r;
+    return ERR_OK;
+}
+
+void rollout_free(struct rollout *r)
+{
+    struct dispatcher *d = r->d;
+    HASH_DEL(d->rollouts, r);
+    timers_disarm(&d->timers, &r->batch_timer);
+    for (uint32_t i = 0; i < r->slot_count; i++) {
+        struct slot *slot = &r->slots[i];
+        timers_disarm(&d->timers, &slot->timer);
+        if (slot->live != NULL)
+            output_done(slot->live);
+        mem_free(slot->live);
+    }
+    engine_free(r->engine);
+    plan_free(r->plan);
+    mem_free(r->slots);
+    mem_free(r->steps_json);
+    mem_free(r->by);
+    mem_free(r);
+}
+
+/* What the journal's record of a rollout adds to its plan and events. */
+struct rollout_record {
+    char by[ID_BUFFER];
+    bool has_by;
+    int64_t created_ms, ended_ms;
+};
+
+static bool rollout_take_record(void *ctx, const struct journal_rollout *record)
+{
+    struct rollout_record *taken = ctx;
+    taken->created_ms = record->summary.created_ms;
+    taken->ended_ms = record->summary.ended_ms;
+    taken->has_by = record->by != NULL;
+    if (record->by != NULL)
+        memcpy(taken->by, record->by, strnlen(record->by, ID_MAX));
+    return false;
+}
+
+static enum error_code rollout_load(struct dispatcher *d, const char *id,
+                                    struct rollout **ret_rollout, struct error *err)
+{
+    struct rollout_record record = {0};
+    enum error_code code = journal_get(d->config.journal, id, rollout_take_record, &record, err);
+    if (code != ERR_OK)
+        return code;
+    AUTO(plan_free) struct plan *plan = NULL;
+    AUTO(engine_free) struct engine *engine = NULL;
+    uint64_t last_seq = 0;
+    code = journal_load(d->config.journal, id, &plan, &engine, &last_seq, err);
+    if (code != ERR_OK)
+        return code;
+    struct rollout *r = NULL;
+    code = rollout_new(d, id, record.has_by ? record.by : NULL, plan, engine, &r, err);
+    if (code != ERR_OK)
+        return code;
+    (void)TAKE(plan);
+    (void)TAKE(engine);
+    r->last_seq = last_seq;
+    r->created_ms = record.created_ms;
+    r->ended_ms = record.ended_ms;
+    /* Undo that was ordered and has not been reported stands, also in a rollout that has ended. */
+    for (uint32_t i = 0; i < r->slot_count; i++)
+        r->slots[i].rollback = engine_execution(r->engine, i)->state == EXECUTION_ROLLING_BACK;
+    if (rollout_state_final(engine_state(r->engine)))
+        d->ended_loaded++;
+    *ret_rollout = r;
+    return ERR_OK;
+}
+
+enum error_code rollout_get(struct dispatcher *d, const char *id, struct rollout **ret_rollout,
+                            struct error *err)
+{
+    struct rollout *r = rollout_find(d, id);
+    if (r == NULL) {
+        rollout_evict(d);
+        enum error_code code = rollout_load(d, id, &r, err);
+        if (code != ERR_OK)
+            return code;
+    }
+    r->used = ++d->uses;
+    *ret_rollout = r;
+    return ERR_OK;
+}
+
+/* An ended rollout may leave memory when nothing of it is under way. */
+static bool rollout_idle(const struct rollout *r)
+{
+    return !r->open && !r->queued && r->appends == 0;
+}
+
+void rollout_evict(struct dispatcher *d)
+{
+    while (d->ended_loaded > DISPATCH_ENDED_KEPT) {
+        struct rollout *oldest = NULL;
+        for (struct rollout *r = d->rollouts; r != NULL; r = r->hh.next) {
+            if (rollout_idle(r) && (oldest == NULL || r->used < oldest->used))
+                oldest = r;
+        }
+        if (oldest == NULL)
+            return;
+        rollout_free(oldest);
+        d->ended_loaded--;
+    }
+}
+
+/* ---- Transactions ---------------------------------------------------------------------------- */
+
+void dispatch_fatal(struct dispatcher *d, const struct error *err)
+{
+    if (d->failed)
+        return;
+    d->failed = true;
+    d->config.fatal(d->config.ctx, err);
+}
+
+struct event rollout_event(enum event_type type, uint32_t server)
+{
+    return (struct event){.type = type, .server = server, .step = EVENT_NO_STEP};
+}
+
+enum error_code tx_begin(struct tx *tx, struct rollout *r, struct error *err)
+{
+    *tx = (struct tx){.rollout = r};
+    tx->effect = MEM_NEW(struct effect);
+    if (tx->effect == NULL)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    enum error_code code = journal_append_new(r->id, r->last_seq + 1, &tx->append, err);
+    if (code != ERR_OK) {
+        mem_free(tx->effect);
+        return code;
+    }
+    tx->effect->rollout = r;
+    return ERR_OK;
+}
+
+static void effect_free(struct effect *effect)
+{
+    mem_free(effect->decisions);
+    mem_free(effect);
+}
+
+void tx_abandon(struct tx *tx)
+{
+    assert(tx->applied == 0);
+    journal_append_free(tx->append);
+    effect_free(tx->effect);
+}
+
+static enum error_code effect_add(struct effect *effect, const struct decision *decision,
+                                  struct error *err)
+{
+    if (effect->count == effect->capacity) {
+        size_t capacity = effect->capacity == 0 ? 4 : effect->capacity * 2;
+        struct decision *grown = mem_realloc(effect->decisions, capacity * sizeof(*grown));
+        if (grown == NULL)
+            return error_set(err, ERR_NO_MEMORY, NULL);
+        effect->decisions = grown;
+        effect->capacity = capacity;
+    }
+    effect->decisions[effect->count++] = *decision;
+    return ERR_OK;
+}
+
+static enum error_code tx_record(struct tx *tx, struct event *event, struct error *err)
+{
+    struct rollout *r = tx->rollout;
+    event->seq = r->last_seq + 1;
+    enum error_code code = journal_append_event(tx->append, r->plan, event, err);
+    if (code == ERR_OK) {
+        r->last_seq++;
+        r->d->stats.events++;
+        if (event->type == EVENT_ROLLOUT_ENDED)
+            r->ended_ms = event->time_ms;
+    }
+    return code;
+}
+
+static enum error_code tx_decide(struct tx *tx, int64_t time_ms, struct error *err)
+{
+    struct decision decision;
+    enum error_code code = ERR_OK;
+    while (code == ERR_OK && engine_next(tx->rollout->engine, &decision)) {
+        if (decision.type == DECISION_NOTE) {
+            decision.note.time_ms = time_ms;
+            code = tx_record(tx, &decision.note, err);
+        } else {
+            code = effect_add(tx->effect, &decision, err);
+        }
+    }
+    return code;
+}
+
+enum error_code tx_apply(struct tx *tx, struct event *event, struct error *err)
+{
+    struct rollout *r = tx->rollout;
+    struct dispatcher *d = r->d;
+    event->seq = r->last_seq + 1;
+    event->time_ms = d->config.now_wall_ms(d->config.ctx);
+    enum error_code code = engine_apply(r->engine, event, err);
+    if (code != ERR_OK)
+        return code;
+    tx->applied++;
+    struct error failure = {0};
+    code = tx_record(tx, event, &failure);
+    if (code == ERR_OK)
+        code = tx_decide(tx, event->time_ms, &failure);
+    if (code != ERR_OK) {
+        /* The engine has moved on and the journal cannot follow: only a restart puts them right. */
+        dispatch_fatal(d, &failure);
+        return error_set(err, code, "%s", failure.message);
+    }
+    if (event->server != EVENT_NO_SERVER)
+        queue_settle(&r->slots[event->server]);
+    return ERR_OK;
+}
+
+enum error_code tx_output(struct tx *tx, uint32_t server, uint32_t step, int32_t attempt,
+                          const char *text, struct error *err)
+{
+    struct journal_output output = {
+        .server = server, .step = step, .attempt = attempt, .text = text, .len = strlen(text)};
+    return journal_append_output(tx->append, &output, err);
+}
+
+static void effect_acknowledge(const struct effect *effect)
+{
+    struct dispatcher *d = effect->rollout->d;
+    struct server *server = fleet_find(d, effect->server);
+    if (server == NULL)
+        return;
+    struct wire_frame frame = {
+        .type = WIRE_ACK,
+        .ack = {.rollout = effect->rollout->id, .seq = effect->agent_seq},
+    };
+    (void)queue_send(server, &frame);
+}
+
+/* Everything in the append is durable: now it may be seen and acted upon. */
+static void effect_run(struct effect *effect)
+{
+    struct rollout *r = effect->rollout;
+    struct dispatcher *d = r->d;
+    if (effect->server[0] != '\0')
+        effect_acknowledge(effect);
+    for (size_t i = 0; i < effect->count && !d->failed; i++)
+        queue_decide(r, &effect->decisions[i]);
+    if (effect->last_seq != 0)
+        d->config.changed(d->config.ctx, r->id, effect->last_seq);
+    if (effect->done != NULL)
+        effect->done(effect->done_ctx, ERR_OK, NULL, r->id);
+}
+
+static void effect_finish(void *ctx, enum error_code result, const struct error *err)
+{
+    struct effect *effect = ctx;
+    struct rollout *r = effect->rollout;
+    struct dispatcher *d = r->d;
+    if (result != ERR_OK)
+        dispatch_fatal(d, err);
+    if (d->failed) {
+        if (effect->done != NULL)
+            effect->done(effect->done_ctx, result == ERR_OK ? ERR_UNAVAILABLE : result, err, r->id);
+    } else {
+        effect_run(effect);
+    }
+    r->appends--;
+    effect_free(effect);
+}
+
+static void effect_barrier(void *ctx)
+{
+    effect_finish(ctx, ERR_OK, NULL);
+}
+
+bool tx_commit(struct tx *tx)
+{
+    struct rollout *r = tx->rollout;
+    struct dispatcher *d = r->d;
+    struct effect *effect = tx->effect;
+    if (tx->applied == 0) {
+        journal_append_free(tx->append);
+        /* A repeat is acknowledged too, but not before what it repeats is durable. */
+        if (effect->server[0] != '\0' || effect->done != NULL) {
+            r->appends++;
+            journal_barrier(d->config.journal, effect_barrier, effect);
+        } else {
+            effect_free(effect);
+        }
+        return false;
+    }
+    struct journal_summary summary = {
+        .state = engine_state(r->engine),
+        .counts = engine_counts(r->engine),
+        .servers = plan_server_count(r->plan),
+        .created_ms = r->created_ms,
+        .ended_ms = r->ended_ms,
+    };
+    journal_append_summary(tx->append, &summary);
+    effect->last_seq = r->last_seq;
+    r->appends++;
+    journal_append(d->config.journal, tx->append, effect_finish, effect);
+    return true;
+}
+
+void rollout_apply(struct rollout *r, struct event *event)
+{
+    struct error err = {0};
+    struct tx tx;
+    if (r->d->failed)
+        return;
+    if (tx_begin(&tx, r, &err) != ERR_OK) {
+        dispatch_fatal(r->d, &err);
+        return;
+    }
+    if (tx_apply(&tx, event, &err) == ERR_OK || tx.applied > 0)
+        (void)tx_commit(&tx);
+    else
+        tx_abandon(&tx);
+}

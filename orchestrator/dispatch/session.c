@@ -1,0 +1,399 @@
+/* session: what agents say, turned into events. */
+#include "orchestrator/dispatch/dispatch_internal.h"
+
+#include <string.h>
+
+enum {
+    SESSION_SILENT_HEARTBEATS = 3, /* that may be missed before a session is dropped */
+    CLOSE_PROTOCOL = 1002,         /* WebSocket close codes, RFC 6455 section 7.4.1 */
+    CLOSE_POLICY = 1008
+};
+
+static void session_note(struct session *s, const char *what, const char *detail)
+{
+    const struct dispatcher_config *config = &s->d->config;
+    config->note(config->ctx, what, s->server == NULL ? s->peer : s->server->id, detail);
+}
+
+static void session_end(struct session *s, uint16_t code, const char *reason)
+{
+    if (s->closing)
+        return;
+    s->closing = true;
+    s->d->config.close(s->conn, code, reason);
+}
+
+void session_fault(struct session *s, const char *why)
+{
+    session_note(s, "agent refused", why);
+    session_end(s, CLOSE_PROTOCOL, why);
+}
+
+static int64_t session_silence_ms(const struct session *s)
+{
+    return SESSION_SILENT_HEARTBEATS * s->d->config.heartbeat_ms;
+}
+
+/* Takes the server away from the session; true when it had it. */
+static bool session_detach(struct session *s)
+{
+    struct server *server = s->server;
+    if (server == NULL || server->session != s)
+        return false;
+    server->session = NULL;
+    server->since_ms = s->d->config.now_wall_ms(s->d->config.ctx);
+    s->d->stats.connected--;
+    return true;
+}
+
+/* One timer per session that follows the last frame lazily: hearing something costs nothing. */
+void session_timer(struct session *s)
+{
+    int64_t now = s->d->config.now_mono_ms(s->d->config.ctx);
+    int64_t left = s->heard_ms + session_silence_ms(s) - now;
+    if (left > 0) {
+        queue_arm(s->d, &s->timer, TIMER_SILENCE, s, left);
+        return;
+    }
+    session_note(s, "agent is silent", s->server == NULL ? "no hello came" : "heartbeats missed");
+    session_end(s, CLOSE_POLICY, "silent for too long");
+    /* The connection may take long to notice its end; the server counts as gone from now on. */
+    if (session_detach(s))
+        queue_disconnected(s->server);
+}
+
+enum error_code dispatcher_session_open(struct dispatcher *d, void *conn, const char *peer,
+                                        struct session **ret_session, struct error *err)
+{
+    struct session *s = MEM_NEW(struct session);
+    if (s == NULL)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    s->d = d;
+    s->conn = conn;
+    s->heard_ms = d->config.now_mono_ms(d->config.ctx);
+    size_t len = strnlen(peer, sizeof(s->peer) - 1);
+    memcpy(s->peer, peer, len);
+    s->next = d->sessions;
+    if (s->next != NULL)
+        s->next->prev = s;
+    d->sessions = s;
+    queue_arm(d, &s->timer, TIMER_SILENCE, s, session_silence_ms(s));
+    *ret_session = s;
+    return ERR_OK;
+}
+
+void dispatcher_session_closed(struct session *s)
+{
+    struct dispatcher *d = s->d;
+    if (session_detach(s)) {
+        session_note(s, "agent disconnected", s->peer);
+        if (!d->failed)
+            queue_disconnected(s->server);
+    }
+    timers_disarm(&d->timers, &s->timer);
+    if (s->prev != NULL)
+        s->prev->next = s->next;
+    else
+        d->sessions = s->next;
+    if (s->next != NULL)
+        s->next->prev = s->prev;
+    mem_free(s);
+}
+
+void session_free_all(struct dispatcher *d)
+{
+    while (d->sessions != NULL) {
+        struct session *s = d->sessions;
+        d->sessions = s->next;
+        timers_disarm(&d->timers, &s->timer);
+        mem_free(s);
+    }
+}
+
+/* ---- hello ----------------------------------------------------------------------------------- */
+
+static bool session_welcome(struct session *s)
+{
+    struct journal *journal = s->d->config.journal;
+    AUTO_FREE char *identity = mem_strdup(journal_identity(journal));
+    struct wire_frame frame = {
+        .type = WIRE_WELCOME,
+        .welcome = {.orchestrator = identity,
+                    .epoch = journal_epoch(journal),
+                    .heartbeat_ms = s->d->config.heartbeat_ms},
+    };
+    return identity != NULL && queue_send(s->server, &frame);
+}
+
+/* The same agent may come again before its old connection is known to be dead; another agent with
+ * the same id may not. */
+static bool session_may_replace(const struct server *server, const struct wire_hello *hello)
+{
+    return server->session == NULL ||
+           (server->instance != NULL && strcmp(server->instance, hello->instance) == 0);
+}
+
+static void session_hello(struct session *s, const struct wire_hello *hello)
+{
+    struct dispatcher *d = s->d;
+    struct error err = {0};
+    struct server *server = NULL;
+    if (s->server != NULL || !id_valid(hello->id)) {
+        session_fault(s, s->server != NULL ? "a second hello" : "not a valid server id");
+        return;
+    }
+    if (fleet_get(d, hello->id, &server, &err) != ERR_OK) {
+        session_fault(s, err.message);
+        return;
+    }
+    if (!session_may_replace(server, hello)) {
+        d->config.note(d->config.ctx, "a second agent with this id was refused", server->id,
+                       s->peer);
+        session_end(s, CLOSE_POLICY, "another agent with this id is connected");
+        return;
+    }
+    if (server->session != NULL) {
+        struct session *old = server->session;
+        (void)session_detach(old);
+        session_end(old, CLOSE_POLICY, "replaced by a newer connection");
+    }
+    s->server = server;
+    server->session = s;
+    server->since_ms = d->config.now_wall_ms(d->config.ctx);
+    d->stats.connected++;
+    fleet_describe(server, hello, s->peer);
+    session_note(s, "agent connected", s->peer);
+    if (session_welcome(s))
+        queue_connected(server, hello);
+}
+
+/* ---- report ---------------------------------------------------------------------------------- */
+
+static const enum event_type event_of_report[REPORT_TYPE_COUNT] = {
+    [REPORT_STARTED] = EVENT_EXECUTION_STARTED,
+    [REPORT_STEP_STARTED] = EVENT_STEP_STARTED,
+    [REPORT_STEP_RETRYING] = EVENT_STEP_RETRYING,
+    [REPORT_STEP_ENDED] = EVENT_STEP_ENDED,
+    [REPORT_ENDED] = EVENT_EXECUTION_ENDED,
+    [REPORT_ROLLBACK_STARTED] = EVENT_EXECUTION_ROLLBACK_STARTED,
+    [REPORT_STEP_ROLLED_BACK] = EVENT_STEP_ROLLED_BACK,
+    [REPORT_ROLLED_BACK] = EVENT_EXECUTION_ROLLED_BACK,
+};
+
+static bool report_about_step(int type)
+{
+    return type == REPORT_STEP_STARTED || type == REPORT_STEP_RETRYING ||
+           type == REPORT_STEP_ENDED || type == REPORT_STEP_ROLLED_BACK;
+}
+
+static struct event report_event(const struct wire_entry *entry, uint32_t server)
+{
+    struct event event = rollout_event(event_of_report[entry->type], server);
+    event.step = (int32_t)entry->step;
+    event.attempt = (int32_t)entry->attempt;
+    event.agent_seq = entry->seq;
+    event.agent_time_ms = entry->time_ms;
+    event.duration_ms = entry->duration_ms;
+    event.undoing = entry->undoing;
+    event.changed = entry->changed;
+    event.has_exit_code = entry->has_exit_code;
+    event.exit_code = entry->exit_code;
+    event.message = entry->message;
+    if (report_about_step(entry->type))
+        event.step_state = (enum step_state)entry->state;
+    else
+        event.state = (enum execution_state)entry->state;
+    /* An agent without any record of the rollout numbers its only answer from one again. */
+    if (entry->type == REPORT_ROLLED_BACK && entry->seq == 1)
+        event.agent_seq = 0;
+    return event;
+}
+
+static void slot_forget_live(struct slot *slot)
+{
+    if (slot->live == NULL)
+        return;
+    output_done(slot->live);
+    mem_free(slot->live);
+    slot->live = NULL;
+}
+
+/* Records what the step printed: what the agent says, or, when it died in the step, what had come
+ * live. */
+static enum error_code report_output(struct tx *tx, struct slot *slot,
+                                     const struct wire_entry *entry, struct error *err)
+{
+    enum error_code code = ERR_OK;
+    if (entry->type != REPORT_STEP_ENDED && entry->type != REPORT_STEP_RETRYING)
+        return ERR_OK;
+    if (entry->output != NULL) {
+        code = tx_output(tx, slot->index, (uint32_t)entry->step, (int32_t)entry->attempt,
+                         entry->output, err);
+    } else if (slot->live != NULL && slot->live_step == entry->step) {
+        AUTO_BUF struct buf text = BUF_INIT;
+        output_text(slot->live, &text);
+        if (text.data != NULL)
+            code = tx_output(tx, slot->index, (uint32_t)entry->step, slot->live_attempt, text.data,
+                             err);
+    }
+    slot_forget_live(slot);
+    return code;
+}
+
+/* Applies the entries; *ret_seq is the last that is settled, applied or known before. */
+static enum error_code report_apply(struct tx *tx, struct slot *slot,
+                                    const struct wire_report *report, int64_t *ret_seq,
+                                    struct error *err)
+{
+    for (size_t i = 0; i < report->entries.count; i++) {
+        const struct wire_entry *entry = ARRAY_AT(&report->entries, struct wire_entry, i);
+        struct event event = report_event(entry, slot->index);
+        enum error_code code = tx_apply(tx, &event, err);
+        if (code == ERR_OK)
+            code = report_output(tx, slot, entry, err);
+        else if (code == ERR_STALE) {
+            tx->rollout->d->stats.duplicates++;
+            code = ERR_OK;
+        }
+        if (code != ERR_OK)
+            return code;
+        *ret_seq = entry->seq;
+    }
+    return ERR_OK;
+}
+
+static void session_report(struct session *s, const struct wire_report *report)
+{
+    struct dispatcher *d = s->d;
+    struct error err = {0};
+    struct rollout *r = NULL;
+    uint32_t index = 0;
+    struct tx tx;
+    d->stats.reports++;
+    if (rollout_get(d, report->rollout, &r, &err) != ERR_OK) {
+        session_note(s, "a report of a rollout that is not known", report->rollout);
+        return;
+    }
+    if (!plan_server_find(r->plan, s->server->id, &index)) {
+        session_fault(s, "a report of a rollout that does not name this server");
+        return;
+    }
+    if (tx_begin(&tx, r, &err) != ERR_OK) {
+        dispatch_fatal(d, &err);
+        return;
+    }
+    int64_t settled = 0;
+    enum error_code code = report_apply(&tx, &r->slots[index], report, &settled, &err);
+    if (settled > 0) {
+        memcpy(tx.effect->server, s->server->id, sizeof(s->server->id));
+        tx.effect->agent_seq = settled;
+    }
+    (void)tx_commit(&tx);
+    if (code != ERR_OK)
+        session_fault(s, err.message);
+}
+
+/* ---- live output ------------------------------------------------------------------------------
+ */
+
+static void slot_keep_live(struct slot *slot, const struct wire_output *output)
+{
+    struct error err = {0};
+    if (slot->live != NULL &&
+        (slot->live_step != output->step || slot->live_attempt != output->attempt))
+        slot_forget_live(slot);
+    if (slot->live == NULL)
+        slot->live = MEM_NEW(struct output);
+    if (slot->live == NULL)
+        return;
+    slot->live_step = (int32_t)output->step;
+    slot->live_attempt = (int32_t)output->attempt;
+    error_ignore(output_write(slot->live, output->text, strlen(output->text), &err));
+}
+
+/* Live output is a help for those who watch: what does not fit is left out, the step's record has
+ * the whole. */
+static void session_output(struct session *s, const struct wire_output *output)
+{
+    struct dispatcher *d = s->d;
+    struct rollout *r = rollout_find(d, output->rollout);
+    uint32_t index = 0;
+    d->stats.outputs++;
+    if (r == NULL || output->step < 0 || output->step >= (int64_t)plan_step_count(r->plan) ||
+        !plan_server_find(r->plan, s->server->id, &index))
+        return;
+    struct slot *slot = &r->slots[index];
+    const struct step_record *step = engine_step(r->engine, index, (uint32_t)output->step);
+    if (step->state != STEP_RUNNING)
+        return;
+    slot_keep_live(slot, output);
+    const char *name = plan_step(r->plan, (uint32_t)output->step)->name;
+    AUTO_BUF struct buf b = BUF_INIT;
+    buf_puts(&b, "{\"server\":");
+    json_write_string(&b, s->server->id, strlen(s->server->id));
+    buf_puts(&b, ",\"step\":");
+    json_write_string(&b, name, strlen(name));
+    buf_puts(&b, ",\"attempt\":");
+    buf_put_int(&b, output->attempt);
+    buf_puts(&b, ",\"offset\":");
+    buf_put_int(&b, output->offset);
+    buf_puts(&b, ",\"text\":");
+    json_write_string(&b, output->text, strlen(output->text));
+    buf_putc(&b, '}');
+    if (buf_check(&b, NULL) == ERR_OK)
+        d->config.output(d->config.ctx, r->id, b.data, b.len);
+}
+
+static void session_heartbeat(struct session *s)
+{
+    struct wire_frame frame = {.type = WIRE_ACK, .ack = {.rollout = NULL, .seq = 0}};
+    (void)queue_send(s->server, &frame);
+}
+
+/* ---- frames -----------------------------------------------------------------------------------
+ */
+
+static void session_dispatch(struct session *s, const struct wire_frame *frame)
+{
+    if (s->server == NULL && frame->type != WIRE_HELLO) {
+        session_fault(s, "the first frame must be a hello");
+        return;
+    }
+    switch (frame->type) {
+    case WIRE_HELLO:
+        session_hello(s, &frame->hello);
+        return;
+    case WIRE_REPORT:
+        session_report(s, &frame->report);
+        return;
+    case WIRE_OUTPUT:
+        session_output(s, &frame->output);
+        return;
+    case WIRE_HEARTBEAT:
+        session_heartbeat(s);
+        return;
+    case WIRE_WELCOME:
+    case WIRE_EXECUTE:
+    case WIRE_ROLLBACK:
+    case WIRE_CANCEL:
+    case WIRE_ACK:
+    case WIRE_TYPE_COUNT:
+        session_fault(s, "a frame that only an orchestrator sends");
+        return;
+    }
+}
+
+void dispatcher_session_frame(struct session *s, const char *data, size_t len)
+{
+    struct wire_frame frame = {0};
+    struct error err = {0};
+    if (s->closing || s->d->failed)
+        return;
+    s->heard_ms = s->d->config.now_mono_ms(s->d->config.ctx);
+    if (wire_decode(data, len, &frame, &err) != ERR_OK) {
+        session_fault(s, err.message);
+        return;
+    }
+    session_dispatch(s, &frame);
+    wire_frame_done(&frame);
+}
