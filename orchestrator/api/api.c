@@ -1,0 +1,381 @@
+/* api: routing, answers, and the agents' connections. */
+#include "orchestrator/api/api_internal.h"
+
+#include "common/plan/plan.h"
+#include "common/wire/wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Routes ---------------------------------------------------------------------------------- */
+
+static void handle_agent_get(struct api_call *call)
+{
+    struct error err;
+    (void)error_set(&err, ERR_INVALID, "agents connect here with a WebSocket upgrade");
+    call_error(call, err.code, &err);
+}
+
+static const struct api_route routes[] = {
+    {NET_POST, "/v1/rollouts", handle_rollout_submit, false},
+    {NET_GET, "/v1/rollouts", handle_rollout_list, true},
+    {NET_GET, "/v1/rollouts/{id}", handle_rollout_get, true},
+    {NET_GET, "/v1/rollouts/{id}/events", handle_rollout_events, true},
+    {NET_POST, "/v1/rollouts/{id}/cancel", handle_rollout_cancel, false},
+    {NET_POST, "/v1/rollouts/{id}/pause", handle_rollout_pause, false},
+    {NET_POST, "/v1/rollouts/{id}/resume", handle_rollout_resume, false},
+    {NET_GET, "/v1/rollouts/{id}/servers/{server}/steps/{step}/output", handle_step_output, true},
+    {NET_POST, "/v1/plans/validate", handle_plan_validate, false},
+    {NET_GET, "/v1/servers", handle_server_list, false},
+    {NET_GET, "/v1/servers/{id}", handle_server_get, false},
+    {NET_GET, "/v1/handlers", handle_handler_list, false},
+    {NET_GET, "/v1/handlers/{type}", handle_handler_get, false},
+    {NET_GET, "/v1/agent", handle_agent_get, false},
+    {NET_GET, "/healthz", handle_health, false},
+    {NET_GET, "/readyz", handle_ready, false},
+    {NET_GET, "/metrics", handle_metrics, false},
+};
+
+const struct api_route *api_routes(size_t *ret_count)
+{
+    *ret_count = ARRAY_LEN(routes);
+    return routes;
+}
+
+/* Matches a path segment by segment; what {..} stands for goes into params. */
+static bool route_match(const char *pattern, const char *path,
+                        char params[API_MAX_PARAMS][ID_BUFFER])
+{
+    size_t param = 0;
+    while (*pattern != '\0' && *path != '\0') {
+        if (*pattern != '{') {
+            if (*pattern++ != *path++)
+                return false;
+            continue;
+        }
+        size_t len = strcspn(path, "/");
+        if (len == 0 || len > ID_MAX || param == API_MAX_PARAMS)
+            return false;
+        memcpy(params[param], path, len);
+        params[param++][len] = '\0';
+        path += len;
+        pattern = strchr(pattern, '}') + 1;
+    }
+    return *pattern == '\0' && *path == '\0';
+}
+
+/* ---- A call's life ------------------------------------------------------------------------------
+ */
+
+void call_free(struct api_call *call)
+{
+    if (call->req != NULL || call->pending > 0)
+        return;
+    while (call->texts != NULL) {
+        struct api_text *text = call->texts;
+        call->texts = text->next;
+        mem_free(text);
+    }
+    mem_free(call);
+}
+
+char *call_keep(struct api_call *call, const char *text, size_t len)
+{
+    if (text == NULL)
+        return NULL;
+    struct api_text *kept = mem_alloc(sizeof(*kept) + len + 1);
+    if (kept == NULL)
+        return NULL;
+    memcpy(kept->text, text, len);
+    kept->text[len] = '\0';
+    kept->next = call->texts;
+    call->texts = kept;
+    return kept->text;
+}
+
+char *call_time(struct api_call *call, int64_t wall_ms)
+{
+    char text[CLOCK_TEXT_MAX];
+    if (wall_ms == 0)
+        return NULL;
+    clock_format(wall_ms, text);
+    return call_keep(call, text, strlen(text));
+}
+
+/* ---- Answers
+ * ------------------------------------------------------------------------------------- */
+
+/* X(code, HTTP status, title) */
+#define API_STATUSES(X)                                                                            \
+    X(ERR_OK, 200, "OK")                                                                           \
+    X(ERR_NO_MEMORY, 503, "Out of memory")                                                         \
+    X(ERR_INVALID, 400, "Invalid request")                                                         \
+    X(ERR_NOT_FOUND, 404, "Not found")                                                             \
+    X(ERR_EXISTS, 409, "Already exists")                                                           \
+    X(ERR_CONFLICT, 409, "Not possible now")                                                       \
+    X(ERR_STALE, 409, "Already done")                                                              \
+    X(ERR_LIMIT, 413, "Limit exceeded")                                                            \
+    X(ERR_IO, 500, "Input/output error")                                                           \
+    X(ERR_NO_SPACE, 507, "No space left")                                                          \
+    X(ERR_DENIED, 403, "Permission denied")                                                        \
+    X(ERR_BUSY, 409, "In use")                                                                     \
+    X(ERR_UNAVAILABLE, 503, "Not available")                                                       \
+    X(ERR_TIMEOUT, 504, "Timed out")                                                               \
+    X(ERR_CANCELLED, 409, "Cancelled")                                                             \
+    X(ERR_CORRUPT, 500, "Data is corrupt")                                                         \
+    X(ERR_PROTOCOL, 400, "Protocol violation")                                                     \
+    X(ERR_UNSUPPORTED, 501, "Not supported")                                                       \
+    X(ERR_INTERNAL, 500, "Internal error")
+
+static const struct {
+    int status;
+    const char *title;
+} api_statuses[ERROR_CODE_COUNT] = {
+#define X(code, status, title) [code] = {status, title},
+    API_STATUSES(X)
+#undef X
+};
+
+void call_text(struct api_call *call, int status, const char *type, const struct buf *body)
+{
+    if (call->req == NULL)
+        return;
+    if (buf_check(body, NULL) != ERR_OK) {
+        static const char sorry[] = "{\"title\":\"Out of memory\",\"status\":503}";
+        net_respond(call->req, 503, "application/problem+json", NULL, sorry, sizeof(sorry) - 1);
+        return;
+    }
+    net_respond(call->req, status, type, NULL, body->data == NULL ? "" : body->data, body->len);
+}
+
+static void call_encoded(struct api_call *call, int status, const char *type,
+                         const struct json_table *table, const void *document)
+{
+    AUTO_BUF struct buf body = BUF_INIT;
+    json_encode(&body, table, document);
+    buf_putc(&body, '\n');
+    call_text(call, status, type, &body);
+}
+
+void call_document(struct api_call *call, int status, const struct json_table *table,
+                   const void *document)
+{
+    call_encoded(call, status, "application/json", table, document);
+}
+
+void call_problem(struct api_call *call, int status, const struct api_problem *problem)
+{
+    call_encoded(call, status, "application/problem+json", &api_problem_table, problem);
+}
+
+void call_error(struct api_call *call, enum error_code code, const struct error *err)
+{
+    char type[] = "about:blank";
+    int status = api_statuses[code].status;
+    struct api_problem problem = {
+        .type = type,
+        .title = call_keep(call, api_statuses[code].title, strlen(api_statuses[code].title)),
+        .status = status,
+        .detail = err == NULL ? NULL : call_keep(call, err->message, strlen(err->message)),
+    };
+    call_problem(call, status, &problem);
+}
+
+bool call_rollout_id(struct api_call *call, char ret_id[ID_BUFFER])
+{
+    struct error err = {0};
+    struct rollout_view view;
+    enum error_code code =
+        id_valid(call->params[0])
+            ? dispatcher_rollout(call->api->config.dispatcher, call->params[0], &view, &err)
+            : error_set(&err, ERR_NOT_FOUND, "no rollout has the id \"%s\"", call->params[0]);
+    if (code == ERR_OK) {
+        memcpy(ret_id, call->params[0], ID_BUFFER);
+        return true;
+    }
+    if (code == ERR_NOT_FOUND)
+        code = journal_resolve(call->api->config.journal, call->params[0], ret_id, &err);
+    if (code != ERR_OK)
+        call_error(call, code, &err);
+    return code == ERR_OK;
+}
+
+bool call_query_number(struct api_call *call, const char *name, int64_t max, int64_t fallback,
+                       int64_t *ret_value)
+{
+    const char *text = net_request_query(call->req, name);
+    *ret_value = fallback;
+    if (text == NULL)
+        return true;
+    char *end = NULL;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || value < 0 || value > max) {
+        struct error err;
+        (void)error_set(&err, ERR_INVALID, "query parameter \"%s\" must be a number from 0 to %lld",
+                        name, (long long)max);
+        call_error(call, err.code, &err);
+        return false;
+    }
+    *ret_value = value;
+    return true;
+}
+
+/* ---- Requests
+ * ------------------------------------------------------------------------------------- */
+
+static void call_handle(struct api_call *call)
+{
+    if (call->req != NULL)
+        call->route->handle(call);
+}
+
+static void call_after_barrier(void *ctx)
+{
+    struct api_call *call = ctx;
+    call->pending--;
+    call_handle(call);
+    call_free(call);
+}
+
+static void call_refuse(struct api_call *call, bool path_known)
+{
+    char type[] = "about:blank";
+    char missing[] = "Not found", method[] = "Method not allowed";
+    char no_path[] = "there is nothing at this path", no_method[] = "not with this method";
+    struct api_problem problem = {
+        .type = type,
+        .title = path_known ? method : missing,
+        .status = path_known ? 405 : 404,
+        .detail = path_known ? no_method : no_path,
+    };
+    call_problem(call, (int)problem.status, &problem);
+}
+
+static void api_request(void *ctx, struct net_request *req)
+{
+    struct api *api = ctx;
+    struct api_call *call = MEM_NEW(struct api_call);
+    if (call == NULL) {
+        net_respond(req, 503, "text/plain", NULL, "out of memory\n", 14);
+        return;
+    }
+    call->api = api;
+    call->req = req;
+    net_request_set_data(req, call);
+    enum net_method method = net_request_method(req);
+    enum net_method wanted = method == NET_HEAD ? NET_GET : method;
+    bool path_known = false;
+    for (size_t i = 0; i < ARRAY_LEN(routes) && call->route == NULL; i++) {
+        if (!route_match(routes[i].pattern, net_request_path(req), call->params))
+            continue;
+        path_known = true;
+        if (routes[i].method == wanted)
+            call->route = &routes[i];
+    }
+    if (call->route == NULL) {
+        call_refuse(call, path_known);
+        return;
+    }
+    /* While the disk is full nothing becomes durable, and reading goes on. */
+    if (call->route->barrier && !journal_stalled(api->config.journal, NULL, NULL)) {
+        call->pending++;
+        journal_barrier(api->config.journal, call_after_barrier, call);
+        return;
+    }
+    call_handle(call);
+}
+
+static void api_request_closed(void *ctx, struct net_request *req)
+{
+    (void)ctx;
+    struct api_call *call = net_request_data(req);
+    if (call == NULL)
+        return;
+    call->req = NULL;
+    if (call->stream != NULL)
+        stream_free(call->stream);
+    call->stream = NULL;
+    call_free(call);
+}
+
+/* ---- Agents' connections
+ * --------------------------------------------------------------------------- */
+
+static bool api_websocket(void *ctx, struct net_conn *conn, void **ret_ctx)
+{
+    struct api *api = ctx;
+    struct session *session = NULL;
+    if (api->stopping)
+        return false;
+    if (dispatcher_session_open(api->config.dispatcher, conn, net_conn_peer(conn), &session,
+                                NULL) != ERR_OK)
+        return false;
+    *ret_ctx = session;
+    return true;
+}
+
+static void api_conn_message(void *ctx, struct net_conn *conn, const char *data, size_t len)
+{
+    (void)conn;
+    dispatcher_session_frame(ctx, data, len);
+}
+
+static void api_conn_closed(void *ctx, struct net_conn *conn, const char *reason)
+{
+    (void)conn;
+    (void)reason;
+    dispatcher_session_closed(ctx);
+}
+
+bool api_conn_send(void *conn, const char *data, size_t len)
+{
+    struct error err;
+    return net_conn_send(conn, data, len, &err) == ERR_OK;
+}
+
+void api_conn_close(void *conn, uint16_t code, const char *reason)
+{
+    net_conn_close(conn, code, reason);
+}
+
+/* ---- Lifetime
+ * --------------------------------------------------------------------------------------- */
+
+enum error_code api_new(struct net *net, const struct api_config *config, struct api **ret_api,
+                        struct error *err)
+{
+    struct api *api = MEM_NEW(struct api);
+    if (api == NULL)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    api->config = *config;
+    struct net_server_config server = {
+        .host = config->host,
+        .port = config->port,
+        .max_body = PLAN_MAX_BYTES,
+        .max_message = WIRE_MAX_BYTES,
+        .websocket_path = "/v1/agent",
+        .websocket_protocol = "kitsune.v1",
+        .ctx = api,
+        .request = api_request,
+        .request_closed = api_request_closed,
+        .websocket = api_websocket,
+        .events = {.message = api_conn_message, .closed = api_conn_closed},
+    };
+    enum error_code code = net_server_new(net, &server, &api->server, err);
+    if (code != ERR_OK) {
+        mem_free(api);
+        return code;
+    }
+    *ret_api = api;
+    return ERR_OK;
+}
+
+void api_free(struct api *api)
+{
+    mem_free(api);
+}
+
+uint16_t api_port(const struct api *api)
+{
+    return net_server_port(api->server);
+}

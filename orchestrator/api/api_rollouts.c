@@ -1,0 +1,416 @@
+/* api_rollouts: submit, list, show, and the orders to a rollout. */
+#include "orchestrator/api/api_internal.h"
+
+#include "common/plan/plan_json.h"
+#include "handlers/catalog.h"
+
+#include <string.h>
+
+/* ---- Documents --------------------------------------------------------------------------------
+ */
+
+static struct api_counts counts_document(const struct engine_counts *counts)
+{
+    return (struct api_counts){
+        .pending = counts->pending,
+        .in_flight = counts->in_flight,
+        .succeeded = counts->succeeded,
+        .failed = counts->failed,
+        .unreachable = counts->unreachable,
+        .unknown = counts->unknown,
+        .cancelled = counts->cancelled,
+        .skipped = counts->skipped,
+        .rolled_back = counts->rolled_back,
+        .rollback_failed = counts->rollback_failed,
+    };
+}
+
+/* The message of the event that explains a state; NULL when there is none. */
+static char *call_reason(struct api_call *call, const char *id, uint64_t seq)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    struct error err = {0};
+    if (seq == 0 ||
+        journal_event_message(call->api->config.journal, id, seq, &text, &err) != ERR_OK ||
+        text.data == NULL)
+        return NULL;
+    return call_keep(call, text.data, text.len);
+}
+
+static bool execution_steps(struct api_call *call, const struct rollout_view *view, uint32_t server,
+                            struct array *ret_steps)
+{
+    uint32_t count = plan_step_count(view->plan);
+    ret_steps->items = mem_array(count, sizeof(struct api_step));
+    if (ret_steps->items == NULL)
+        return false;
+    ret_steps->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct step_record *record = engine_step(view->engine, server, i);
+        *ARRAY_AT(ret_steps, struct api_step, i) = (struct api_step){
+            .name = plan_step(view->plan, i)->name,
+            .state = (int)record->state,
+            .attempt = record->attempt,
+            .changed = record->changed,
+            .has_exit_code = record->has_exit_code,
+            .exit_code = record->exit_code,
+            .duration_ms = record->duration_ms,
+            .message = call_reason(call, view->id, record->reason_seq),
+        };
+    }
+    return true;
+}
+
+static bool execution_document(struct api_call *call, const struct rollout_view *view,
+                               uint32_t server, struct api_execution *ret)
+{
+    struct dispatcher *d = call->api->config.dispatcher;
+    const struct execution *x = engine_execution(view->engine, server);
+    const char *id = plan_server(view->plan, server);
+    const char *holder =
+        x->state == EXECUTION_QUEUED ? dispatcher_waiting_for(d, view->id, server) : NULL;
+    *ret = (struct api_execution){
+        .server = call_keep(call, id, strlen(id)),
+        .state = (int)x->state,
+        .outcome = (int)x->outcome,
+        .connected = dispatcher_connected(d, id),
+        .started = call_time(call, x->started_ms),
+        .ended = call_time(call, x->ended_ms),
+        .waiting_for = call_keep(call, holder, holder == NULL ? 0 : strlen(holder)),
+        .step = x->step >= 0 ? plan_step(view->plan, (uint32_t)x->step)->name : NULL,
+        .message = call_reason(call, view->id, x->reason_seq),
+    };
+    return execution_steps(call, view, server, &ret->steps);
+}
+
+/* Which executions an answer shows. */
+struct execution_window {
+    int64_t limit, offset;
+    int state;          /* enum execution_state, or -1: any */
+    const char *server; /* NULL: any */
+};
+
+static bool window_read(struct api_call *call, struct execution_window *ret)
+{
+    struct error err;
+    *ret = (struct execution_window){.limit = API_PAGE_DEFAULT, .state = -1};
+    const char *state = net_request_query(call->req, "state");
+    ret->server = net_request_query(call->req, "server");
+    if (!call_query_number(call, "limit", API_PAGE_MAX, API_PAGE_DEFAULT, &ret->limit) ||
+        !call_query_number(call, "offset", PLAN_MAX_SERVERS, 0, &ret->offset))
+        return false;
+    for (int i = 0; state != NULL && i < EXECUTION_STATE_COUNT; i++) {
+        if (strcmp(state, execution_state_names[i]) == 0)
+            ret->state = i;
+    }
+    if (state != NULL && ret->state < 0) {
+        (void)error_set(&err, ERR_INVALID, "query parameter \"state\": no state is called \"%s\"",
+                        state);
+        call_error(call, err.code, &err);
+        return false;
+    }
+    return true;
+}
+
+static bool window_matches(const struct execution_window *window, const struct rollout_view *view,
+                           uint32_t server)
+{
+    const struct execution *x = engine_execution(view->engine, server);
+    return (window->state < 0 || (int)x->state == window->state ||
+            (int)x->outcome == window->state) &&
+           (window->server == NULL || strcmp(window->server, plan_server(view->plan, server)) == 0);
+}
+
+static bool rollout_executions(struct api_call *call, const struct rollout_view *view,
+                               const struct execution_window *window, struct api_rollout *ret)
+{
+    uint32_t servers = plan_server_count(view->plan);
+    size_t room = window->limit < servers ? (size_t)window->limit : servers;
+    int64_t matched = 0;
+    ret->executions.items = mem_array(room, sizeof(struct api_execution));
+    if (ret->executions.items == NULL)
+        return false;
+    for (uint32_t i = 0; i < servers; i++) {
+        if (!window_matches(window, view, i) || matched++ < window->offset)
+            continue;
+        if (ret->executions.count == room) {
+            ret->more++;
+            continue;
+        }
+        struct api_execution *x =
+            ARRAY_AT(&ret->executions, struct api_execution, ret->executions.count);
+        ret->executions.count++;
+        if (!execution_document(call, view, i, x))
+            return false;
+    }
+    return true;
+}
+
+static void rollout_document_done(struct api_rollout *document)
+{
+    for (size_t i = 0; i < document->executions.count; i++)
+        mem_free(ARRAY_AT(&document->executions, struct api_execution, i)->steps.items);
+    mem_free(document->executions.items);
+}
+
+static void call_rollout_view(struct api_call *call, int status, const struct rollout_view *view,
+                              const struct execution_window *window)
+{
+    AUTO_BUF struct buf plan = BUF_INIT;
+    struct engine_counts counts = engine_counts(view->engine);
+    const char *reason = engine_reason(view->engine);
+    const char *strategy = plan_strategy_name((enum plan_strategy_type)view->plan->strategy.type);
+    plan_write(&plan, view->plan);
+    struct api_rollout document = {
+        .id = call_keep(call, view->id, strlen(view->id)),
+        .name = view->plan->name,
+        .by = call_keep(call, view->by, view->by == NULL ? 0 : strlen(view->by)),
+        .state = (int)engine_state(view->engine),
+        .reason = reason[0] == '\0' ? NULL : call_keep(call, reason, strlen(reason)),
+        .created = call_time(call, view->created_ms),
+        .ended = call_time(call, view->ended_ms),
+        .strategy = call_keep(call, strategy, strlen(strategy)),
+        .batch = engine_batch(view->engine),
+        .batches = engine_batch_count(view->engine),
+        .servers = plan_server_count(view->plan),
+        .counts = counts_document(&counts),
+        .last_seq = (int64_t)view->last_seq,
+        .plan = plan.data,
+    };
+    if (buf_check(&plan, NULL) == ERR_OK && rollout_executions(call, view, window, &document))
+        call_document(call, status, &api_rollout_table, &document);
+    else
+        call_error(call, ERR_NO_MEMORY, NULL);
+    rollout_document_done(&document);
+}
+
+void call_rollout(struct api_call *call, int status, const char *id)
+{
+    struct rollout_view view;
+    struct execution_window window;
+    struct error err = {0};
+    enum error_code code = dispatcher_rollout(call->api->config.dispatcher, id, &view, &err);
+    if (code != ERR_OK)
+        call_error(call, code, &err);
+    else if (window_read(call, &window))
+        call_rollout_view(call, status, &view, &window);
+}
+
+void handle_rollout_get(struct api_call *call)
+{
+    char id[ID_BUFFER];
+    if (call_rollout_id(call, id))
+        call_rollout(call, 200, id);
+}
+
+/* ---- List
+ * ------------------------------------------------------------------------------------------ */
+
+struct list_state {
+    struct api_call *call;
+    struct api_rollout_list document;
+    size_t limit;
+    bool more;
+};
+
+static bool list_each(void *ctx, const struct journal_rollout *r)
+{
+    struct list_state *list = ctx;
+    struct api_call *call = list->call;
+    if (list->document.rollouts.count == list->limit) {
+        list->more = true;
+        return false;
+    }
+    *ARRAY_AT(&list->document.rollouts, struct api_rollout_summary,
+              list->document.rollouts.count++) = (struct api_rollout_summary){
+        .id = call_keep(call, r->id, strlen(r->id)),
+        .name = call_keep(call, r->name, r->name == NULL ? 0 : strlen(r->name)),
+        .by = call_keep(call, r->by, r->by == NULL ? 0 : strlen(r->by)),
+        .state = (int)r->summary.state,
+        .created = call_time(call, r->summary.created_ms),
+        .ended = call_time(call, r->summary.ended_ms),
+        .servers = r->summary.servers,
+        .counts = counts_document(&r->summary.counts),
+    };
+    return true;
+}
+
+void handle_rollout_list(struct api_call *call)
+{
+    struct error err = {0};
+    int64_t limit = 0;
+    const char *before = net_request_query(call->req, "before");
+    if (!call_query_number(call, "limit", API_PAGE_MAX - 1, API_PAGE_DEFAULT, &limit))
+        return;
+    struct list_state list = {.call = call, .limit = (size_t)limit};
+    list.document.rollouts.items = mem_array(list.limit, sizeof(struct api_rollout_summary));
+    enum error_code code = list.document.rollouts.items == NULL
+                               ? error_set(&err, ERR_NO_MEMORY, NULL)
+                               : journal_list(call->api->config.journal, before,
+                                              (uint32_t)limit + 1, list_each, &list, &err);
+    if (code == ERR_OK) {
+        size_t count = list.document.rollouts.count;
+        if (list.more && count > 0)
+            list.document.next =
+                ARRAY_AT(&list.document.rollouts, struct api_rollout_summary, count - 1)->id;
+        call_document(call, 200, &api_rollout_list_table, &list.document);
+    } else {
+        call_error(call, code, &err);
+    }
+    mem_free(list.document.rollouts.items);
+}
+
+/* ---- Plans in
+ * ---------------------------------------------------------------------------------------- */
+
+static void call_plan_problem(struct api_call *call, const struct problems *problems)
+{
+    char type[] = "urn:kitsune:problem:invalid-plan", title[] = "Invalid plan";
+    AUTO_BUF struct buf detail = BUF_INIT;
+    struct array errors = {.items = mem_array(problems->count, sizeof(struct api_plan_error))};
+    buf_printf(&detail, "%zu fault%s in the plan", problems->total,
+               problems->total == 1 ? "" : "s");
+    for (size_t i = 0; i < problems->count && errors.items != NULL; i++) {
+        *ARRAY_AT(&errors, struct api_plan_error, errors.count++) = (struct api_plan_error){
+            .path = problems->items[i].path, .message = problems->items[i].message};
+    }
+    struct api_problem problem = {
+        .type = type, .title = title, .status = 422, .detail = detail.data, .errors = errors};
+    call_problem(call, 422, &problem);
+    mem_free(errors.items);
+}
+
+/* The plan in the request's body; NULL when it was answered here. Caller owns. */
+static struct plan *call_plan(struct api_call *call)
+{
+    size_t len = 0;
+    const char *body = net_request_body(call->req, &len);
+    struct plan *plan = NULL;
+    struct problems problems = {0};
+    struct error err = {0};
+    enum error_code code = plan_parse(body, len, &handler_catalog, &plan, &problems, &err);
+    if (code != ERR_OK && problems.total > 0 && !problems.no_memory)
+        call_plan_problem(call, &problems);
+    else if (code != ERR_OK)
+        call_error(call, code, &err);
+    problems_done(&problems);
+    return plan;
+}
+
+void handle_plan_validate(struct api_call *call)
+{
+    AUTO(plan_free) struct plan *plan = call_plan(call);
+    if (plan == NULL)
+        return;
+    const char *strategy = plan_strategy_name((enum plan_strategy_type)plan->strategy.type);
+    int64_t batches = 0;
+    uint32_t left = plan_server_count(plan);
+    for (uint32_t batch = 0; left > 0; batch++, batches++)
+        left -= plan_batch_size(plan, batch, left);
+    struct api_validation document = {
+        .valid = true,
+        .name = plan->name,
+        .strategy = call_keep(call, strategy, strlen(strategy)),
+        .servers = plan_server_count(plan),
+        .steps = plan_step_count(plan),
+        .batches = batches,
+    };
+    call_document(call, 200, &api_validation_table, &document);
+}
+
+/* ---- Commands
+ * ------------------------------------------------------------------------------------------ */
+
+static void call_done(void *ctx, enum error_code result, const struct error *err, const char *id)
+{
+    struct api_call *call = ctx;
+    call->pending--;
+    if (call->req != NULL) {
+        if (result == ERR_OK)
+            call_rollout(call, call->status, id);
+        else
+            call_error(call, result, err);
+    }
+    call_free(call);
+}
+
+void handle_rollout_submit(struct api_call *call)
+{
+    AUTO(plan_free) struct plan *plan = call_plan(call);
+    if (plan == NULL)
+        return;
+    struct error err = {0};
+    const char *wait = net_request_query(call->req, "wait");
+    struct dispatcher_submit request = {
+        .id = net_request_query(call->req, "id"),
+        .by = net_request_query(call->req, "by"),
+        .no_wait = wait != NULL && strcmp(wait, "false") == 0,
+    };
+    bool repeat = false;
+    enum error_code code = ERR_OK;
+    if (request.id != NULL && !id_valid(request.id))
+        code = error_set(&err, ERR_INVALID,
+                         "query parameter \"id\": an id begins with a letter or digit and has at "
+                         "most %d of letters, digits, \".\", \"_\" and \"-\"",
+                         ID_MAX);
+    else if (request.by != NULL && strlen(request.by) > ID_MAX)
+        code = error_set(&err, ERR_INVALID, "query parameter \"by\": at most %d bytes", ID_MAX);
+    call->pending++;
+    call->status = 201;
+    if (code == ERR_OK)
+        code = dispatcher_submit(call->api->config.dispatcher, plan, &request, &repeat, call_done,
+                                 call, &err);
+    if (code != ERR_OK) {
+        call->pending--;
+        call_error(call, code, &err);
+        return;
+    }
+    if (repeat)
+        call->status = 200;
+    (void)TAKE(plan);
+}
+
+static void call_order(struct api_call *call, enum dispatcher_command command)
+{
+    char id[ID_BUFFER];
+    struct error err = {0};
+    struct api_cancel options = {0};
+    size_t len = 0;
+    const char *body = net_request_body(call->req, &len);
+    if (!call_rollout_id(call, id))
+        return;
+    enum error_code code =
+        len == 0 ? ERR_OK : json_read(body, len, PLAN_MAX_BYTES, &api_cancel_table, &options, &err);
+    call->pending++;
+    call->status = 202;
+    if (code == ERR_OK) {
+        struct dispatcher_order order = {
+            .command = command,
+            .now = options.now,
+            .rollback = options.rollback,
+            .by = options.by,
+            .reason = options.reason,
+        };
+        code = dispatcher_order(call->api->config.dispatcher, id, &order, call_done, call, &err);
+        json_release(&api_cancel_table, &options);
+    }
+    if (code != ERR_OK) {
+        call->pending--;
+        call_error(call, code, &err);
+    }
+}
+
+void handle_rollout_cancel(struct api_call *call)
+{
+    call_order(call, COMMAND_CANCEL);
+}
+
+void handle_rollout_pause(struct api_call *call)
+{
+    call_order(call, COMMAND_PAUSE);
+}
+
+void handle_rollout_resume(struct api_call *call)
+{
+    call_order(call, COMMAND_RESUME);
+}
