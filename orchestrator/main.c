@@ -1,0 +1,268 @@
+/* kitsune-orchestrator(8): wires journal, dispatcher, API and loop together. */
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/net/net.h"
+#include "orchestrator/api/api.h"
+#include "orchestrator/dispatch/dispatcher.h"
+#include "orchestrator/journal/journal.h"
+#include "orchestrator/options.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <uv.h>
+
+enum { STALL_RETRY_MS = 1000 /* how often a full disk is tried again */ };
+
+struct program {
+    struct options options;
+    uv_loop_t loop;
+    uv_async_t wake;     /* the journal's writer has something */
+    uv_timer_t deadline; /* the dispatcher's earliest */
+    uv_timer_t stall;    /* tries a stalled journal again */
+    uv_signal_t terminate, interrupt;
+    struct net *net;
+    struct journal *journal;
+    struct dispatcher *dispatcher;
+    struct api *api;
+    bool stalled, stopping;
+};
+
+/* ---- The dispatcher's hooks --------------------------------------------------------------------
+ */
+
+static int64_t hook_mono(void *ctx)
+{
+    (void)ctx;
+    return clock_mono_ms();
+}
+
+static int64_t hook_wall(void *ctx)
+{
+    (void)ctx;
+    return clock_wall_ms();
+}
+
+static void program_tick(uv_timer_t *timer);
+
+static void hook_rearm(void *ctx)
+{
+    struct program *p = ctx;
+    int64_t deadline = 0;
+    if (p->dispatcher == NULL || p->stopping || !dispatcher_next_deadline(p->dispatcher, &deadline))
+        return;
+    int64_t left = deadline - clock_mono_ms();
+    (void)uv_timer_start(&p->deadline, program_tick, left > 0 ? (uint64_t)left : 0, 0);
+}
+
+static void hook_changed(void *ctx, const char *rollout, uint64_t last_seq)
+{
+    struct program *p = ctx;
+    if (p->api != NULL)
+        api_changed(p->api, rollout, last_seq);
+}
+
+static void hook_output(void *ctx, const char *rollout, const char *json, size_t len)
+{
+    struct program *p = ctx;
+    if (p->api != NULL)
+        api_output(p->api, rollout, json, len);
+}
+
+/* What is durable is safe, and nothing else may go out: the end, at once. */
+static void hook_fatal(void *ctx, const struct error *err)
+{
+    (void)ctx;
+    log_error("the journal cannot be trusted any more; stopping",
+              LOG_STR("error", err == NULL ? "unknown" : err->message), LOG_END);
+    _exit(EXIT_FAILURE);
+}
+
+static void hook_note(void *ctx, const char *what, const char *server, const char *detail)
+{
+    (void)ctx;
+    log_info(what, LOG_STR("server", server), LOG_STR("detail", detail), LOG_END);
+}
+
+static void program_tick(uv_timer_t *timer)
+{
+    struct program *p = timer->data;
+    dispatcher_tick(p->dispatcher);
+    hook_rearm(p);
+}
+
+/* ---- The journal's signals ---------------------------------------------------------------------
+ */
+
+static void journal_signal(void *ctx)
+{
+    struct program *p = ctx;
+    (void)uv_async_send(&p->wake);
+}
+
+static void program_retry(uv_timer_t *timer)
+{
+    struct program *p = timer->data;
+    journal_retry(p->journal);
+}
+
+static void program_wake(uv_async_t *async)
+{
+    struct program *p = async->data;
+    struct error why = {0};
+    bool final = false;
+    if (p->journal == NULL)
+        return;
+    journal_collect(p->journal);
+    bool stalled = journal_stalled(p->journal, &final, &why);
+    if (stalled && final)
+        hook_fatal(p, &why);
+    if (stalled != p->stalled) {
+        p->stalled = stalled;
+        if (stalled) {
+            log_error("the journal is stalled; dispatch stops until there is space",
+                      LOG_STR("error", why.message), LOG_END);
+            (void)uv_timer_start(&p->stall, program_retry, STALL_RETRY_MS, STALL_RETRY_MS);
+        } else {
+            log_info("the journal goes on", LOG_END);
+            (void)uv_timer_stop(&p->stall);
+        }
+    }
+}
+
+/* ---- Stopping -----------------------------------------------------------------------------------
+ */
+
+static void program_closed(void *ctx)
+{
+    struct program *p = ctx;
+    struct journal *journal = p->journal;
+    p->journal = NULL;
+    journal_close(journal);
+    dispatcher_free(p->dispatcher);
+    api_free(p->api);
+    uv_close((uv_handle_t *)&p->wake, NULL);
+    uv_close((uv_handle_t *)&p->deadline, NULL);
+    uv_close((uv_handle_t *)&p->stall, NULL);
+}
+
+static void program_stop(uv_signal_t *handle, int signum)
+{
+    struct program *p = handle->data;
+    if (p->stopping)
+        return;
+    p->stopping = true;
+    log_info("stopping", LOG_STR("signal", strsignal(signum)), LOG_END);
+    uv_close((uv_handle_t *)&p->terminate, NULL);
+    uv_close((uv_handle_t *)&p->interrupt, NULL);
+    (void)uv_timer_stop(&p->deadline);
+    api_stop(p->api);
+    net_close(p->net, program_closed, p);
+}
+
+/* ---- Starting -----------------------------------------------------------------------------------
+ */
+
+static void program_raise_limits(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static enum error_code program_start_loop(struct program *p, struct error *err)
+{
+    if (uv_loop_init(&p->loop) != 0 || uv_async_init(&p->loop, &p->wake, program_wake) != 0 ||
+        uv_timer_init(&p->loop, &p->deadline) != 0 || uv_timer_init(&p->loop, &p->stall) != 0 ||
+        uv_signal_init(&p->loop, &p->terminate) != 0 ||
+        uv_signal_init(&p->loop, &p->interrupt) != 0 ||
+        uv_signal_start(&p->terminate, program_stop, SIGTERM) != 0 ||
+        uv_signal_start(&p->interrupt, program_stop, SIGINT) != 0)
+        return error_set(err, ERR_UNAVAILABLE, "the event loop cannot be set up");
+    p->wake.data = p->deadline.data = p->stall.data = p;
+    p->terminate.data = p->interrupt.data = p;
+    return ERR_OK;
+}
+
+static enum error_code program_start(struct program *p, struct error *err)
+{
+    enum error_code code = program_start_loop(p, err);
+    if (code == ERR_OK)
+        code = net_new(&p->loop, 0, &p->net, err);
+    if (code == ERR_OK)
+        code = journal_open(p->options.data_dir, journal_signal, p, &p->journal, err);
+    if (code != ERR_OK)
+        return code;
+    struct dispatcher_config dispatch = {
+        .journal = p->journal,
+        .heartbeat_ms = p->options.heartbeat_ms,
+        .ctx = p,
+        .now_mono_ms = hook_mono,
+        .now_wall_ms = hook_wall,
+        .rearm = hook_rearm,
+        .send = api_conn_send,
+        .close = api_conn_close,
+        .changed = hook_changed,
+        .output = hook_output,
+        .fatal = hook_fatal,
+        .note = hook_note,
+    };
+    code = dispatcher_new(&dispatch, &p->dispatcher, err);
+    if (code != ERR_OK)
+        return code;
+    struct api_config api = {
+        .journal = p->journal,
+        .dispatcher = p->dispatcher,
+        .host = p->options.host,
+        .port = p->options.port,
+    };
+    code = api_new(p->net, &api, &p->api, err);
+    if (code == ERR_OK)
+        hook_rearm(p);
+    return code;
+}
+
+static void program_say_ready(const struct program *p)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    bool v6 = strchr(p->options.host, ':') != NULL;
+    buf_printf(&text, "listen=%s%s%s:%u data-dir=%s epoch=%lld", v6 ? "[" : "", p->options.host,
+               v6 ? "]" : "", api_port(p->api), p->options.data_dir,
+               (long long)journal_epoch(p->journal));
+    if (buf_check(&text, NULL) == ERR_OK)
+        log_ready(text.data);
+}
+
+int main(int argc, char **argv)
+{
+    static struct program program;
+    struct error err = {0};
+    if (options_parse(argc, argv, &program.options, &err) != ERR_OK) {
+        (void)fprintf(stderr, "kitsune-orchestrator: %s\n", err.message);
+        return EXIT_FAILURE;
+    }
+    if (program.options.help || program.options.version) {
+        (void)fputs(program.options.help ? options_help
+                                         : "kitsune-orchestrator " KITSUNE_VERSION "\n",
+                    stdout);
+        return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    }
+    log_setup(program.options.log_format, program.options.log_level);
+    program_raise_limits();
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (program_start(&program, &err) != ERR_OK) {
+        /* The process ends here, and with it all that was set up. */
+        (void)fprintf(stderr, "kitsune-orchestrator: %s\n", err.message);
+        (void)fflush(stderr);
+        _exit(EXIT_FAILURE);
+    }
+    program_say_ready(&program);
+    int left = uv_run(&program.loop, UV_RUN_DEFAULT);
+    log_info("stopped", LOG_END);
+    return left == 0 && uv_loop_close(&program.loop) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,147 @@
+/* options: see options.h. */
+#include "orchestrator/options.h"
+
+#include "common/base/clock.h"
+#include "orchestrator/api/api_doc.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char options_help[] =
+    "Usage: kitsune-orchestrator [OPTION]...\n"
+    "Run rollouts over a fleet of agents, and serve the API that kitsune(1) and the agents use.\n"
+    "\n"
+    "  --listen ADDR:PORT      where to serve (default 127.0.0.1:7233; port 0 takes a free one)\n"
+    "  --data-dir DIR          where the journal lives (default /var/lib/kitsune-orchestrator)\n"
+    "  --heartbeat DURATION    how often agents say that they live (default 15s); an agent is\n"
+    "                          taken for gone after three\n"
+    "  --log-format FORMAT     logfmt or json (default logfmt)\n"
+    "  --log-level LEVEL       debug, info, warn or error (default info)\n"
+    "  --help                  print this and exit\n"
+    "  --version               print the version and exit\n"
+    "\n"
+    "It logs to standard error, prints \"ready listen=ADDR:PORT ...\" there when it serves, and "
+    "ends\n"
+    "cleanly on SIGTERM. Rollouts that are under way go on when it is started again.\n"
+    "\n"
+    "Example: kitsune-orchestrator --data-dir /tmp/kitsune --listen 127.0.0.1:7233\n";
+
+enum { HEARTBEAT_MIN_MS = 100, HEARTBEAT_MAX_MS = 3600 * 1000, HEARTBEAT_DEFAULT_MS = 15 * 1000 };
+
+enum error_code options_parse_listen(const char *text, struct options *options, struct error *err)
+{
+    const char *colon = strrchr(text, ':');
+    const char *close = strrchr(text, ']');
+    if (colon != NULL && close != NULL && colon < close)
+        colon = NULL;
+    size_t host_len = colon == NULL ? strlen(text) : (size_t)(colon - text);
+    if (colon != NULL) {
+        char *end = NULL;
+        unsigned long port = strtoul(colon + 1, &end, 10);
+        if (colon[1] < '0' || colon[1] > '9' || *end != '\0' || port > UINT16_MAX)
+            return error_set(err, ERR_INVALID,
+                             "--listen %s: the port must be a number from 0 to 65535", text);
+        options->port = (uint16_t)port;
+    }
+    if (host_len >= 2 && text[0] == '[' && text[host_len - 1] == ']') {
+        text++;
+        host_len -= 2;
+    }
+    if (host_len >= OPTIONS_MAX_HOST)
+        return error_set(err, ERR_INVALID, "--listen: the address is too long");
+    if (host_len > 0) {
+        memcpy(options->host, text, host_len);
+        options->host[host_len] = '\0';
+    }
+    return ERR_OK;
+}
+
+static enum error_code options_heartbeat(const char *text, struct options *options,
+                                         struct error *err)
+{
+    enum error_code code = duration_parse(text, &options->heartbeat_ms, err);
+    if (code != ERR_OK)
+        return error_wrap(err, "--heartbeat");
+    if (options->heartbeat_ms < HEARTBEAT_MIN_MS || options->heartbeat_ms > HEARTBEAT_MAX_MS)
+        return error_set(err, ERR_INVALID, "--heartbeat must be from 100ms to 1h, not %s", text);
+    return ERR_OK;
+}
+
+enum option_key {
+    KEY_LISTEN = 256,
+    KEY_DATA,
+    KEY_BEAT,
+    KEY_FORMAT,
+    KEY_LEVEL,
+    KEY_HELP,
+    KEY_VERSION
+};
+
+static const struct option long_options[] = {
+    {"listen", required_argument, NULL, KEY_LISTEN},
+    {"data-dir", required_argument, NULL, KEY_DATA},
+    {"heartbeat", required_argument, NULL, KEY_BEAT},
+    {"log-format", required_argument, NULL, KEY_FORMAT},
+    {"log-level", required_argument, NULL, KEY_LEVEL},
+    {"help", no_argument, NULL, KEY_HELP},
+    {"version", no_argument, NULL, KEY_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static enum error_code options_take(int key, char **argv, struct options *options,
+                                    struct error *err)
+{
+    switch (key) {
+    case KEY_LISTEN:
+        return options_parse_listen(optarg, options, err);
+    case KEY_DATA:
+        options->data_dir = optarg;
+        return ERR_OK;
+    case KEY_BEAT:
+        return options_heartbeat(optarg, options, err);
+    case KEY_FORMAT:
+        if (!log_format_parse(optarg, &options->log_format))
+            return error_set(err, ERR_INVALID, "--log-format must be logfmt or json, not %s",
+                             optarg);
+        return ERR_OK;
+    case KEY_LEVEL:
+        if (!log_level_parse(optarg, &options->log_level))
+            return error_set(err, ERR_INVALID,
+                             "--log-level must be debug, info, warn or error, not %s", optarg);
+        return ERR_OK;
+    case KEY_HELP:
+        options->help = true;
+        return ERR_OK;
+    case KEY_VERSION:
+        options->version = true;
+        return ERR_OK;
+    case ':':
+        return error_set(err, ERR_INVALID, "%s needs a value (see --help)", argv[optind - 1]);
+    default:
+        return error_set(err, ERR_INVALID, "unknown option %s (see --help)", argv[optind - 1]);
+    }
+}
+
+enum error_code options_parse(int argc, char **argv, struct options *ret_options, struct error *err)
+{
+    struct options options = {
+        .host = "127.0.0.1",
+        .port = API_DEFAULT_PORT,
+        .data_dir = "/var/lib/kitsune-orchestrator",
+        .heartbeat_ms = HEARTBEAT_DEFAULT_MS,
+        .log_format = LOG_LOGFMT,
+        .log_level = LOG_INFO,
+    };
+    int key = 0;
+    optind = 0;
+    while ((key = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
+        enum error_code code = options_take(key, argv, &options, err);
+        if (code != ERR_OK)
+            return code;
+    }
+    if (optind < argc)
+        return error_set(err, ERR_INVALID, "unexpected argument %s (see --help)", argv[optind]);
+    *ret_options = options;
+    return ERR_OK;
+}

@@ -1,0 +1,31 @@
+/*
+ * options: what kitsune-orchestrator is told on its command line. Pure, but for the help it prints.
+ */
+#pragma once
+
+#include "common/base/error.h"
+#include "common/base/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { OPTIONS_MAX_HOST = 256 };
+
+struct options {
+    char host[OPTIONS_MAX_HOST]; /* default 127.0.0.1 */
+    uint16_t port;               /* default 7233; 0: a free one */
+    const char *data_dir;        /* default /var/lib/kitsune-orchestrator */
+    int64_t heartbeat_ms;        /* default 15000 */
+    enum log_format log_format;
+    enum log_level log_level;
+    bool help, version;
+};
+
+/* Reads the arguments. ERR_INVALID says in one line what is wrong and what would be right. Texts
+ * are borrowed from argv. */
+enum error_code options_parse(int argc, char **argv, struct options *ret_options,
+                              struct error *err) MUST_CHECK;
+/* "ADDR:PORT", "[V6]:PORT", "ADDR" or ":PORT". */
+enum error_code options_parse_listen(const char *text, struct options *options,
+                                     struct error *err) MUST_CHECK;
+extern const char options_help[];
