@@ -1,0 +1,237 @@
+"""The three real programs on this machine: free ports, temporary folders, ended by pid.
+
+    with Fleet(agents=["web-1", "web-2"]) as fleet:
+        done = fleet.kitsune("submit", fleet.plan({...}), "--watch")
+
+The programs' folder comes from KITSUNE_BIN, which CTest sets.
+"""
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+BIN = os.environ.get("KITSUNE_BIN", "")
+SOURCE = os.environ.get("KITSUNE_SOURCE", "")
+DEADLINE = 60.0  # seconds for anything that is waited for
+
+
+def program(name):
+    for sub in ("", "agent", "orchestrator"):
+        path = os.path.join(BIN, sub, name)
+        if os.path.exists(path):
+            return path
+    raise FileNotFoundError(f"{name} is not in {BIN}")
+
+
+class Process:
+    """A program whose standard error is read line by line as it comes."""
+
+    def __init__(self, argv, env=None, preexec=None):
+        self.argv = argv
+        self.lines = []
+        self.news = queue.Queue()
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, **(env or {})},
+            preexec_fn=preexec,
+        )
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+            self.news.put(line)
+        self.news.put(None)
+
+    def wait_line(self, part, timeout=DEADLINE):
+        """The first line, past or to come, that has `part` in it."""
+        end = time.monotonic() + timeout
+        seen = 0
+        while True:
+            while seen < len(self.lines):
+                if part in self.lines[seen]:
+                    return self.lines[seen]
+                seen += 1
+            left = end - time.monotonic()
+            if left <= 0:
+                raise AssertionError(f"{self.argv[0]}: no line with {part!r}:\n" + self.text())
+            try:
+                if self.news.get(timeout=left) is None and seen >= len(self.lines):
+                    raise AssertionError(f"{self.argv[0]} ended without {part!r}:\n" + self.text())
+            except queue.Empty:
+                pass
+
+    def text(self):
+        return "\n".join(self.lines)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait(DEADLINE)
+
+    def stop(self):
+        """TERM, and the exit status; a sanitizer's finding shows in it."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(DEADLINE)
+        self.reader.join(DEADLINE)
+        return status
+
+
+class Fleet:
+    def __init__(self, agents=(), agent_args=(), heartbeat="500ms"):
+        self.agent_ids = list(agents)
+        self.agent_args = list(agent_args)
+        self.heartbeat = heartbeat
+        self.dir = tempfile.mkdtemp(prefix="kitsune-it-")
+        self.port = 0
+        self.orchestrator = None
+        self.agents = {}
+        self.plans = 0
+
+    def __enter__(self):
+        try:
+            self.start_orchestrator()
+            for agent in self.agent_ids:
+                self.start_agent(agent)
+            for agent in self.agent_ids:
+                self.orchestrator.wait_line(f"server={agent} ")
+        except BaseException:
+            self.close(check=False)
+            raise
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.close(check=kind is None)
+
+    def close(self, check=True):
+        running = [p for p in [*self.agents.values(), self.orchestrator] if p is not None]
+        statuses = [(p, p.stop()) for p in running]
+        shutil.rmtree(self.dir, ignore_errors=True)
+        if check:
+            for process, status in statuses:
+                # -9: a test killed it itself.
+                assert status in (0, -signal.SIGKILL), f"{process.argv[0]} ended with {status}:\n{process.text()}"
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def start_orchestrator(self, args=()):
+        self.orchestrator = Process(
+            [
+                program("kitsune-orchestrator"),
+                "--listen", f"127.0.0.1:{self.port}",
+                "--data-dir", self.path("orchestrator"),
+                "--heartbeat", self.heartbeat,
+                *args,
+            ]
+        )
+        ready = self.orchestrator.wait_line("ready ")
+        self.port = int(ready.split("listen=127.0.0.1:")[1].split()[0])
+        return self.orchestrator
+
+    def start_agent(self, agent, args=(), preexec=None):
+        self.agents[agent] = Process(
+            [
+                program("kitsune-agent"),
+                "--server-id", agent,
+                "--orchestrator", self.url,
+                "--data-dir", self.path("agent-" + agent),
+                *self.agent_args,
+                *args,
+            ],
+            preexec=preexec,
+        )
+        self.agents[agent].wait_line("ready ")
+        return self.agents[agent]
+
+    def kitsune(self, *args, timeout=DEADLINE, check=None, stdin=None, env=None):
+        """Runs the CLI; with `check` the exit status must be that."""
+        done = subprocess.run(
+            [program("kitsune"), "--orchestrator", self.url, *args],
+            capture_output=True,
+            timeout=timeout,
+            input=stdin,
+            env={**os.environ, **(env or {})},
+        )
+        done.stdout = done.stdout.decode("utf-8", "replace")
+        done.stderr = done.stderr.decode("utf-8", "replace")
+        if check is not None:
+            assert done.returncode == check, (
+                f"kitsune {' '.join(args)}: exit {done.returncode}, not {check}\n"
+                f"{done.stdout}\n{done.stderr}\n-- orchestrator\n{self.orchestrator.text()}"
+            )
+        return done
+
+    def json(self, *args, check=0):
+        return json.loads(self.kitsune(*args, "-o", "json", check=check).stdout)
+
+    def plan(self, plan):
+        self.plans += 1
+        path = self.path(f"plan-{self.plans}.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(plan, file)
+        return path
+
+    def submit(self, plan, *args):
+        """Submits without watching; the rollout's id."""
+        path = plan if isinstance(plan, str) else self.plan(plan)
+        return self.json("submit", path, *args)["id"]
+
+    def run(self, plan, *args, check=0, timeout=DEADLINE):
+        """Submits and watches to the end; the rollout's document."""
+        rollout = self.submit(plan, *args)
+        self.kitsune("watch", rollout, check=check, timeout=timeout)
+        return self.json("show", rollout, "--all")
+
+    def events(self, rollout):
+        return self.json("events", rollout)["events"]
+
+    def wait_event(self, rollout, wanted, timeout=DEADLINE):
+        """Follows the rollout's events until `wanted(event)`; that event."""
+        with subprocess.Popen(
+            [program("kitsune"), "--orchestrator", self.url, "events", rollout, "--follow", "-o", "json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as follower:
+            watchdog = threading.Timer(timeout, follower.kill)
+            watchdog.start()
+            try:
+                for line in follower.stdout:
+                    event = json.loads(line)
+                    if wanted(event):
+                        return event
+            finally:
+                watchdog.cancel()
+                follower.kill()
+        raise AssertionError(f"the awaited event did not come:\n{self.events(rollout)}")
+
+
+def by_server(document):
+    return {x["server"]: x for x in document["executions"]}
+
+
+def echo_step(name="say", message="hello"):
+    return {"name": name, "type": "echo", "params": {"message": message}}
+
+
+def main():
+    unittest.main(verbosity=2)
