@@ -24,3 +24,8 @@ else()
   target_link_options(kitsune_options INTERFACE -Wl,-z,relro,-z,now)
   set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 endif()
+
+# Fuzzers see which code a text reaches only where the libraries are instrumented too.
+if(KITSUNE_FUZZ)
+  target_compile_options(kitsune_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()

@@ -1,0 +1,58 @@
+/* driver: runs a fuzz target over the files of a folder, where there is no libFuzzer. */
+#include "tests/fuzz/fuzz.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DRIVER_MAX_BYTES = 16 * 1024 * 1024 };
+
+static int run_file(const char *folder, const char *name)
+{
+    char path[4096];
+    int length = snprintf(path, sizeof(path), "%s/%s", folder, name);
+    if (length < 0 || (size_t)length >= sizeof(path))
+        return -1;
+    FILE *file = fopen(path, "rb");
+    uint8_t *data = malloc(DRIVER_MAX_BYTES);
+    if (file == NULL || data == NULL) {
+        perror(path);
+        free(data);
+        return -1;
+    }
+    size_t size = fread(data, 1, DRIVER_MAX_BYTES, file);
+    (void)fclose(file);
+    /* A copy of exactly that size, so that reading one byte past its end is seen. */
+    uint8_t *exact = malloc(size == 0 ? 1 : size);
+    if (exact != NULL) {
+        memcpy(exact, data, size);
+        (void)LLVMFuzzerTestOneInput(exact, size);
+    }
+    free(exact);
+    free(data);
+    return exact == NULL ? -1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    int passed = 0, failed = 0;
+    for (int i = 1; i < argc; i++) {
+        DIR *folder = opendir(argv[i]);
+        if (folder == NULL) {
+            perror(argv[i]);
+            return EXIT_FAILURE;
+        }
+        for (const struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
+            if (entry->d_name[0] == '.')
+                continue;
+            if (run_file(argv[i], entry->d_name) == 0)
+                passed++;
+            else
+                failed++;
+        }
+        (void)closedir(folder);
+    }
+    (void)printf("%d passed, %d failed\n", passed, failed);
+    return passed > 0 && failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
