@@ -1,0 +1,70 @@
+/*
+ * db: a thin layer over SQLite: open with the product's pragmas, migrations, named statements.
+ * SQLite's header is included in common/db and in the stores (journal_sqlite.c, undo_journal.c).
+ *
+ * Threading: a connection belongs to one thread at a time. I/O: the database file.
+ */
+#pragma once
+
+#include "common/base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct db; /* one connection with its prepared statements */
+
+enum db_mode { DB_READ_WRITE, DB_READ_ONLY };
+
+/* A schema step: SQL run once, in a transaction with the version number. Version = index + 1, kept
+ * in PRAGMA user_version. A store made by a newer program is refused (ERR_UNSUPPORTED). */
+struct db_schema {
+    uint32_t application_id; /* PRAGMA application_id: says whose file it is */
+    const char *const *migrations;
+    size_t migration_count;
+    const char *const *statements; /* SQL, indexed by the store's enum; prepared on first use */
+    size_t statement_count;
+};
+
+/* WAL, synchronous=FULL, foreign_keys=ON, busy timeout, cell size checks on; mode 0600. Errors:
+ * ERR_CORRUPT (not a database, or another program's), ERR_DENIED, ERR_NO_SPACE, ERR_BUSY, ERR_IO.
+ */
+enum error_code db_open(const char *path, enum db_mode mode, const struct db_schema *schema,
+                        struct db **ret_db, struct error *err) MUST_CHECK;
+/* Checkpoints (read-write) and closes; NULL is fine. */
+void db_close(struct db *db);
+
+enum error_code db_begin(struct db *db, struct error *err) MUST_CHECK; /* IMMEDIATE */
+enum error_code db_commit(struct db *db, struct error *err) MUST_CHECK;
+void db_rollback(struct db *db);       /* also right when no transaction is open */
+bool db_in_transaction(struct db *db); /* false too after a failure that made SQLite roll back */
+/* A part of a transaction that can be undone alone; one at a time, not nested. */
+enum error_code db_savepoint(struct db *db, struct error *err) MUST_CHECK;
+enum error_code db_savepoint_keep(struct db *db, struct error *err) MUST_CHECK;
+enum error_code db_savepoint_undo(struct db *db, struct error *err) MUST_CHECK;
+
+/* A statement in use: bind (from 1), step, read columns (from 0), reset. Texts are bound without a
+ * copy and must live until db_reset. */
+struct db_stmt;
+/* Never NULL on ERR_OK. The statement is reset and unbound. */
+enum error_code db_use(struct db *db, size_t statement, struct db_stmt **ret_stmt,
+                       struct error *err) MUST_CHECK;
+void db_bind_int(struct db_stmt *s, int index, int64_t value);
+void db_bind_text(struct db_stmt *s, int index, const char *text, size_t len); /* NULL: NULL */
+void db_bind_null(struct db_stmt *s, int index);
+/* *ret_row: true when a row is there, false at the end. Bind failures surface here. */
+enum error_code db_step(struct db_stmt *s, bool *ret_row, struct error *err) MUST_CHECK;
+/* For a statement that gives no rows: step and reset. */
+enum error_code db_run(struct db_stmt *s, struct error *err) MUST_CHECK;
+int64_t db_column_int(struct db_stmt *s, int column);
+bool db_column_null(struct db_stmt *s, int column);
+const char *db_column_text(struct db_stmt *s, int column,
+                           size_t *ret_len); /* until step or reset */
+void db_reset(struct db_stmt *s);
+int64_t db_last_rowid(struct db *db);
+int64_t db_changes(struct db *db);
+/* Pages not yet checkpointed, size of the file in bytes: for metrics. */
+int64_t db_size_bytes(struct db *db);
+
+/* PRAGMA quick_check; ERR_CORRUPT with the first finding. */
+enum error_code db_verify(struct db *db, struct error *err) MUST_CHECK;
