@@ -1,0 +1,285 @@
+#include "common/base/alloc.h"
+#include "common/base/cleanup.h"
+#include "orchestrator/journal/event_json.h"
+#include "orchestrator/journal/journal_internal.h"
+#include "orchestrator/journal/journal_schema.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* ---- Filling (owner's thread) -------------------------------------------------------------------
+ */
+
+enum error_code journal_append_new(const char *rollout, uint64_t expected_seq,
+                                   struct journal_append **ret_append, struct error *err)
+{
+    if (!id_valid(rollout))
+        return error_set(err, ERR_INVALID, "\"%s\" is no rollout id", rollout);
+    struct journal_append *a = MEM_NEW(struct journal_append);
+    if (a == NULL)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    memcpy(a->rollout, rollout, strlen(rollout) + 1);
+    a->work.apply = append_apply;
+    a->expected_seq = expected_seq;
+    a->outputs_end = &a->outputs;
+    *ret_append = a;
+    return ERR_OK;
+}
+
+void journal_append_free(struct journal_append *a)
+{
+    if (a == NULL)
+        return;
+    while (a->outputs != NULL) {
+        struct append_output *next = a->outputs->next;
+        mem_free(a->outputs);
+        a->outputs = next;
+    }
+    buf_done(&a->texts);
+    mem_free(a->events);
+    mem_free(a->plan_text);
+    mem_free(a->by);
+    mem_free(a->name);
+    mem_free(a);
+}
+
+enum error_code journal_append_create(struct journal_append *a, const struct plan *plan,
+                                      const char *plan_json, size_t plan_len, const char *by,
+                                      struct error *err)
+{
+    assert(a->expected_seq == 1 && !a->create);
+    AUTO_FREE char *name = plan->name == NULL ? NULL : mem_strdup(plan->name);
+    AUTO_FREE char *who = by == NULL ? NULL : mem_strdup(by);
+    AUTO_FREE char *text = mem_strndup(plan_json, plan_len);
+    if (text == NULL || (plan->name != NULL && name == NULL) || (by != NULL && who == NULL))
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    a->name = TAKE(name);
+    a->by = TAKE(who);
+    a->plan_text = TAKE(text);
+    a->plan_len = strlen(a->plan_text);
+    a->create = true;
+    /* Until the caller says more of it. */
+    if (!a->has_summary) {
+        a->summary = (struct journal_summary){
+            .state = ROLLOUT_PENDING,
+            .counts = {.pending = plan_server_count(plan)},
+            .servers = plan_server_count(plan),
+        };
+        a->has_summary = true;
+    }
+    return ERR_OK;
+}
+
+static enum error_code events_reserve(struct journal_append *a, struct error *err)
+{
+    if (a->event_count < a->event_capacity)
+        return ERR_OK;
+    size_t capacity = a->event_capacity == 0 ? 4 : a->event_capacity * 2;
+    struct append_event *events = mem_realloc(a->events, capacity * sizeof(*events));
+    if (events == NULL)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    a->events = events;
+    a->event_capacity = capacity;
+    return ERR_OK;
+}
+
+enum error_code journal_append_event(struct journal_append *a, const struct plan *plan,
+                                     const struct event *event, struct error *err)
+{
+    enum error_code code = events_reserve(a, err);
+    if (code != ERR_OK)
+        return code;
+    struct event numbered = *event;
+    numbered.seq = journal_append_last_seq(a) + 1;
+    if (numbered.seq > JOURNAL_MAX_SEQ)
+        return error_set(err, ERR_LIMIT, "%s: has as many events as a rollout can have",
+                         a->rollout);
+    size_t offset = a->texts.len;
+    event_write(&a->texts, plan, &numbered);
+    code = buf_check(&a->texts, err);
+    size_t len = a->texts.len - offset;
+    if (code == ERR_OK && len > EVENT_MAX_BYTES)
+        code = error_set(err, ERR_LIMIT, "an event of %zu bytes; at most %d are kept", len,
+                         EVENT_MAX_BYTES);
+    if (code != ERR_OK) {
+        a->texts.len = offset; /* the append is as it was, and can go on */
+        a->texts.failed = ERR_OK;
+        return code;
+    }
+    a->events[a->event_count++] = (struct append_event){event->type, offset, len};
+    return ERR_OK;
+}
+
+enum error_code journal_append_output(struct journal_append *a, const struct journal_output *output,
+                                      struct error *err)
+{
+    assert(output->server < PLAN_MAX_SERVERS && output->step < PLAN_MAX_STEPS);
+    struct append_output *copy = mem_alloc(sizeof(*copy) + output->len + 1);
+    if (copy == NULL)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    *copy = (struct append_output){
+        .server = output->server,
+        .step = output->step,
+        .attempt = output->attempt,
+        .len = output->len,
+    };
+    if (output->len > 0)
+        memcpy(copy->text, output->text, output->len);
+    copy->text[output->len] = '\0';
+    *a->outputs_end = copy;
+    a->outputs_end = &copy->next;
+    return ERR_OK;
+}
+
+void journal_append_summary(struct journal_append *a, const struct journal_summary *summary)
+{
+    a->summary = *summary;
+    a->has_summary = true;
+}
+
+uint64_t journal_append_last_seq(const struct journal_append *a)
+{
+    return a->expected_seq - 1 + a->event_count;
+}
+
+/* ---- Applying (writer's thread) --------------------------------------------------------- */
+
+static void bind_string(struct db_stmt *s, int index, const char *text)
+{
+    db_bind_text(s, index, text, text == NULL ? 0 : strlen(text));
+}
+
+/* The rollout's row, made where the append begins it; checks that nothing came in between. */
+static enum error_code apply_rollout(struct db *db, const struct journal_append *a,
+                                     int64_t *ret_num, struct error *err)
+{
+    uint64_t last_seq = 0;
+    enum error_code code = rollout_find_num(db, a->rollout, ret_num, &last_seq, err);
+    if (code == ERR_OK && a->create)
+        return error_set(err, ERR_EXISTS, "a rollout %s exists already", a->rollout);
+    if (code == ERR_OK && last_seq + 1 != a->expected_seq)
+        return error_set(err, ERR_CONFLICT, "%s: the journal's next event is number %llu, not %llu",
+                         a->rollout, (unsigned long long)last_seq + 1,
+                         (unsigned long long)a->expected_seq);
+    if (code != ERR_NOT_FOUND || !a->create)
+        return code;
+
+    struct db_stmt *s = NULL;
+    code = db_use(db, JOURNAL_ROLLOUT_ADD, &s, err);
+    if (code != ERR_OK)
+        return code;
+    bind_string(s, 1, a->rollout);
+    bind_string(s, 2, a->name);
+    bind_string(s, 3, a->by);
+    code = db_run(s, err);
+    if (code != ERR_OK)
+        return code;
+    *ret_num = db_last_rowid(db);
+    code = db_use(db, JOURNAL_PLAN_ADD, &s, err);
+    if (code != ERR_OK)
+        return code;
+    db_bind_int(s, 1, *ret_num);
+    db_bind_text(s, 2, a->plan_text, a->plan_len);
+    return db_run(s, err);
+}
+
+static enum error_code apply_events(struct db *db, const struct journal_append *a, int64_t num,
+                                    struct error *err)
+{
+    for (size_t i = 0; i < a->event_count; i++) {
+        const struct append_event *event = &a->events[i];
+        struct db_stmt *s = NULL;
+        enum error_code code = db_use(db, JOURNAL_EVENT_ADD, &s, err);
+        if (code != ERR_OK)
+            return code;
+        db_bind_int(s, 1, event_key(num, a->expected_seq + i));
+        bind_string(s, 2, event_type_names[event->type]);
+        db_bind_text(s, 3, a->texts.data + event->offset, event->len);
+        code = db_run(s, err);
+        if (code != ERR_OK)
+            return code;
+    }
+    return ERR_OK;
+}
+
+static enum error_code apply_outputs(struct db *db, const struct journal_append *a, int64_t num,
+                                     struct error *err)
+{
+    for (const struct append_output *o = a->outputs; o != NULL; o = o->next) {
+        struct db_stmt *s = NULL;
+        enum error_code code = db_use(db, JOURNAL_OUTPUT_PUT, &s, err);
+        if (code != ERR_OK)
+            return code;
+        db_bind_int(s, 1, output_key(num, o->server, o->step));
+        db_bind_int(s, 2, o->attempt);
+        db_bind_text(s, 3, o->text, o->len);
+        code = db_run(s, err);
+        if (code != ERR_OK)
+            return code;
+    }
+    return ERR_OK;
+}
+
+/* Undo can be owed only where it was given up on (ROLLOUT_ROLLBACK_FAILED) or, after the end, where
+ * the caller says so. */
+static bool summary_is_open(const struct journal_summary *summary)
+{
+    return !rollout_state_final(summary->state) || summary->state == ROLLOUT_ROLLBACK_FAILED ||
+           summary->undo_owed;
+}
+
+static void bind_summary(struct db_stmt *s, const struct journal_summary *summary)
+{
+    const struct engine_counts *counts = &summary->counts;
+    bind_string(s, UPDATE_STATE, rollout_state_names[summary->state]);
+    db_bind_int(s, UPDATE_OPEN, summary_is_open(summary));
+    db_bind_int(s, UPDATE_CREATED_MS, summary->created_ms);
+    db_bind_int(s, UPDATE_ENDED_MS, summary->ended_ms);
+    db_bind_int(s, UPDATE_SERVERS, summary->servers);
+    db_bind_int(s, UPDATE_PENDING, counts->pending);
+    db_bind_int(s, UPDATE_IN_FLIGHT, counts->in_flight);
+    db_bind_int(s, UPDATE_SUCCEEDED, counts->succeeded);
+    db_bind_int(s, UPDATE_FAILED, counts->failed);
+    db_bind_int(s, UPDATE_UNREACHABLE, counts->unreachable);
+    db_bind_int(s, UPDATE_UNKNOWN, counts->unknown);
+    db_bind_int(s, UPDATE_CANCELLED, counts->cancelled);
+    db_bind_int(s, UPDATE_SKIPPED, counts->skipped);
+    db_bind_int(s, UPDATE_ROLLED_BACK, counts->rolled_back);
+    db_bind_int(s, UPDATE_ROLLBACK_FAILED, counts->rollback_failed);
+}
+
+static enum error_code apply_summary(struct db *db, const struct journal_append *a, int64_t num,
+                                     struct error *err)
+{
+    int64_t last_seq = (int64_t)journal_append_last_seq(a);
+    struct db_stmt *s = NULL;
+    enum error_code code =
+        db_use(db, a->has_summary ? JOURNAL_ROLLOUT_UPDATE : JOURNAL_ROLLOUT_SEQ, &s, err);
+    if (code != ERR_OK)
+        return code;
+    db_bind_int(s, UPDATE_NUM, num);
+    if (a->has_summary) {
+        bind_summary(s, &a->summary);
+        db_bind_int(s, UPDATE_LAST_SEQ, last_seq);
+    } else {
+        db_bind_int(s, 2, last_seq);
+    }
+    return db_run(s, err);
+}
+
+enum error_code append_apply(struct db *db, struct writer_work *work, struct error *err)
+{
+    struct journal_append *a = (struct journal_append *)work;
+    int64_t num = 0;
+    a->why = (struct error){0};
+    enum error_code code = apply_rollout(db, a, &num, &a->why);
+    if (code == ERR_OK)
+        code = apply_events(db, a, num, &a->why);
+    if (code == ERR_OK)
+        code = apply_outputs(db, a, num, &a->why);
+    if (code == ERR_OK)
+        code = apply_summary(db, a, num, &a->why);
+    if (code != ERR_OK && err != NULL)
+        *err = a->why;
+    return code;
+}

@@ -1,0 +1,106 @@
+/*
+ * journal_schema: the journal's tables, statements and columns. For this folder alone.
+ */
+#pragma once
+
+#include "common/db/db.h"
+#include "common/plan/plan.h"
+
+#include <stdint.h>
+
+extern const struct db_schema journal_schema;
+
+enum journal_statement {
+    JOURNAL_META_GET,
+    JOURNAL_META_PUT,
+    JOURNAL_ROLLOUT_FIND,
+    JOURNAL_ROLLOUT_ADD,
+    JOURNAL_ROLLOUT_SEQ,
+    JOURNAL_ROLLOUT_UPDATE,
+    JOURNAL_PLAN_ADD,
+    JOURNAL_EVENT_ADD,
+    JOURNAL_OUTPUT_PUT,
+    JOURNAL_ROLLOUT_GET,
+    JOURNAL_ROLLOUTS_OPEN,
+    JOURNAL_ROLLOUTS_BEFORE,
+    JOURNAL_RESOLVE,
+    JOURNAL_PLAN_GET,
+    JOURNAL_EVENTS_AFTER,
+    JOURNAL_EVENT_GET,
+    JOURNAL_OUTPUT_GET,
+    JOURNAL_STATEMENT_COUNT
+};
+
+/* Of JOURNAL_ROLLOUT_FIND. */
+enum journal_find_column { FIND_COLUMN_NUM, FIND_COLUMN_LAST_SEQ };
+
+/* Of JOURNAL_ROLLOUT_GET, _OPEN and _BEFORE. */
+enum journal_rollout_column {
+    COLUMN_ID,
+    COLUMN_NAME,
+    COLUMN_BY,
+    COLUMN_STATE,
+    COLUMN_CREATED_MS,
+    COLUMN_ENDED_MS,
+    COLUMN_LAST_SEQ,
+    COLUMN_SERVERS,
+    COLUMN_PENDING,
+    COLUMN_IN_FLIGHT,
+    COLUMN_SUCCEEDED,
+    COLUMN_FAILED,
+    COLUMN_UNREACHABLE,
+    COLUMN_UNKNOWN,
+    COLUMN_CANCELLED,
+    COLUMN_SKIPPED,
+    COLUMN_ROLLED_BACK,
+    COLUMN_ROLLBACK_FAILED,
+    COLUMN_OPEN
+};
+
+/* Parameters of JOURNAL_ROLLOUT_UPDATE. */
+enum journal_update_parameter {
+    UPDATE_NUM = 1,
+    UPDATE_STATE,
+    UPDATE_OPEN,
+    UPDATE_CREATED_MS,
+    UPDATE_ENDED_MS,
+    UPDATE_LAST_SEQ,
+    UPDATE_SERVERS,
+    UPDATE_PENDING,
+    UPDATE_IN_FLIGHT,
+    UPDATE_SUCCEEDED,
+    UPDATE_FAILED,
+    UPDATE_UNREACHABLE,
+    UPDATE_UNKNOWN,
+    UPDATE_CANCELLED,
+    UPDATE_SKIPPED,
+    UPDATE_ROLLED_BACK,
+    UPDATE_ROLLBACK_FAILED
+};
+
+/* Of JOURNAL_EVENTS_AFTER. */
+enum journal_event_column { EVENT_COLUMN_KEY, EVENT_COLUMN_TYPE, EVENT_COLUMN_JSON };
+
+/* Of JOURNAL_OUTPUT_GET. */
+enum journal_output_column { OUTPUT_COLUMN_ATTEMPT, OUTPUT_COLUMN_TEXT };
+
+/* Events and outputs are found by one integer, the fastest key there is and one that keeps a
+ * rollout's rows together: the rollout's number above, what is within the rollout below. */
+enum { EVENT_SEQ_BITS = 32, OUTPUT_STEP_BITS = 8, OUTPUT_SERVER_BITS = 18 };
+#define JOURNAL_MAX_SEQ ((UINT64_C(1) << EVENT_SEQ_BITS) - 1)
+_Static_assert(PLAN_MAX_STEPS <= 1 << OUTPUT_STEP_BITS,
+               "a step's number fits into an output's key");
+_Static_assert(PLAN_MAX_SERVERS <= 1 << OUTPUT_SERVER_BITS,
+               "a server's number fits into an output's key");
+
+/* A rollout's number is below 2^31, as many as were ever made. */
+static inline int64_t event_key(int64_t num, uint64_t seq)
+{
+    return (int64_t)(((uint64_t)num << EVENT_SEQ_BITS) | seq);
+}
+
+static inline int64_t output_key(int64_t num, uint32_t server, uint32_t step)
+{
+    return (int64_t)(((uint64_t)num << (OUTPUT_SERVER_BITS + OUTPUT_STEP_BITS)) |
+                     ((uint64_t)server << OUTPUT_STEP_BITS) | step);
+}
