@@ -279,7 +279,10 @@ static void api_request(void *ctx, struct net_request *req)
     /* While the disk is full nothing becomes durable, and reading goes on. */
     if (call->route->barrier && !journal_stalled(api->config.journal, NULL, NULL)) {
         call->pending++;
-        journal_barrier(api->config.journal, call_after_barrier, call);
+        if (!journal_barrier(api->config.journal, call_after_barrier, call)) {
+            call->pending--;
+            call_error(call, ERR_NO_MEMORY, NULL);
+        }
         return;
     }
     call_handle(call);

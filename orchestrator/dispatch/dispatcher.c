@@ -16,6 +16,9 @@ struct id_list {
 static bool dispatcher_take_id(void *ctx, const struct journal_rollout *record)
 {
     struct id_list *list = ctx;
+    /* Ended ones come into memory when an agent, or a reader, speaks of them. */
+    if (rollout_state_final(record->summary.state))
+        return true;
     if (list->count == list->capacity) {
         size_t capacity = list->capacity == 0 ? 16 : list->capacity * 2;
         void *grown = mem_realloc(list->ids, capacity * sizeof(*list->ids));
@@ -51,7 +54,7 @@ static enum error_code dispatcher_restore(struct dispatcher *d, struct error *er
     for (size_t i = 0; i < list.count && code == ERR_OK; i++) {
         struct rollout *r = NULL;
         code = rollout_get(d, list.ids[i], &r, err);
-        if (code == ERR_OK && !rollout_state_final(engine_state(r->engine)))
+        if (code == ERR_OK)
             rollout_open(r);
     }
     for (size_t i = 0; i < list.count && code == ERR_OK; i++) {

@@ -341,7 +341,8 @@ bool tx_commit(struct tx *tx)
         /* A repeat is acknowledged too, but not before what it repeats is durable. */
         if (effect->server[0] != '\0' || effect->done != NULL) {
             r->appends++;
-            journal_barrier(d->config.journal, effect_barrier, effect);
+            if (!journal_barrier(d->config.journal, effect_barrier, effect))
+                effect_finish(effect, ERR_NO_MEMORY, NULL);
         } else {
             effect_free(effect);
         }

@@ -173,7 +173,7 @@ void bench_settle(struct bench *b)
     /* What becomes durable may cause more: two barriers in a row without any append in between. */
     for (int round = 0; round < 4; round++) {
         bool done = false;
-        journal_barrier(b->journal, bench_barrier_done, &done);
+        assert_true(journal_barrier(b->journal, bench_barrier_done, &done));
         while (!done) {
             struct pollfd wait = {.fd = b->wake[0], .events = POLLIN};
             char drain[64];

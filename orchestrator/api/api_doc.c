@@ -1,0 +1,359 @@
+#include "orchestrator/api/api_doc.h"
+
+#include "common/base/cleanup.h"
+#include "common/plan/states.h"
+
+/* What this program answers is always there in full, so the fields that are always written are
+ * required; the tables are open, so that an older CLI reads a newer server. */
+
+static const struct json_enum rollout_states = {rollout_state_names, ROLLOUT_STATE_COUNT};
+static const struct json_enum execution_states = {execution_state_names, EXECUTION_STATE_COUNT};
+static const struct json_enum step_states = {step_state_names, STEP_STATE_COUNT};
+
+#define COUNT_MAX ((double)JSON_INT_MAX)
+
+#define TEXT(name_, struct_, member_, doc_)                                                        \
+    {                                                                                              \
+        .name = (name_), .type = JSON_STRING, JSON_AT(struct_, member_), .flags = JSON_REQUIRED,   \
+        .doc = (doc_)                                                                              \
+    }
+#define TEXT_MAYBE(name_, struct_, member_, doc_)                                                  \
+    {                                                                                              \
+        .name = (name_), .type = JSON_STRING, JSON_AT(struct_, member_), .flags = JSON_OMIT_EMPTY, \
+        .doc = (doc_)                                                                              \
+    }
+#define COUNT(name_, struct_, member_, doc_)                                                       \
+    {                                                                                              \
+        .name = (name_), .type = JSON_INT, JSON_AT(struct_, member_), .flags = JSON_REQUIRED,      \
+        .min = 0, .max = COUNT_MAX, .doc = (doc_)                                                  \
+    }
+#define COUNT_MAYBE(name_, struct_, member_, doc_)                                                 \
+    {                                                                                              \
+        .name = (name_), .type = JSON_INT, JSON_AT(struct_, member_), .flags = JSON_OMIT_EMPTY,    \
+        .min = 0, .max = COUNT_MAX, .doc = (doc_)                                                  \
+    }
+#define FLAG(name_, struct_, member_, doc_)                                                        \
+    {                                                                                              \
+        .name = (name_), .type = JSON_BOOL, JSON_AT(struct_, member_), .flags = JSON_REQUIRED,     \
+        .doc = (doc_)                                                                              \
+    }
+#define FLAG_MAYBE(name_, struct_, member_, doc_)                                                  \
+    {                                                                                              \
+        .name = (name_), .type = JSON_BOOL, JSON_AT(struct_, member_), .flags = JSON_OMIT_EMPTY,   \
+        .doc = (doc_)                                                                              \
+    }
+#define STATE(name_, struct_, member_, values_, doc_)                                              \
+    {                                                                                              \
+        .name = (name_), .type = JSON_ENUM, JSON_AT(struct_, member_), .flags = JSON_REQUIRED,     \
+        .values = &(values_), .doc = (doc_)                                                        \
+    }
+#define LIST(name_, struct_, member_, item_, doc_)                                                 \
+    {                                                                                              \
+        .name = (name_), .type = JSON_ARRAY, JSON_AT(struct_, member_), .flags = JSON_REQUIRED,    \
+        .item = &(item_), .doc = (doc_)                                                            \
+    }
+#define LIST_MAYBE(name_, struct_, member_, item_, doc_)                                           \
+    {                                                                                              \
+        .name = (name_), .type = JSON_ARRAY, JSON_AT(struct_, member_), .flags = JSON_OMIT_EMPTY,  \
+        .item = &(item_), .doc = (doc_)                                                            \
+    }
+#define OF_TABLE(table_)                                                                           \
+    {                                                                                              \
+        .type = JSON_OBJECT, .table = &(table_)                                                    \
+    }
+
+/* ---- Problems ----------------------------------------------------------------------------------
+ */
+
+static const struct json_field plan_error_fields[] = {
+    TEXT("path", struct api_plan_error, path, "Where in the plan: steps[2].params.duration."),
+    TEXT("message", struct api_plan_error, message, "What is wrong and what would be right."),
+};
+static const struct json_table plan_error_table =
+    JSON_TABLE_OPEN("PlanError", struct api_plan_error, plan_error_fields, "One fault of a plan.");
+static const struct json_field plan_error_item = OF_TABLE(plan_error_table);
+
+static const struct json_field problem_fields[] = {
+    TEXT_MAYBE("type", struct api_problem, type, "A URN that names the sort of problem."),
+    TEXT_MAYBE("title", struct api_problem, title, "The sort of problem in words."),
+    COUNT_MAYBE("status", struct api_problem, status, "The HTTP status."),
+    TEXT_MAYBE("detail", struct api_problem, detail, "What is wrong and what would be right."),
+    LIST_MAYBE("errors", struct api_problem, errors, plan_error_item, "All faults of a plan."),
+};
+const struct json_table api_problem_table =
+    JSON_TABLE_OPEN("Problem", struct api_problem, problem_fields,
+                    "Why a request was refused (RFC 9457); every answer of 400 and above.");
+
+/* ---- Rollouts ----------------------------------------------------------------------------------
+ */
+
+static const struct json_field counts_fields[] = {
+    COUNT("pending", struct api_counts, pending, "Not started yet."),
+    COUNT("inFlight", struct api_counts, in_flight, "Queued or running."),
+    COUNT("succeeded", struct api_counts, succeeded, "Every required step succeeded."),
+    COUNT("failed", struct api_counts, failed, "Failed or timed out."),
+    COUNT("unreachable", struct api_counts, unreachable, "Never answered: nothing was started."),
+    COUNT("unknown", struct api_counts, unknown, "Started, then silent."),
+    COUNT("cancelled", struct api_counts, cancelled, "Stopped by a person."),
+    COUNT("skipped", struct api_counts, skipped, "Not reached before the rollout ended."),
+    COUNT("rolledBack", struct api_counts, rolled_back, "Of those that ended: undone."),
+    COUNT("rollbackFailed", struct api_counts, rollback_failed,
+          "Of those that ended: undoing failed."),
+};
+const struct json_table api_counts_table =
+    JSON_TABLE_OPEN("Counts", struct api_counts, counts_fields, "Servers by outcome.");
+
+static const struct json_field rollout_summary_fields[] = {
+    TEXT("id", struct api_rollout_summary, id, "The rollout's id."),
+    TEXT_MAYBE("name", struct api_rollout_summary, name, "The plan's name."),
+    TEXT_MAYBE("by", struct api_rollout_summary, by, "Who submitted it."),
+    STATE("state", struct api_rollout_summary, state, rollout_states, "The rollout's state."),
+    TEXT("created", struct api_rollout_summary, created, "When it was submitted."),
+    TEXT_MAYBE("ended", struct api_rollout_summary, ended, "When it ended; absent: not yet."),
+    COUNT("servers", struct api_rollout_summary, servers, "Servers of the plan."),
+    {.name = "counts",
+     .type = JSON_OBJECT,
+     JSON_AT(struct api_rollout_summary, counts),
+     .flags = JSON_REQUIRED,
+     .table = &api_counts_table,
+     .doc = "Servers by outcome."},
+};
+const struct json_table api_rollout_summary_table =
+    JSON_TABLE_OPEN("RolloutSummary", struct api_rollout_summary, rollout_summary_fields,
+                    "A rollout as a row of a list.");
+static const struct json_field rollout_summary_item = OF_TABLE(api_rollout_summary_table);
+
+static const struct json_field rollout_list_fields[] = {
+    LIST("rollouts", struct api_rollout_list, rollouts, rollout_summary_item, "Newest first."),
+    TEXT_MAYBE("next", struct api_rollout_list, next,
+               "`before` of the next page; absent: there are no more."),
+};
+const struct json_table api_rollout_list_table =
+    JSON_TABLE_OPEN("RolloutList", struct api_rollout_list, rollout_list_fields, "Rollouts.");
+
+static const struct json_field step_fields[] = {
+    TEXT("name", struct api_step, name, "The step's name."),
+    STATE("state", struct api_step, state, step_states, "The step's state."),
+    COUNT_MAYBE("attempt", struct api_step, attempt, "The last attempt, from 1."),
+    FLAG_MAYBE("changed", struct api_step, changed, "The step changed the server."),
+    {.name = "exitCode",
+     .type = JSON_INT,
+     JSON_AT(struct api_step, exit_code),
+     JSON_HAS(struct api_step, has_exit_code),
+     .doc = "Exit status of the step's program, where there was one."},
+    COUNT_MAYBE("durationMs", struct api_step, duration_ms, "How long the last attempt took."),
+    TEXT_MAYBE("message", struct api_step, message, "Why it ended as it did."),
+};
+static const struct json_table step_table =
+    JSON_TABLE_OPEN("Step", struct api_step, step_fields, "One step on one server.");
+static const struct json_field step_item = OF_TABLE(step_table);
+
+static const struct json_field execution_fields[] = {
+    TEXT("server", struct api_execution, server, "The server's id."),
+    STATE("state", struct api_execution, state, execution_states, "The execution's state."),
+    STATE("outcome", struct api_execution, outcome, execution_states,
+          "The state before any undoing; pending until it ended."),
+    FLAG("connected", struct api_execution, connected, "The server's agent is connected."),
+    TEXT_MAYBE("started", struct api_execution, started, "When its agent began."),
+    TEXT_MAYBE("ended", struct api_execution, ended, "When it ended."),
+    TEXT_MAYBE("waitingFor", struct api_execution, waiting_for,
+               "Queued: the rollout that holds the server."),
+    TEXT_MAYBE("step", struct api_execution, step, "The step under way, or the one that failed."),
+    TEXT_MAYBE("message", struct api_execution, message, "Why it ended as it did."),
+    LIST_MAYBE("steps", struct api_execution, steps, step_item, "Its steps, in order."),
+};
+const struct json_table api_execution_table = JSON_TABLE_OPEN(
+    "Execution", struct api_execution, execution_fields, "One server of a rollout.");
+static const struct json_field execution_item = OF_TABLE(api_execution_table);
+
+static const struct json_field rollout_fields[] = {
+    TEXT("id", struct api_rollout, id, "The rollout's id."),
+    TEXT_MAYBE("name", struct api_rollout, name, "The plan's name."),
+    TEXT_MAYBE("by", struct api_rollout, by, "Who submitted it."),
+    STATE("state", struct api_rollout, state, rollout_states, "The rollout's state."),
+    TEXT_MAYBE("reason", struct api_rollout, reason, "Why it was stopped or ended as it did."),
+    TEXT("created", struct api_rollout, created, "When it was submitted."),
+    TEXT_MAYBE("ended", struct api_rollout, ended, "When it ended; absent: not yet."),
+    TEXT("strategy", struct api_rollout, strategy, "The plan's strategy."),
+    COUNT("batch", struct api_rollout, batch, "The batch under way, from 1; 0: none yet."),
+    COUNT("batches", struct api_rollout, batches, "How many batches there will be."),
+    COUNT("servers", struct api_rollout, servers, "Servers of the plan."),
+    {.name = "counts",
+     .type = JSON_OBJECT,
+     JSON_AT(struct api_rollout, counts),
+     .flags = JSON_REQUIRED,
+     .table = &api_counts_table,
+     .doc = "Servers by outcome."},
+    COUNT("lastSeq", struct api_rollout, last_seq, "Number of the last event in this picture."),
+    {.name = "plan",
+     .type = JSON_RAW,
+     JSON_AT(struct api_rollout, plan),
+     .flags = JSON_OMIT_EMPTY | JSON_RAW_OBJECT,
+     .doc = "The plan in its canonical form."},
+    LIST_MAYBE("executions", struct api_rollout, executions, execution_item,
+               "Servers, as the query asked."),
+    COUNT_MAYBE("more", struct api_rollout, more,
+                "Servers that match the query and are not in this answer."),
+};
+const struct json_table api_rollout_table =
+    JSON_TABLE_OPEN("Rollout", struct api_rollout, rollout_fields, "A rollout.");
+
+static const struct json_field validation_fields[] = {
+    FLAG("valid", struct api_validation, valid, "True: a plan with faults is answered by 422."),
+    TEXT_MAYBE("name", struct api_validation, name, "The plan's name."),
+    TEXT("strategy", struct api_validation, strategy, "The plan's strategy."),
+    COUNT("servers", struct api_validation, servers, "Servers of the plan."),
+    COUNT("steps", struct api_validation, steps, "Steps on each server."),
+    COUNT("batches", struct api_validation, batches, "How many batches there will be."),
+};
+const struct json_table api_validation_table = JSON_TABLE_OPEN(
+    "Validation", struct api_validation, validation_fields, "A plan without fault.");
+
+/* A request: closed, so that a misspelt option is refused rather than passed over. */
+static const struct json_field cancel_fields[] = {
+    FLAG_MAYBE("now", struct api_cancel, now, "End running steps too."),
+    FLAG_MAYBE("rollback", struct api_cancel, rollback, "Undo what was changed."),
+    {.name = "by",
+     .type = JSON_STRING,
+     JSON_AT(struct api_cancel, by),
+     .flags = JSON_OMIT_EMPTY,
+     .max = API_BY_MAX,
+     .doc = "Who asks."},
+    {.name = "reason",
+     .type = JSON_STRING,
+     JSON_AT(struct api_cancel, reason),
+     .flags = JSON_OMIT_EMPTY,
+     .max = API_REASON_MAX,
+     .doc = "Why, for the record."},
+};
+const struct json_table api_cancel_table =
+    JSON_TABLE("Cancel", struct api_cancel, cancel_fields, "How to cancel a rollout.");
+
+/* A request of pause and resume. */
+static const struct json_field request_fields[] = {
+    {.name = "by",
+     .type = JSON_STRING,
+     JSON_AT(struct api_request, by),
+     .flags = JSON_OMIT_EMPTY,
+     .max = API_BY_MAX,
+     .doc = "Who asks."},
+    {.name = "reason",
+     .type = JSON_STRING,
+     JSON_AT(struct api_request, reason),
+     .flags = JSON_OMIT_EMPTY,
+     .max = API_REASON_MAX,
+     .doc = "Why, for the record."},
+};
+const struct json_table api_request_table =
+    JSON_TABLE("Request", struct api_request, request_fields, "Who pauses or resumes, and why.");
+
+/* ---- Events ------------------------------------------------------------------------------------
+ */
+
+static const struct json_field event_fields[] = {
+    COUNT("seq", struct api_event, seq, "Number in the rollout, from 1."),
+    TEXT("time", struct api_event, time, "When the orchestrator took it."),
+    TEXT("type", struct api_event, type, "What happened."),
+    TEXT_MAYBE("server", struct api_event, server, "The server's id."),
+    TEXT_MAYBE("step", struct api_event, step, "The step's name."),
+    COUNT_MAYBE("attempt", struct api_event, attempt, "The attempt, from 1."),
+    TEXT_MAYBE("state", struct api_event, state,
+               "State of the step, execution or rollout, by the event's type."),
+    {.name = "exitCode",
+     .type = JSON_INT,
+     JSON_AT(struct api_event, exit_code),
+     JSON_HAS(struct api_event, has_exit_code),
+     .doc = "Exit status of the step's program, where there was one."},
+    COUNT_MAYBE("durationMs", struct api_event, duration_ms, "How long it took."),
+    FLAG_MAYBE("undoing", struct api_event, undoing, "Undoing follows."),
+    FLAG_MAYBE("now", struct api_event, now, "Running steps are ended too."),
+    FLAG_MAYBE("changed", struct api_event, changed, "The step changed the server."),
+    COUNT_MAYBE("batch", struct api_event, batch, "The batch, from 1."),
+    COUNT_MAYBE("count", struct api_event, count, "How many servers it is about."),
+    TEXT_MAYBE("message", struct api_event, message, "Why."),
+    TEXT_MAYBE("by", struct api_event, by, "Who asked."),
+    COUNT_MAYBE("agentSeq", struct api_event, agent_seq,
+                "Number of the entry in the agent's own journal."),
+    TEXT_MAYBE("agentTime", struct api_event, agent_time,
+               "When the agent saw it, by its own clock."),
+};
+const struct json_table api_event_table =
+    JSON_TABLE_OPEN("Event", struct api_event, event_fields, "What happened to a rollout.");
+static const struct json_field event_item = OF_TABLE(api_event_table);
+
+static const struct json_field event_list_fields[] = {
+    LIST("events", struct api_event_list, events, event_item, "In order."),
+    COUNT("lastSeq", struct api_event_list, last_seq,
+          "Number of the last event here: `after` of the next page."),
+};
+const struct json_table api_event_list_table =
+    JSON_TABLE_OPEN("EventList", struct api_event_list, event_list_fields, "Events of a rollout.");
+
+static const struct json_field output_fields[] = {
+    TEXT("server", struct api_output, server, "The server's id."),
+    TEXT("step", struct api_output, step, "The step's name."),
+    COUNT("attempt", struct api_output, attempt, "The attempt, from 1."),
+    COUNT("offset", struct api_output, offset, "Of `text` in all that the attempt printed."),
+    TEXT("text", struct api_output, text, "What the step printed."),
+};
+const struct json_table api_output_table =
+    JSON_TABLE_OPEN("Output", struct api_output, output_fields, "A piece of a step's output.");
+
+/* ---- Servers, handlers, health ------------------------------------------------------------------
+ */
+
+static const struct json_field handler_name_item = {.type = JSON_STRING, .doc = "A step type."};
+static const struct json_field server_fields[] = {
+    TEXT("id", struct api_server, id, "The server's id."),
+    FLAG("connected", struct api_server, connected, "Its agent is connected."),
+    TEXT_MAYBE("version", struct api_server, version, "Its agent's version."),
+    TEXT_MAYBE("hostname", struct api_server, hostname, "Its host name."),
+    TEXT_MAYBE("address", struct api_server, address, "Where its agent connected from."),
+    TEXT_MAYBE("since", struct api_server, since, "Connected, or gone, since."),
+    TEXT_MAYBE("rollout", struct api_server, rollout, "The rollout that holds it."),
+    COUNT("waiting", struct api_server, waiting, "Rollouts that wait for it."),
+    LIST("handlers", struct api_server, handlers, handler_name_item, "Step types it can run."),
+};
+const struct json_table api_server_table =
+    JSON_TABLE_OPEN("Server", struct api_server, server_fields, "A server and its agent.");
+static const struct json_field server_item = OF_TABLE(api_server_table);
+
+static const struct json_field server_list_fields[] = {
+    LIST("servers", struct api_server_list, servers, server_item, "By id."),
+    TEXT_MAYBE("next", struct api_server_list, next,
+               "`after` of the next page; absent: there are no more."),
+    COUNT("connected", struct api_server_list, connected, "Connected, of all that are known."),
+    COUNT("known", struct api_server_list, known, "Servers that ever connected."),
+};
+const struct json_table api_server_list_table =
+    JSON_TABLE_OPEN("ServerList", struct api_server_list, server_list_fields, "Servers.");
+
+static const struct json_field handler_fields[] = {
+    TEXT("type", struct api_handler, type, "The step type's name."),
+    TEXT("doc", struct api_handler, doc, "What it does."),
+    TEXT("undo", struct api_handler, undo, "What rollback does."),
+    FLAG("idempotent", struct api_handler, idempotent,
+         "Running it again after a half-done run is right."),
+    FLAG("changes", struct api_handler, changes, "It changes the server."),
+    {.name = "params",
+     .type = JSON_RAW,
+     JSON_AT(struct api_handler, params),
+     .flags = JSON_REQUIRED | JSON_RAW_OBJECT,
+     .doc = "JSON Schema of its params."},
+};
+const struct json_table api_handler_table =
+    JSON_TABLE_OPEN("Handler", struct api_handler, handler_fields, "A step type.");
+static const struct json_field handler_item = OF_TABLE(api_handler_table);
+
+static const struct json_field handler_list_fields[] = {
+    LIST("handlers", struct api_handler_list, handlers, handler_item, "By name."),
+};
+const struct json_table api_handler_list_table =
+    JSON_TABLE_OPEN("HandlerList", struct api_handler_list, handler_list_fields, "Step types.");
+
+static const struct json_field health_fields[] = {
+    TEXT("status", struct api_health, status, "\"ok\", or what is wrong in a word."),
+    TEXT_MAYBE("detail", struct api_health, detail, "What is wrong."),
+};
+const struct json_table api_health_table =
+    JSON_TABLE_OPEN("Health", struct api_health, health_fields, "Whether the orchestrator serves.");
