@@ -1,0 +1,68 @@
+/*
+ * plan_json: the plan's JSON text, in and out, and its schema.
+ *
+ * What a step type's params are is not known here: the caller hands in a finder (handlers/catalog.h
+ * has the product's). Threading: no shared state. I/O: none.
+ */
+#pragma once
+
+#include "common/base/buf.h"
+#include "common/base/error.h"
+#include "common/base/problems.h"
+#include "common/json/json.h"
+#include "common/plan/plan.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    STEP_TYPE_IDEMPOTENT = 1 << 0, /* running it again after a half-done run is right */
+    STEP_TYPE_CHANGES = 1 << 1,    /* changes the host: what undo needs is made durable first */
+    STEP_TYPE_INSTANT = 1 << 2 /* done at once, changes nothing: needs no record that it began */
+};
+
+/* What is known of a step type without its implementation. */
+struct step_type {
+    const char *name;
+    const char *doc;      /* one paragraph */
+    const char *undo_doc; /* what rollback does */
+    unsigned traits;      /* STEP_TYPE_... */
+    const struct json_table *params;
+    /* Rules across several params; adds problems under `path`. May be NULL. */
+    void (*check)(const void *params, const char *path, struct problems *ps);
+};
+
+struct step_catalog {
+    const struct step_type *const *types;
+    size_t count;
+};
+const struct step_type *step_catalog_find(const struct step_catalog *catalog, const char *name);
+
+/* Reads a plan; every fault goes to `ps` with its path. Accepts the single-server form with
+ * `serverID` instead of `servers`. ERR_INVALID: see ps; ERR_LIMIT, ERR_NO_MEMORY. Caller owns. */
+enum error_code plan_parse(const char *text, size_t len, const struct step_catalog *catalog,
+                           struct plan **ret_plan, struct problems *ps,
+                           struct error *err) MUST_CHECK;
+/* Reads what plan_write wrote (params are taken as they are): for what the journal holds. */
+enum error_code plan_read(const char *text, size_t len, struct plan **ret_plan,
+                          struct error *err) MUST_CHECK;
+/* Appends the plan in its canonical form: compact, table order, defaults written out. Two plans
+ * with the same meaning have the same text. */
+void plan_write(struct buf *b, const struct plan *plan);
+/* Appends the JSON Schema of a plan, with each step type's params. */
+void plan_schema(struct buf *b, const struct step_catalog *catalog);
+
+/* The table of one step (`steps[]`), for the wire, where the agent reads the same steps. */
+extern const struct json_table plan_step_table;
+/* Fills in what a step decoded by that table left out (params). ERR_NO_MEMORY. */
+enum error_code plan_step_complete(struct plan_step *step, struct error *err) MUST_CHECK;
+/* Frees what a step that was decoded by that table owns. */
+void plan_step_release(struct plan_step *step);
+
+/* Checks a step's params against its type and decodes them into *ret_params (caller owns:
+ * step_params_free). Problems go under `path`. */
+enum error_code step_params_decode(const struct step_type *type, const char *params_json,
+                                   const char *path, void **ret_params, struct problems *ps,
+                                   struct error *err) MUST_CHECK;
+void step_params_free(const struct step_type *type, void *params);

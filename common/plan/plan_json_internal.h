@@ -1,0 +1,43 @@
+/*
+ * plan_json_internal: what the files of plan_json share. The document is the plan as its JSON text
+ * has it; the plan is what it means.
+ *
+ * Threading: no shared state. I/O: none.
+ */
+#pragma once
+
+#include "common/base/problems.h"
+#include "common/json/json.h"
+#include "common/plan/plan.h"
+#include "common/plan/plan_json.h"
+
+#include <stdbool.h>
+
+struct plan_document_rollback {
+    int scope; /* enum plan_scope */
+};
+
+struct plan_document {
+    struct plan plan; /* what is embedded as it is: name, servers, steps, strategy */
+    char *server_id;  /* the single-server form */
+    bool has_strategy;
+    struct plan_document_rollback rollback;
+};
+
+extern const struct json_table plan_document_table;
+extern const struct json_custom plan_batch_sizes_custom; /* struct array of struct plan_size */
+extern const struct json_custom plan_limit_custom;       /* struct plan_limit */
+
+/* Decodes params of that type and checks the rules across them. *ret_params is NULL when there were
+ * problems; else the caller owns it: step_params_free. ERR_NO_MEMORY. */
+enum error_code plan_params_decode(const struct step_type *type, const struct json_value *value,
+                                   const char *path, void **ret_params, struct problems *ps,
+                                   struct error *err) MUST_CHECK;
+/* The rules across fields, and each step's params against its type; puts the params into their
+ * canonical form. `root` is what `document` was decoded from. Faults go to `ps`; ERR_NO_MEMORY. */
+enum error_code plan_rules_check(const struct json_value *root, struct plan_document *document,
+                                 const struct step_catalog *catalog, struct problems *ps,
+                                 struct error *err) MUST_CHECK;
+/* For a document without faults: fills in the defaults that depend on other fields, and gives plans
+ * of one meaning one form. ERR_NO_MEMORY. */
+enum error_code plan_rules_complete(struct plan_document *document, struct error *err) MUST_CHECK;
