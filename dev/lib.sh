@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the commands in this folder share. Sourced, not run.
 set -euo pipefail
 
