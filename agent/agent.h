@@ -1,0 +1,143 @@
+/*
+ * agent: one server's agent. It queues the executions that the orchestrator sends and runs them one
+ * at a time, in order of arrival; it journals, then acts; it reports what is durable, and again after
+ * a reconnect what is not acknowledged. While there is no connection everything goes on.
+ *
+ * It reaches the network, the disk, the handlers and the clock through the seams below alone, so that
+ * a simulation can stand in for each.
+ *
+ * Threading: the owner's thread. I/O: none but through the seams, and log lines.
+ */
+#pragma once
+
+#include "agent/runner.h"
+#include "agent/undo_journal.h"
+#include "common/base/buf.h"
+#include "common/base/error.h"
+#include "common/plan/plan_json.h"
+#include "common/wire/wire.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    AGENT_MAX_QUEUE = 1000,                   /* executions waiting for their turn */
+    AGENT_REPORT_MAX_BYTES = 1024 * 1024,     /* of entries in one report, but always one */
+    AGENT_IN_FLIGHT_MAX_BYTES = 4 * 1024 * 1024 /* of reports sent and not acknowledged */
+};
+
+struct agent;
+
+struct agent_link {
+    void *ctx;
+    /* See link_send. May cause agent_disconnected before it returns. */
+    bool (*send)(void *ctx, const char *data, size_t len, bool droppable);
+};
+
+/* See undo_journal.h for what each does; the agent calls them for its own server. */
+struct agent_store {
+    void *ctx;
+    enum error_code (*append)(void *ctx, const struct undo_append *append, struct error *err);
+    enum error_code (*ack)(void *ctx, const char *server, const char *rollout, int64_t seq,
+                           struct error *err);
+    enum error_code (*save_epoch)(void *ctx, const char *server, const char *orchestrator,
+                                  int64_t epoch, struct error *err);
+    enum error_code (*epoch)(void *ctx, const char *server, const char *orchestrator,
+                             int64_t *ret_epoch, struct error *err);
+    enum error_code (*open_executions)(
+        void *ctx, const char *server,
+        enum error_code (*each)(void *each_ctx, const char *rollout,
+                                const struct undo_status *status, struct error *err),
+        void *each_ctx, struct error *err);
+    enum error_code (*find)(void *ctx, const char *server, const char *rollout, int64_t time_ms,
+                            struct undo_status *ret_status, struct error *err);
+    enum error_code (*load)(void *ctx, const char *server, const char *rollout,
+                            struct undo_image *ret_image, struct error *err);
+    enum error_code (*entries)(void *ctx, const char *server, const char *rollout,
+                               const struct undo_portion *portion, struct array *ret_entries,
+                               struct error *err);
+    enum error_code (*capture)(void *ctx, const char *server, const char *rollout, uint32_t step,
+                               char **ret_undo, struct error *err);
+    enum error_code (*folder)(void *ctx, const char *server, const char *rollout, uint32_t step,
+                              char ret_path[UNDO_FILES_PATH_MAX], struct error *err);
+};
+
+struct agent_runner {
+    void *ctx;
+    /* See runner_start; ends in agent_operation_done, perhaps before this returns. */
+    void (*start)(void *ctx, const struct runner_operation *operation);
+    void (*cancel)(void *ctx);
+};
+
+struct agent_clock {
+    void *ctx;
+    int64_t (*wall_ms)(void *ctx);
+    int64_t (*mono_ms)(void *ctx);
+    /* One alarm per agent: agent_alarm is called after so long. Setting it moves it. */
+    void (*set)(void *ctx, int64_t delay_ms);
+    void (*stop)(void *ctx);
+};
+
+struct agent_owner {
+    void *ctx;
+    /* The agent cannot go on: its journal cannot be written or read, or memory is out. It does
+     * nothing more; restarted, it goes on from its journal. */
+    void (*failed)(void *ctx, const struct error *err);
+    /* After agent_stop: nothing is under way any more. */
+    void (*quiet)(void *ctx);
+};
+
+/* What hello says; all borrowed until agent_free. */
+struct agent_identity {
+    char *server;
+    char *instance;
+    char *version;
+    char *hostname; /* NULL: not known */
+    char *boot_id;  /* NULL: not known */
+};
+
+struct agent_config {
+    struct agent_identity identity;
+    const struct step_catalog *catalog; /* borrowed */
+    struct agent_link link;
+    struct agent_store store;
+    struct agent_runner runner;
+    struct agent_clock clock;
+    struct agent_owner owner;
+};
+
+/* Reads from the store what is open. Caller owns. */
+enum error_code agent_new(const struct agent_config *config, struct agent **ret_agent,
+                          struct error *err) MUST_CHECK;
+/* Nothing may be under way, in the runner or in the store. NULL is fine. */
+void agent_free(struct agent *a);
+
+/* Goes on with what an earlier agent left open. */
+void agent_start(struct agent *a);
+/* Begins nothing more: no execution, no step. What is under way may end; then `quiet` is called,
+ * perhaps before this returns. */
+void agent_stop(struct agent *a);
+/* After agent_stop: ends the operation under way. Its step has no recorded end then, so that the next
+ * agent finds it in doubt. */
+void agent_interrupt(struct agent *a);
+
+/* ---- From the link ------------------------------------------------------------------------- */
+
+/* Appends the hello frame. */
+void agent_hello(struct agent *a, struct buf *b);
+/* ERR_STALE: its epoch is below the highest seen of that orchestrator; it must not be obeyed. */
+enum error_code agent_welcome(struct agent *a, const struct wire_welcome *welcome,
+                              struct error *err) MUST_CHECK;
+/* execute, rollback, cancel, ack; `text` is the frame as it came. Takes what it needs out of `frame`.
+ * Anything but ERR_OK is a reason to end the connection. */
+enum error_code agent_receive(struct agent *a, struct wire_frame *frame, const char *text,
+                              size_t len, struct error *err) MUST_CHECK;
+void agent_disconnected(struct agent *a);
+
+/* ---- From the runner and the clock --------------------------------------------------------- */
+
+void agent_operation_done(struct agent *a, const struct handler_result *result,
+                          const char *output);
+void agent_operation_output(struct agent *a, int64_t offset, const char *text);
+void agent_alarm(struct agent *a);

@@ -1,0 +1,255 @@
+#include "agent/agent_state.h"
+
+#include "agent/array_push.h"
+#include "common/base/cleanup.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* ---- Batches ----------------------------------------------------------------------------- */
+
+void batch_free(struct batch *batch)
+{
+    if (!batch)
+        return;
+    undo_entries_done(&batch->entries);
+    for (size_t i = 0; i < batch->captures.count; i++)
+        mem_free(ARRAY_AT(&batch->captures, struct undo_capture, i)->undo);
+    mem_free(batch->captures.items);
+    mem_free(batch);
+}
+DEFINE_CLEANUP(batch_free, struct batch)
+
+static struct batch *batch_get(struct agent *a, struct execution *x, struct batch **batch)
+{
+    if (!*batch && (*batch = MEM_NEW(struct batch)) != NULL) {
+        (*batch)->agent = a;
+        (*batch)->execution = x;
+    }
+    return *batch;
+}
+
+enum error_code batch_record(struct agent *a, struct execution *x, struct batch **batch,
+                             const struct executor_record *record, char *output, struct error *err)
+{
+    AUTO_FREE char *owned = output;
+    AUTO_FREE char *message = record->message ? mem_strdup(record->message) : NULL;
+    struct batch *b = batch_get(a, x, batch);
+    struct wire_entry *entry =
+        b && (message || !record->message) ? array_push(&b->entries, sizeof(*entry)) : NULL;
+    if (!entry)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    b->bytes += (message ? strlen(message) : 0) + (owned ? strlen(owned) : 0);
+    *entry = (struct wire_entry){
+        .seq = ++x->last_seq,
+        .type = (int)record->type,
+        .time_ms = record->time_ms,
+        .step = record->step,
+        .attempt = record->attempt,
+        .state = record->state,
+        .undoing = record->undoing,
+        .changed = record->changed,
+        .has_exit_code = record->has_exit_code,
+        .exit_code = record->exit_code,
+        .duration_ms = record->duration_ms,
+        .message = TAKE(message),
+        .output = TAKE(owned),
+    };
+    return ERR_OK;
+}
+
+enum error_code batch_capture(struct agent *a, struct execution *x, struct batch **batch,
+                              uint32_t step, const char *undo, struct error *err)
+{
+    AUTO_FREE char *text = mem_strdup(undo);
+    struct batch *b = batch_get(a, x, batch);
+    struct undo_capture *capture =
+        b && text ? array_push(&b->captures, sizeof(*capture)) : NULL;
+    if (!capture)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    *capture = (struct undo_capture){.step = step, .undo = TAKE(text)};
+    return ERR_OK;
+}
+
+enum error_code batch_note(struct agent *a, struct execution *x, struct batch **batch,
+                           struct error *err)
+{
+    return batch_get(a, x, batch) ? ERR_OK : error_set(err, ERR_NO_MEMORY, NULL);
+}
+
+/* ---- Reports ----------------------------------------------------------------------------- */
+
+/* Sends entries as one report; false when they did not go out. */
+static bool report_send(struct agent *a, struct execution *x, const struct array *entries)
+{
+    AUTO_BUF struct buf b = BUF_INIT;
+    const struct wire_frame frame = {.type = WIRE_REPORT,
+                                     .report = {.rollout = x->rollout, .entries = *entries}};
+    wire_encode(&b, &frame);
+    if (buf_check(&b, NULL) != ERR_OK)
+        return false; /* they stay unsent, and go out on a later occasion */
+    if (!a->config.link.send(a->config.link.ctx, b.data, b.len, false))
+        return false;
+    x->sent_seq = ARRAY_AT(entries, struct wire_entry, entries->count - 1)->seq;
+    x->in_flight += b.len;
+    a->in_flight += b.len;
+    return true;
+}
+
+static bool may_send(const struct agent *a)
+{
+    return a->connected && !a->failed && a->in_flight < AGENT_IN_FLIGHT_MAX_BYTES;
+}
+
+/* Reads what was not sent back from the store; false when there is nothing more to do for now. */
+static bool report_next(struct agent *a, struct execution *x)
+{
+    const struct undo_portion portion = {x->sent_seq, AGENT_REPORT_MAX_BYTES, WIRE_MAX_ENTRIES};
+    struct array entries = {0};
+    struct error err = {0};
+    enum error_code code = a->config.store.entries(
+        a->config.store.ctx, a->config.identity.server, x->rollout, &portion, &entries, &err);
+    if (code != ERR_OK) {
+        agent_fail(a, &err);
+        return false;
+    }
+    bool sent = entries.count > 0 && report_send(a, x, &entries);
+    undo_entries_done(&entries);
+    return sent;
+}
+
+void report_pump(struct agent *a)
+{
+    for (struct execution *x = a->first; x; x = x->next) {
+        while (may_send(a) && x->sent_seq < x->durable_seq) {
+            if (!report_next(a, x))
+                return;
+        }
+    }
+}
+
+void report_resend(struct agent *a, struct execution *x, int64_t after_seq)
+{
+    a->in_flight -= x->in_flight;
+    x->in_flight = 0;
+    x->sent_seq = after_seq;
+    if (x->acked_seq > after_seq)
+        x->acked_seq = after_seq; /* asked for once more, it is to be acknowledged once more */
+    report_pump(a);
+}
+
+void report_acked(struct agent *a, struct execution *x, int64_t seq)
+{
+    struct error err = {0};
+    int64_t acked = seq < x->durable_seq ? seq : x->durable_seq;
+    if (acked > x->acked_seq) {
+        x->acked_seq = acked;
+        if (a->config.store.ack(a->config.store.ctx, a->config.identity.server, x->rollout, acked,
+                                &err) != ERR_OK) {
+            agent_fail(a, &err);
+            return;
+        }
+    }
+    if (x->sent_seq < x->acked_seq)
+        x->sent_seq = x->acked_seq;
+    if (x->acked_seq == x->sent_seq) {
+        a->in_flight -= x->in_flight;
+        x->in_flight = 0;
+    }
+    execution_forget_if_done(a, x);
+    report_pump(a);
+}
+
+/* ---- To the disk ------------------------------------------------------------------------- */
+
+static void batch_report(struct agent *a, struct execution *x, const struct batch *batch)
+{
+    if (batch->entries.count == 0)
+        return;
+    const struct wire_entry *entries = batch->entries.items;
+    x->durable_seq = entries[batch->entries.count - 1].seq;
+    if (!may_send(a))
+        return;
+    /* What comes next is sent from memory; after a gap, or when it is much, it is read back. */
+    if (x->sent_seq + 1 == entries[0].seq && batch->bytes <= AGENT_REPORT_MAX_BYTES &&
+        batch->entries.count <= WIRE_MAX_ENTRIES)
+        (void)report_send(a, x, &batch->entries);
+    else
+        report_pump(a);
+}
+
+static void batch_done(void *ctx, enum error_code result)
+{
+    AUTO(batch_free) struct batch *batch = ctx;
+    struct agent *a = batch->agent;
+    struct execution *x = batch->execution;
+    a->batches--;
+    x->batches--;
+    if (x->last_batch == batch)
+        x->last_batch = NULL;
+    if (result != ERR_OK) {
+        struct error err = {0};
+        error_set(&err, result, "the journal cannot be written");
+        agent_fail(a, &err);
+        agent_check_quiet(a);
+        return;
+    }
+    batch_report(a, x, batch);
+    if (a->run && a->run->execution == x)
+        run_durable(a, batch);
+    else
+        execution_forget_if_done(a, x);
+    agent_check_quiet(a);
+}
+
+void batch_submit(struct agent *a, struct batch *batch)
+{
+    struct execution *x = batch->execution;
+    struct error err = {0};
+    const struct undo_append append = {
+        .server = a->config.identity.server,
+        .rollout = x->rollout,
+        .spec = x->spec,
+        .spec_len = x->spec_len,
+        .entries = batch->entries.items,
+        .entry_count = batch->entries.count,
+        .captures = batch->captures.items,
+        .capture_count = batch->captures.count,
+        .settled = x->settled,
+        .time_ms = a->config.clock.wall_ms(a->config.clock.ctx),
+        .undo_deaths = x->undo_deaths,
+        .done = batch_done,
+        .ctx = batch,
+    };
+    if (a->failed) {
+        batch_free(batch);
+        return;
+    }
+    x->last_batch = batch;
+    x->batches++;
+    a->batches++;
+    if (a->config.store.append(a->config.store.ctx, &append, &err) != ERR_OK) {
+        x->last_batch = NULL;
+        x->batches--;
+        a->batches--;
+        batch_free(batch);
+        agent_fail(a, &err);
+        return;
+    }
+    mem_free(TAKE(x->spec));
+}
+
+void report_settle(struct agent *a, struct execution *x, const struct executor_record *records,
+                   size_t count)
+{
+    AUTO(batch_free) struct batch *batch = NULL;
+    struct error err = {0};
+    for (size_t i = 0; i < count; i++) {
+        if (batch_record(a, x, &batch, &records[i], NULL, &err) != ERR_OK) {
+            agent_fail(a, &err);
+            return;
+        }
+    }
+    x->settled = true;
+    batch_submit(a, TAKE(batch));
+}

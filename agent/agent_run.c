@@ -1,0 +1,554 @@
+#include "agent/agent_state.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+static int64_t wall_ms(const struct agent *a)
+{
+    return a->config.clock.wall_ms(a->config.clock.ctx);
+}
+
+static int64_t mono_ms(const struct agent *a)
+{
+    return a->config.clock.mono_ms(a->config.clock.ctx);
+}
+
+static unsigned traits_of(const struct agent *a, const struct plan_step *step)
+{
+    const struct step_type *type = step_catalog_find(a->config.catalog, step->type);
+    return type ? type->traits : 0;
+}
+
+static const struct plan_step *step_at(const struct run *run, uint32_t step)
+{
+    return ARRAY_AT(&run->execution->steps, struct plan_step, step);
+}
+
+/* ---- Life -------------------------------------------------------------------------------- */
+
+void run_free(struct run *run)
+{
+    if (!run)
+        return;
+    executor_free(run->executor);
+    batch_free(run->batch);
+    mem_free(run->traits);
+    mem_free(run->output);
+    mem_free(run->undo);
+    mem_free(run->result.undo);
+    mem_free(run);
+}
+DEFINE_CLEANUP(run_free, struct run)
+
+static enum error_code run_new(const struct agent *a, struct execution *x, struct run **ret_run,
+                               struct error *err)
+{
+    AUTO(run_free) struct run *run = MEM_NEW(struct run);
+    if (!run || !(run->traits = mem_array(x->steps.count, sizeof(*run->traits))))
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    run->execution = x;
+    run->first_seq = x->last_seq;
+    run->undo_step = -1;
+    for (size_t i = 0; i < x->steps.count; i++) {
+        unsigned traits = traits_of(a, ARRAY_AT(&x->steps, struct plan_step, i));
+        run->traits[i].idempotent = (traits & STEP_TYPE_IDEMPOTENT) != 0;
+        run->traits[i].instant = (traits & STEP_TYPE_INSTANT) != 0;
+    }
+    const struct executor_config config = {
+        .steps = x->steps.items,
+        .traits = run->traits,
+        .count = x->steps.count,
+        .rollback_on_failure = x->rollback_on_failure,
+    };
+    enum error_code code = executor_new(&config, &run->executor, err);
+    if (code == ERR_OK)
+        *ret_run = TAKE(run);
+    return code;
+}
+
+/* ---- Operations ---------------------------------------------------------------------------- */
+
+static enum handler_operation operation_of(enum executor_action_type type)
+{
+    if (type == EXECUTOR_PREPARE)
+        return HANDLER_PREPARE;
+    return type == EXECUTOR_EXECUTE ? HANDLER_EXECUTE : HANDLER_ROLLBACK;
+}
+
+/* Has at hand what was captured for the step; nothing is right too. */
+static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t step,
+                                  struct error *err)
+{
+    if (run->undo_step == (int64_t)step)
+        return ERR_OK;
+    mem_free(TAKE(run->undo));
+    run->undo_step = -1;
+    enum error_code code =
+        a->config.store.capture(a->config.store.ctx, a->config.identity.server,
+                                run->execution->rollout, step, &run->undo, err);
+    if (code != ERR_OK && code != ERR_NOT_FOUND)
+        return code;
+    run->undo_step = step;
+    return ERR_OK;
+}
+
+static void result_set_error(struct run *run, const struct error *err)
+{
+    run->has_result = true;
+    run->result = (struct handler_result){.outcome = HANDLER_FAILED, .retryable = true};
+    (void)snprintf(run->result.message, sizeof(run->result.message), "%s", err->message);
+}
+
+static void operation_start(struct agent *a, struct run *run)
+{
+    const struct executor_action *action = &run->operation;
+    const struct plan_step *step = step_at(run, action->step);
+    struct error err = {0};
+    bool changes = (traits_of(a, step) & STEP_TYPE_CHANGES) != 0;
+    enum error_code code = ERR_OK;
+    run->held = false;
+    run->operation_began_ms = mono_ms(a);
+    if (action->type != EXECUTOR_PREPARE)
+        code = undo_fetch(a, run, action->step, &err);
+    if (code == ERR_OK && changes)
+        code = a->config.store.folder(a->config.store.ctx, a->config.identity.server,
+                                      run->execution->rollout, action->step, run->folder, &err);
+    if (code != ERR_OK) {
+        result_set_error(run, &err);
+        return;
+    }
+    const struct runner_operation operation = {
+        .operation = operation_of(action->type),
+        .rollout = run->execution->rollout,
+        .step = step,
+        .attempt = action->attempt,
+        .undo = action->type == EXECUTOR_PREPARE ? NULL : run->undo,
+        .undo_dir = changes ? run->folder : NULL,
+        .after_restart = run->resumed,
+    };
+    run->busy = true;
+    a->config.runner.start(a->config.runner.ctx, &operation);
+    if (run->busy)
+        a->config.clock.set(a->config.clock.ctx, action->timeout_ms);
+}
+
+void agent_operation_done(struct agent *a, const struct handler_result *result,
+                          const char *output)
+{
+    struct run *run = a->run;
+    assert(run && run->busy);
+    run->busy = false;
+    a->config.clock.stop(a->config.clock.ctx);
+    if (a->interrupted) {
+        run->halted = true; /* its end is left open, to be judged after the restart */
+        agent_check_quiet(a);
+        return;
+    }
+    run->has_result = true;
+    run->result = *result;
+    run->result.undo = result->undo ? mem_strdup(result->undo) : NULL;
+    if (result->undo && !run->result.undo)
+        result_set_error(run, &(struct error){ERR_NO_MEMORY, "out of memory"});
+    mem_free(run->output);
+    run->output = output ? mem_strdup(output) : NULL;
+    run_drain(a);
+    agent_check_quiet(a);
+}
+
+void agent_operation_output(struct agent *a, int64_t offset, const char *text)
+{
+    const struct run *run = a->run;
+    if (!run || !a->connected || run->operation.type != EXECUTOR_EXECUTE)
+        return;
+    AUTO_BUF struct buf b = BUF_INIT;
+    const struct wire_frame frame = {
+        .type = WIRE_OUTPUT,
+        .output = {.rollout = run->execution->rollout,
+                   .step = run->operation.step,
+                   .attempt = run->operation.attempt,
+                   .offset = offset,
+                   .text = (char *)(uintptr_t)text},
+    };
+    wire_encode(&b, &frame);
+    if (buf_check(&b, NULL) == ERR_OK)
+        (void)a->config.link.send(a->config.link.ctx, b.data, b.len, true);
+}
+
+/* ---- Actions ----------------------------------------------------------------------------- */
+
+static void run_flush(struct agent *a, struct run *run)
+{
+    if (run->batch)
+        batch_submit(a, TAKE(run->batch));
+}
+
+static bool carries_output(enum report_type type)
+{
+    return type == REPORT_STEP_ENDED || type == REPORT_STEP_RETRYING ||
+           type == REPORT_STEP_ROLLED_BACK;
+}
+
+static void log_record(const struct agent *a, const struct execution *x,
+                       const struct executor_record *record)
+{
+    const char *server = a->config.identity.server;
+    const char *message = record->message ? record->message : "";
+    if (record->type == REPORT_STARTED)
+        log_info("execution started", LOG_STR("server", server), LOG_STR("rollout", x->rollout),
+                 LOG_INT("steps", x->steps.count), LOG_END);
+    else if (record->type == REPORT_ENDED || record->type == REPORT_ROLLED_BACK)
+        log_info("execution ended", LOG_STR("server", server), LOG_STR("rollout", x->rollout),
+                 LOG_STR("state", execution_state_names[record->state]),
+                 LOG_STR("message", message), LOG_END);
+}
+
+static void act_record(struct agent *a, struct run *run, const struct executor_record *record)
+{
+    struct execution *x = run->execution;
+    struct error err = {0};
+    char *output = carries_output(record->type) ? TAKE(run->output) : NULL;
+    if (record->type == REPORT_ROLLBACK_STARTED || record->type == REPORT_STEP_ROLLED_BACK)
+        x->undo_deaths = 0;
+    if (record->type == REPORT_ROLLBACK_STARTED)
+        x->settled = false;
+    log_record(a, x, record);
+    if (batch_record(a, x, &run->batch, record, output, &err) != ERR_OK)
+        agent_fail(a, &err);
+}
+
+static void act_operation(struct agent *a, struct run *run, const struct executor_action *action)
+{
+    run->operation = *action;
+    mem_free(TAKE(run->output));
+    if (a->stopping) {
+        run->halted = true;
+        return;
+    }
+    if (action->durable_first) {
+        run_flush(a, run);
+        run->awaited = run->execution->last_batch;
+    }
+    if (run->awaited)
+        run->held = true;
+    else if (!a->failed)
+        operation_start(a, run);
+}
+
+static void act(struct agent *a, struct run *run, const struct executor_action *action)
+{
+    switch (action->type) {
+    case EXECUTOR_RECORD:
+        run->finished = false;
+        act_record(a, run, &action->record);
+        break;
+    case EXECUTOR_PREPARE:
+    case EXECUTOR_EXECUTE:
+    case EXECUTOR_UNDO:
+        act_operation(a, run, action);
+        break;
+    case EXECUTOR_STOP:
+        a->config.runner.cancel(a->config.runner.ctx);
+        break;
+    case EXECUTOR_TIMER_START:
+        a->config.clock.set(a->config.clock.ctx, action->delay_ms);
+        break;
+    case EXECUTOR_TIMER_STOP:
+        a->config.clock.stop(a->config.clock.ctx);
+        break;
+    case EXECUTOR_FINISHED:
+        run->finished = true;
+        run->execution->settled = true;
+        break;
+    }
+}
+
+/* ---- Events ------------------------------------------------------------------------------ */
+
+static enum executor_outcome outcome_of(enum handler_outcome outcome)
+{
+    if (outcome == HANDLER_OK)
+        return EXECUTOR_OK;
+    return outcome == HANDLER_FAILED ? EXECUTOR_FAILED : EXECUTOR_STOPPED;
+}
+
+/* What prepare captured goes to the disk with what is recorded next, before the change begins. */
+static void keep_capture(struct agent *a, struct run *run)
+{
+    uint32_t step = run->operation.step;
+    struct error err = {0};
+    bool changes = (traits_of(a, step_at(run, step)) & STEP_TYPE_CHANGES) != 0;
+    mem_free(run->undo);
+    run->undo = TAKE(run->result.undo);
+    run->undo_step = step;
+    if (!run->undo && !changes)
+        return;
+    const char *undo = run->undo ? run->undo : "{}";
+    if (batch_capture(a, run->execution, &run->batch, step, undo, &err) != ERR_OK)
+        agent_fail(a, &err);
+}
+
+static void feed_result(struct agent *a, struct run *run)
+{
+    static const enum executor_event_type events[] = {
+        [EXECUTOR_PREPARE] = EXECUTOR_PREPARED,
+        [EXECUTOR_EXECUTE] = EXECUTOR_EXECUTED,
+        [EXECUTOR_UNDO] = EXECUTOR_UNDONE,
+    };
+    const struct handler_result *result = &run->result;
+    run->has_result = false;
+    if (run->operation.type == EXECUTOR_PREPARE && result->outcome == HANDLER_OK)
+        keep_capture(a, run);
+    const struct executor_event event = {
+        .type = events[run->operation.type],
+        .time_ms = wall_ms(a),
+        .result = {.outcome = outcome_of(result->outcome),
+                   .changed = result->changed,
+                   .retryable = result->retryable,
+                   .has_exit_code = result->has_exit_code,
+                   .exit_code = result->exit_code,
+                   .duration_ms = mono_ms(a) - run->operation_began_ms,
+                   .message = result->message[0] != '\0' ? result->message : NULL},
+    };
+    executor_step(run->executor, &event);
+    mem_free(TAKE(run->result.undo));
+}
+
+/* Gives the executor what happened meanwhile; false when nothing did. */
+static bool feed(struct agent *a, struct run *run)
+{
+    struct execution *x = run->execution;
+    struct executor_event event = {.time_ms = wall_ms(a)};
+    if (run->has_result) {
+        feed_result(a, run);
+        return true;
+    }
+    if (x->rollback) {
+        event.type = EXECUTOR_ROLLBACK;
+    } else if (x->cancel) {
+        event.type = EXECUTOR_CANCEL;
+        event.now = x->cancel_now;
+    } else {
+        return false;
+    }
+    x->rollback = x->cancel = x->cancel_now = false;
+    executor_step(run->executor, &event);
+    return true;
+}
+
+static void run_end(struct agent *a)
+{
+    AUTO(run_free) struct run *run = TAKE(a->run);
+    struct execution *x = run->execution;
+    for (size_t i = 0; i < x->steps.count; i++)
+        plan_step_release(ARRAY_AT(&x->steps, struct plan_step, i));
+    mem_free(x->steps.items);
+    x->steps = (struct array){0};
+    /* Asked to do what was done already: whoever asks does not know how it ended. */
+    if (run->resumed && x->last_seq == run->first_seq)
+        report_resend(a, x, 0);
+    execution_forget_if_done(a, x);
+    agent_next(a);
+}
+
+void run_drain(struct agent *a)
+{
+    struct run *run = a->run;
+    struct executor_action action;
+    if (a->draining)
+        return;
+    a->draining = true;
+    while (!run->awaited && !run->halted && !a->failed) {
+        if (executor_next(run->executor, &action))
+            act(a, run, &action);
+        else if (!feed(a, run))
+            break;
+    }
+    a->draining = false;
+    run_flush(a, run);
+    if (run->finished && !run->has_result && run->execution->batches == 0 && !a->failed)
+        run_end(a);
+}
+
+void run_durable(struct agent *a, const struct batch *batch)
+{
+    struct run *run = a->run;
+    if (run->awaited == batch)
+        run->awaited = NULL;
+    if (run->held && !run->awaited && a->stopping)
+        run->halted = true;
+    a->draining = true;
+    if (run->held && !run->awaited && !run->halted && !a->failed)
+        operation_start(a, run);
+    a->draining = false;
+    run_drain(a);
+}
+
+void agent_alarm(struct agent *a)
+{
+    struct run *run = a->run;
+    if (!run || run->halted || a->failed || a->interrupted)
+        return;
+    if (!run->busy && a->stopping) {
+        run->halted = true; /* a wait for the next attempt: it is cut short by the restart */
+        return;
+    }
+    const struct executor_event event = {.type = EXECUTOR_TIMER, .time_ms = wall_ms(a)};
+    executor_step(run->executor, &event);
+    run_drain(a);
+}
+
+/* ---- The turn of an execution ---------------------------------------------------------------- */
+
+static struct executor_record record_of(const struct wire_entry *entry)
+{
+    return (struct executor_record){
+        .type = (enum report_type)entry->type,
+        .time_ms = entry->time_ms,
+        .step = (int32_t)entry->step,
+        .attempt = entry->attempt,
+        .state = entry->state,
+        .undoing = entry->undoing,
+        .message = entry->message,
+    };
+}
+
+static enum error_code replay(struct run *run, const struct undo_image *image, struct error *err)
+{
+    for (size_t i = 0; i < image->entries.count; i++) {
+        struct executor_record record =
+            record_of(ARRAY_AT(&image->entries, struct wire_entry, i));
+        enum error_code code = executor_replay(run->executor, &record, err);
+        if (code != ERR_OK)
+            return code;
+    }
+    for (size_t i = 0; i < image->captured.count; i++)
+        executor_captured(run->executor, (uint32_t)*ARRAY_AT(&image->captured, int64_t, i));
+    return ERR_OK;
+}
+
+/* The steps, from the frame as it was received. */
+static enum error_code spec_read(struct execution *x, const struct undo_image *image,
+                                 struct error *err)
+{
+    struct wire_frame frame = {0};
+    if (!image->spec)
+        return ERR_OK;
+    enum error_code code = wire_decode(image->spec, image->spec_len, &frame, err);
+    if (code != ERR_OK)
+        return code;
+    if (frame.type == WIRE_EXECUTE) {
+        x->rollback_on_failure = frame.execute.rollback_on_failure;
+        x->steps = frame.execute.steps;
+        frame.execute.steps = (struct array){0};
+    } else {
+        code = error_set(err, ERR_CORRUPT, "the record is not of an execution");
+    }
+    wire_frame_done(&frame);
+    return code;
+}
+
+/* An execution whose record cannot be understood: it is ended in the way its state calls for. */
+static void settle_unreadable(struct agent *a, struct execution *x, const struct undo_image *image,
+                              const struct error *why)
+{
+    char message[ERROR_MESSAGE_MAX + 64];
+    bool ended = false;
+    bool undoing = false;
+    for (size_t i = 0; i < image->entries.count; i++) {
+        int type = ARRAY_AT(&image->entries, struct wire_entry, i)->type;
+        ended = ended || type == REPORT_ENDED;
+        undoing = undoing || type == REPORT_ROLLBACK_STARTED;
+    }
+    (void)snprintf(message, sizeof(message), "the record of this execution cannot be read: %s",
+                   why->message);
+    const struct executor_record records[] = {
+        {.type = REPORT_ENDED,
+         .time_ms = wall_ms(a),
+         .step = EXECUTOR_NO_STEP,
+         .state = EXECUTION_FAILED,
+         .message = message},
+        {.type = REPORT_ROLLBACK_STARTED,
+         .time_ms = wall_ms(a),
+         .step = EXECUTOR_NO_STEP,
+         .state = EXECUTION_ROLLING_BACK},
+        {.type = REPORT_ROLLED_BACK,
+         .time_ms = wall_ms(a),
+         .step = EXECUTOR_NO_STEP,
+         .state = EXECUTION_ROLLBACK_FAILED,
+         .message = message},
+    };
+    size_t first = undoing ? 2 : ended ? 1 : 0;
+    report_settle(a, x, records + first, first == 0 ? 1 : ARRAY_LEN(records) - first);
+}
+
+static enum error_code resume(struct agent *a, struct execution *x, struct undo_image *image,
+                              struct error *err)
+{
+    AUTO(run_free) struct run *run = NULL;
+    enum error_code code = spec_read(x, image, err);
+    if (code == ERR_OK)
+        code = run_new(a, x, &run, err);
+    if (code == ERR_OK)
+        code = replay(run, image, err);
+    if (code != ERR_OK)
+        return code;
+    /* Counted before the undoing goes on, and durable with its next record. */
+    if (!x->settled && executor_undoing(run->executor)) {
+        x->undo_deaths++;
+        code = batch_note(a, x, &run->batch, err);
+        if (code != ERR_OK)
+            return code;
+    }
+    run->resumed = true;
+    a->run = TAKE(run);
+    executor_resume(a->run->executor, wall_ms(a), x->undo_deaths);
+    return ERR_OK;
+}
+
+static void run_resume(struct agent *a, struct execution *x)
+{
+    struct undo_image image = {0};
+    struct error err = {0};
+    enum error_code code = a->config.store.load(a->config.store.ctx, a->config.identity.server,
+                                                x->rollout, &image, &err);
+    bool loaded = code == ERR_OK;
+    if (loaded)
+        code = resume(a, x, &image, &err);
+    if (code == ERR_OK)
+        log_info("execution goes on", LOG_STR("server", a->config.identity.server),
+                 LOG_STR("rollout", x->rollout), LOG_END);
+    else if (code == ERR_NO_MEMORY || !loaded)
+        agent_fail(a, &err);
+    else
+        settle_unreadable(a, x, &image, &err);
+    undo_image_done(&image);
+}
+
+static void run_new_execution(struct agent *a, struct execution *x)
+{
+    struct error err = {0};
+    const struct executor_event begin = {.type = EXECUTOR_BEGIN, .time_ms = wall_ms(a)};
+    if (run_new(a, x, &a->run, &err) != ERR_OK) {
+        agent_fail(a, &err);
+        return;
+    }
+    executor_step(a->run->executor, &begin);
+}
+
+void run_begin(struct agent *a, struct execution *x)
+{
+    enum turn turn = x->turn;
+    assert(!a->run && turn != TURN_NONE);
+    x->turn = TURN_NONE;
+    a->queued--;
+    if (turn == TURN_BEGIN)
+        run_new_execution(a, x);
+    else
+        run_resume(a, x);
+    if (a->run && !a->failed)
+        run_drain(a);
+}

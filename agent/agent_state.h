@@ -1,0 +1,120 @@
+/* agent_state: what the parts of an agent share: agent.c (queue and frames), agent_run.c (the
+ * execution under way), agent_report.c (journal and reports). */
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/executor.h"
+
+/* What an execution waits for. */
+enum turn {
+    TURN_NONE,   /* nothing; perhaps for acknowledgements */
+    TURN_BEGIN,  /* it is new */
+    TURN_RESUME  /* it is in the journal, to be gone on with or undone */
+};
+
+/* An execution that is not over and done with: in the queue, under way, or not acknowledged. */
+struct execution {
+    struct execution *next; /* in order of arrival */
+    char *rollout;
+    char *spec; /* the frame, until it is on its way to the journal */
+    size_t spec_len;
+    struct array steps; /* struct plan_step; only while it waits for its turn or has it */
+    bool rollback_on_failure;
+    enum turn turn;
+    bool cancel, cancel_now, rollback; /* asked for before its turn */
+    bool settled;
+    int64_t undo_deaths;
+    int64_t last_seq, durable_seq, sent_seq, acked_seq;
+    size_t in_flight;         /* bytes sent and not acknowledged */
+    struct batch *last_batch; /* the newest on its way to the disk; NULL: none */
+    size_t batches;           /* on their way to the disk */
+};
+
+/* What becomes durable together, and is then reported. */
+struct batch {
+    struct agent *agent;
+    struct execution *execution;
+    struct array entries;  /* struct wire_entry */
+    struct array captures; /* struct undo_capture */
+    size_t bytes;          /* of the entries' texts */
+};
+
+/* The execution under way. */
+struct run {
+    struct execution *execution;
+    struct executor *executor;
+    struct executor_traits *traits;
+    struct batch *batch;            /* gathers; NULL: nothing yet */
+    const struct batch *awaited;    /* must be durable before `operation` begins */
+    struct executor_action operation; /* the one under way, or held */
+    bool held;
+    bool busy;       /* the runner has it */
+    bool has_result; /* it is over, and the executor does not know yet */
+    bool finished;   /* nothing is left to do but to become durable */
+    bool resumed;
+    bool halted; /* the agent stops: nothing more begins */
+    int64_t first_seq; /* last_seq at its beginning */
+    int64_t operation_began_ms;
+    struct handler_result result;
+    char *output;     /* of the operation; NULL: none */
+    char *undo;       /* what was captured for undo_step */
+    int64_t undo_step; /* -1: none */
+    char folder[UNDO_FILES_PATH_MAX];
+};
+
+struct agent {
+    struct agent_config config;
+    struct execution *first, *last;
+    size_t queued;     /* with a turn to come */
+    struct run *run;   /* NULL: idle */
+    bool draining;     /* in run_drain: its callees must not enter it again */
+    bool choosing;     /* the same for agent_next */
+    bool started, stopping, interrupted, quiet, failed;
+    bool connected;
+    size_t in_flight;
+    size_t batches;
+    char *orchestrator; /* of the last welcome; NULL: none yet */
+    int64_t epoch;      /* the highest seen of it */
+};
+
+/* ---- agent.c ------------------------------------------------------------------------------- */
+
+void agent_fail(struct agent *a, const struct error *err);
+/* Begins the next execution when there is none under way. */
+void agent_next(struct agent *a);
+void agent_check_quiet(struct agent *a);
+/* Takes it out of the list when nothing is left to do with it. */
+void execution_forget_if_done(struct agent *a, struct execution *x);
+
+/* ---- agent_run.c --------------------------------------------------------------------------- */
+
+/* Gives the execution its turn. */
+void run_begin(struct agent *a, struct execution *x);
+/* Does what is to be done now: also what the flags of its execution ask for. */
+void run_drain(struct agent *a);
+/* A batch of the execution under way is durable. */
+void run_durable(struct agent *a, const struct batch *batch);
+void run_free(struct run *run);
+
+/* ---- agent_report.c ------------------------------------------------------------------------ */
+
+/* Adds an entry to *batch (made when NULL) under the execution's next number. Takes `output` over
+ * in any case. */
+enum error_code batch_record(struct agent *a, struct execution *x, struct batch **batch,
+                             const struct executor_record *record, char *output,
+                             struct error *err) MUST_CHECK;
+enum error_code batch_capture(struct agent *a, struct execution *x, struct batch **batch,
+                              uint32_t step, const char *undo, struct error *err) MUST_CHECK;
+/* Makes a batch that carries the present state of the execution, if there is none yet. */
+enum error_code batch_note(struct agent *a, struct execution *x, struct batch **batch,
+                           struct error *err) MUST_CHECK;
+/* Hands it to the store; takes it over in any case. */
+void batch_submit(struct agent *a, struct batch *batch);
+void batch_free(struct batch *batch);
+/* Ends an execution that is not under way by these records alone. */
+void report_settle(struct agent *a, struct execution *x, const struct executor_record *records,
+                   size_t count);
+/* Sends what is durable and was not sent, as far as the bound allows. */
+void report_pump(struct agent *a);
+void report_resend(struct agent *a, struct execution *x, int64_t after_seq);
+void report_acked(struct agent *a, struct execution *x, int64_t seq);

@@ -1,0 +1,146 @@
+/*
+ * executor: the execution of one rollout on one server as pure sequencing. An event goes in, actions
+ * come out.
+ *
+ *     executor_step(x, &event);                    what happened, with its time
+ *     while (executor_next(x, &action)) ...        what to do about it, in this order
+ *
+ * All actions are taken before the next event goes in. Where an action says `durable_first`, what was
+ * recorded so far (and a capture) is on disk before it is carried out.
+ *
+ * Of the operations (prepare, execute, undo) one is under way at a time; each ends in exactly one
+ * event. Its time limit comes with it: when that passes, EXECUTOR_TIMER goes in. An operation's limit
+ * and a wait (EXECUTOR_TIMER_START) are never under way together.
+ *
+ * After a restart: executor_new, executor_replay for every recorded entry, executor_captured for
+ * every capture that exists, executor_resume. A step that began and has no recorded end is in doubt;
+ * its plan and its type decide whether it is tried again or counted as failed.
+ *
+ * Threading: an executor belongs to one thread at a time. I/O: none; no clock; it allocates only in
+ * executor_new.
+ */
+#pragma once
+
+#include "common/base/cleanup.h"
+#include "common/base/error.h"
+#include "common/plan/plan.h"
+#include "common/plan/states.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    EXECUTOR_DEFAULT_ATTEMPTS = 3,  /* of a step whose type may safely run again */
+    EXECUTOR_MAX_INTERRUPTED = 3,   /* deaths of the agent in one step, or in undoing it */
+    EXECUTOR_UNDO_ATTEMPTS = 3,
+    EXECUTOR_UNDO_WAIT_MS = 1000,        /* before the second attempt; doubles */
+    EXECUTOR_UNDO_TIMEOUT_MIN_MS = 60000, /* an undo gets the step's timeout, at least this */
+    EXECUTOR_MESSAGE_MAX = 1024,
+    EXECUTOR_NO_STEP = -1
+};
+
+/* What the sequencing needs to know of a step's type. */
+struct executor_traits {
+    bool idempotent; /* running it again after a half-done run is right */
+    bool instant;    /* done at once, changes nothing: needs no record that it began */
+};
+
+struct executor_config {
+    const struct plan_step *steps;        /* borrowed until executor_free */
+    const struct executor_traits *traits; /* one per step; borrowed for the call */
+    size_t count;
+    bool rollback_on_failure;
+};
+
+enum executor_event_type {
+    EXECUTOR_BEGIN,    /* once, first */
+    EXECUTOR_PREPARED, /* result */
+    EXECUTOR_EXECUTED, /* result */
+    EXECUTOR_UNDONE,   /* result */
+    EXECUTOR_TIMER,    /* the operation's limit has passed, or the wait is over */
+    EXECUTOR_CANCEL,   /* now */
+    EXECUTOR_ROLLBACK
+};
+
+enum executor_outcome { EXECUTOR_OK, EXECUTOR_FAILED, EXECUTOR_STOPPED };
+
+struct executor_result {
+    enum executor_outcome outcome;
+    bool changed;   /* executed */
+    bool retryable; /* EXECUTOR_FAILED */
+    bool has_exit_code;
+    int64_t exit_code;
+    int64_t duration_ms;
+    const char *message; /* NULL: none; borrowed for the call */
+};
+
+struct executor_event {
+    enum executor_event_type type;
+    int64_t time_ms; /* wall clock */
+    bool now;        /* cancel: stop the running step too */
+    struct executor_result result;
+};
+
+enum executor_action_type {
+    EXECUTOR_RECORD,     /* record: an entry of journal and report */
+    EXECUTOR_PREPARE,    /* step, attempt, timeout_ms */
+    EXECUTOR_EXECUTE,    /* step, attempt, timeout_ms, durable_first */
+    EXECUTOR_UNDO,       /* step, attempt, timeout_ms, durable_first */
+    EXECUTOR_STOP,       /* ask the operation under way to end early */
+    EXECUTOR_TIMER_START, /* delay_ms */
+    EXECUTOR_TIMER_STOP,
+    EXECUTOR_FINISHED    /* it ended, and nothing is under way; a rollback may still come */
+};
+
+/* An entry, as the journal keeps it and the report carries it. */
+struct executor_record {
+    enum report_type type;
+    int64_t time_ms;
+    int32_t step; /* EXECUTOR_NO_STEP: about the execution as a whole */
+    int64_t attempt;
+    int state; /* enum step_state for step entries, enum execution_state for the others */
+    bool undoing;
+    bool changed;
+    bool has_exit_code;
+    int64_t exit_code;
+    int64_t duration_ms;
+    const char *message; /* NULL: none; borrowed until the next executor_step */
+};
+
+struct executor_action {
+    enum executor_action_type type;
+    uint32_t step;
+    int64_t attempt;
+    int64_t timeout_ms;
+    int64_t delay_ms;
+    bool durable_first;
+    struct executor_record record;
+};
+
+struct executor;
+
+/* A count of 0 is right: an execution of which only the end is known. Caller owns. */
+enum error_code executor_new(const struct executor_config *config, struct executor **ret_executor,
+                             struct error *err) MUST_CHECK;
+void executor_free(struct executor *x); /* NULL is fine */
+DEFINE_CLEANUP(executor_free, struct executor)
+
+/* Never fails. An event that does not fit the present state (a cancel of what has ended, a second
+ * rollback) changes nothing. */
+void executor_step(struct executor *x, const struct executor_event *event);
+/* Takes the next action; false when there is none. */
+bool executor_next(struct executor *x, struct executor_action *ret_action);
+
+/* Takes in an entry recorded earlier, in order. ERR_CORRUPT: it names a step that does not exist or
+ * has no place after those before it. */
+enum error_code executor_replay(struct executor *x, const struct executor_record *record,
+                                struct error *err) MUST_CHECK;
+/* The step's first capture exists: it is not prepared again. */
+void executor_captured(struct executor *x, uint32_t step);
+/* Goes on after the replay. `undo_deaths`: how often the agent died since the last entry while a
+ * rollback was under way, this time included. Gives EXECUTOR_FINISHED when nothing is left to do. */
+void executor_resume(struct executor *x, int64_t time_ms, int64_t undo_deaths);
+
+/* True when a rollback is under way and not yet recorded as over. */
+bool executor_undoing(const struct executor *x);

@@ -1,0 +1,313 @@
+#include "agent/host_internal.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/id.h"
+#include "common/base/log.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { EXPIRE_EVERY_MS = 24 * 3600 * 1000 };
+
+/* ---- The journal's state ----------------------------------------------------------------------- */
+
+static void host_fail(struct host *h, const struct error *err)
+{
+    if (h->failed)
+        return;
+    h->failed = true;
+    h->config.failed(h->config.ctx, err);
+}
+
+static void stall_check(struct host *h)
+{
+    struct error why = {0};
+    bool final = false;
+    bool stalled = undo_journal_stalled(h->journal, &final, &why);
+    if (final) {
+        host_fail(h, &why);
+        return;
+    }
+    if (stalled && !h->stalled)
+        log_error("the journal cannot be written: executions wait", LOG_STR("reason", why.message),
+                  LOG_END);
+    if (!stalled && h->stalled)
+        log_info("the journal can be written again", LOG_END);
+    h->stalled = stalled;
+    if (stalled && !alarm_armed(&h->stall_alarm))
+        alarm_set(h->ticker, &h->stall_alarm, HOST_STALL_RETRY_MS);
+}
+
+static void stall_alarm_fired(void *ctx)
+{
+    struct host *h = ctx;
+    if (!h->journal || !h->stalled)
+        return;
+    undo_journal_retry(h->journal);
+    alarm_set(h->ticker, &h->stall_alarm, HOST_STALL_RETRY_MS);
+}
+
+static void expire_alarm_fired(void *ctx)
+{
+    struct host *h = ctx;
+    struct error err = {0};
+    if (undo_journal_expire(h->journal, clock_wall_ms(), &err) != ERR_OK)
+        log_warn("old executions were not removed", LOG_STR("reason", err.message), LOG_END);
+    alarm_set(h->ticker, &h->expire_alarm, EXPIRE_EVERY_MS);
+}
+
+/* On the journal's thread. */
+static void journal_wake(void *ctx)
+{
+    struct host *h = ctx;
+    (void)uv_async_send(&h->async);
+}
+
+static void journal_collect(uv_async_t *async)
+{
+    struct host *h = async->data;
+    if (!h->journal)
+        return;
+    undo_journal_collect(h->journal);
+    stall_check(h);
+}
+
+/* ---- Stopping --------------------------------------------------------------------------------- */
+
+/* Every part is closed after the ones that use it: links, network, journal, and the loop's handles. */
+static void handle_gone(struct host *h)
+{
+    if (--h->handles > 0)
+        return;
+    void (*stopped)(void *ctx) = h->stopped;
+    h->stopped = NULL;
+    if (stopped)
+        stopped(h->stopped_ctx);
+}
+
+static void ticker_gone(void *ctx)
+{
+    handle_gone(ctx);
+}
+
+static void async_gone(uv_handle_t *handle)
+{
+    handle_gone(handle->data);
+}
+
+static void net_gone(void *ctx)
+{
+    struct host *h = ctx;
+    h->net = NULL;
+    undo_journal_close(h->journal);
+    h->journal = NULL;
+    for (size_t i = 0; i < h->count; i++)
+        host_agent_free(TAKE(h->agents[i]));
+    h->count = 0;
+    h->handles = 2;
+    ticker_close(TAKE(h->ticker), ticker_gone, h);
+    uv_close((uv_handle_t *)&h->async, async_gone);
+}
+
+static void links_check(struct host *h)
+{
+    if (h->closing == CLOSING_LINKS && h->links == 0) {
+        h->closing = CLOSING_REST;
+        net_close(h->net, net_gone, h);
+    }
+}
+
+void host_link_gone(void *ctx)
+{
+    struct host *h = ctx;
+    h->links--;
+    links_check(h);
+}
+
+static void links_stop(struct host *h)
+{
+    h->closing = CLOSING_LINKS;
+    alarm_stop(h->ticker, &h->grace_alarm);
+    h->links = h->count + 1; /* one for this function: links may be gone at once */
+    for (size_t i = 0; i < h->count; i++)
+        link_stop(h->agents[i]->link, host_link_gone, h);
+    host_link_gone(h);
+}
+
+/* Runs in a callback of an agent that became quiet, which is not to be freed under it. */
+static void quiet_alarm_fired(void *ctx)
+{
+    struct host *h = ctx;
+    if (h->closing == CLOSING_AGENTS && h->loud == 0)
+        links_stop(h);
+}
+
+void host_agent_quiet(void *ctx)
+{
+    struct host_agent *ha = ctx;
+    struct host *h = ha->host;
+    if (--h->loud == 0)
+        alarm_set(h->ticker, &h->quiet_alarm, 0);
+}
+
+static void grace_alarm_fired(void *ctx)
+{
+    struct host *h = ctx;
+    for (size_t i = 0; i < h->count; i++)
+        agent_interrupt(h->agents[i]->agent);
+}
+
+void host_stop(struct host *h, int64_t grace_ms, void (*done)(void *ctx), void *ctx)
+{
+    h->stopped = done;
+    h->stopped_ctx = ctx;
+    if (h->closing == CLOSING_NOTHING) {
+        h->closing = CLOSING_AGENTS;
+        h->loud = h->count;
+        for (size_t i = 0; i < h->count; i++)
+            agent_stop(h->agents[i]->agent);
+        if (h->count == 0)
+            alarm_set(h->ticker, &h->quiet_alarm, 0);
+    }
+    if (h->closing == CLOSING_AGENTS)
+        alarm_set(h->ticker, &h->grace_alarm, grace_ms);
+}
+
+/* ---- Starting --------------------------------------------------------------------------------- */
+
+static void alarms_set_up(struct host *h)
+{
+    struct {
+        struct alarm *alarm;
+        void (*fired)(void *ctx);
+    } alarms[] = {
+        {&h->stall_alarm, stall_alarm_fired},
+        {&h->expire_alarm, expire_alarm_fired},
+        {&h->quiet_alarm, quiet_alarm_fired},
+        {&h->grace_alarm, grace_alarm_fired},
+    };
+    static_assert(ARRAY_LEN(alarms) == HOST_ALARMS, "room is reserved for all");
+    for (size_t i = 0; i < ARRAY_LEN(alarms); i++)
+        *alarms[i].alarm = (struct alarm){.fired = alarms[i].fired, .ctx = h};
+}
+
+/* What hello says of the machine; left empty when it cannot be read. */
+static void machine_read(struct host *h)
+{
+    if (gethostname(h->hostname, sizeof(h->hostname) - 1) != 0)
+        h->hostname[0] = '\0';
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    if (!file)
+        return;
+    if (fgets(h->boot_id, sizeof(h->boot_id), file))
+        h->boot_id[strcspn(h->boot_id, "\n")] = '\0';
+    (void)fclose(file);
+}
+
+static enum error_code parts_open(struct host *h, struct error *err)
+{
+    const struct undo_journal_config journal = {
+        .data_dir = h->config.data_dir,
+        .retention_ms = h->config.retention_ms,
+        .wake = journal_wake,
+        .wake_ctx = h,
+    };
+    enum error_code code = net_url_check(h->config.orchestrator, err);
+    if (code == ERR_OK)
+        code = ticker_reserve(h->ticker, HOST_ALARMS, err);
+    if (code == ERR_OK)
+        code = undo_journal_open(&journal, &h->journal, err);
+    if (code == ERR_OK)
+        code = net_new(h->config.loop, 0, &h->net, err);
+    return code;
+}
+
+static void discarded(void *ctx)
+{
+    host_free(ctx);
+}
+
+enum error_code host_new(const struct host_config *config, struct host **ret_host,
+                         struct error *err)
+{
+    struct host *h = MEM_NEW(struct host);
+    if (!h)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    h->config = *config;
+    enum error_code code = ticker_new(config->loop, &h->ticker, err);
+    if (code == ERR_OK && uv_async_init(config->loop, &h->async, journal_collect) != 0) {
+        ticker_close(TAKE(h->ticker), NULL, NULL);
+        code = error_set(err, ERR_UNAVAILABLE, "the event loop takes no further handle");
+    }
+    if (code != ERR_OK) {
+        host_free(h);
+        return code;
+    }
+    h->async.data = h;
+    alarms_set_up(h);
+    machine_read(h);
+    code = parts_open(h, err);
+    if (code != ERR_OK) {
+        /* The loop has to let go of its handles first; the caller runs it to its end. */
+        h->stopped = discarded;
+        h->stopped_ctx = h;
+        net_gone(h);
+        return code;
+    }
+    *ret_host = h;
+    return ERR_OK;
+}
+
+enum error_code host_add(struct host *h, const char *server, struct error *err)
+{
+    if (!id_valid(server))
+        return error_set(err, ERR_INVALID,
+                         "\"%s\" is not a server id (letters, digits, '.', '_' and '-', at most %d)",
+                         server, ID_MAX);
+    for (size_t i = 0; i < h->count; i++) {
+        if (strcmp(h->agents[i]->server, server) == 0)
+            return error_set(err, ERR_EXISTS, "the server id \"%s\" is given twice", server);
+    }
+    struct host_agent **agents = mem_realloc(h->agents, (h->count + 1) * sizeof(struct host_agent *));
+    if (!agents)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    h->agents = agents;
+    enum error_code code = host_agent_new(h, server, &agents[h->count], err);
+    if (code == ERR_OK)
+        h->count++;
+    return code;
+}
+
+void host_start(struct host *h)
+{
+    expire_alarm_fired(h);
+    for (size_t i = 0; i < h->count; i++) {
+        agent_start(h->agents[i]->agent);
+        link_start(h->agents[i]->link);
+    }
+}
+
+void host_free(struct host *h)
+{
+    if (!h)
+        return;
+    assert(!h->journal && !h->ticker);
+    mem_free(h->agents);
+    mem_free(h);
+}
+
+void host_agent_failed(void *ctx, const struct error *err)
+{
+    struct host_agent *ha = ctx;
+    host_fail(ha->host, err);
+}
+
+size_t host_connected(const struct host *h)
+{
+    size_t connected = 0;
+    for (size_t i = 0; i < h->count; i++)
+        connected += link_up(h->agents[i]->link);
+    return connected;
+}

@@ -1,0 +1,258 @@
+#include "agent/host_internal.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "handlers/catalog.h"
+
+enum { ALARMS_PER_AGENT = 3 }; /* its own, the link's, the runner's */
+
+/* ---- The agent's seams, filled with the real parts --------------------------------------------- */
+
+static enum error_code store_append(void *ctx, const struct undo_append *append, struct error *err)
+{
+    return undo_journal_append(ctx, append, err);
+}
+
+static enum error_code store_ack(void *ctx, const char *server, const char *rollout, int64_t seq,
+                                 struct error *err)
+{
+    return undo_journal_ack(ctx, server, rollout, seq, err);
+}
+
+static enum error_code store_save_epoch(void *ctx, const char *server, const char *orchestrator,
+                                        int64_t epoch, struct error *err)
+{
+    return undo_journal_save_epoch(ctx, server, orchestrator, epoch, err);
+}
+
+static enum error_code store_epoch(void *ctx, const char *server, const char *orchestrator,
+                                   int64_t *ret_epoch, struct error *err)
+{
+    return undo_journal_epoch(ctx, server, orchestrator, ret_epoch, err);
+}
+
+static enum error_code
+store_open_executions(void *ctx, const char *server,
+                      enum error_code (*each)(void *each_ctx, const char *rollout,
+                                              const struct undo_status *status, struct error *err),
+                      void *each_ctx, struct error *err)
+{
+    return undo_journal_open_executions(ctx, server, each, each_ctx, err);
+}
+
+static enum error_code store_find(void *ctx, const char *server, const char *rollout,
+                                  int64_t time_ms, struct undo_status *ret_status,
+                                  struct error *err)
+{
+    return undo_journal_find(ctx, server, rollout, time_ms, ret_status, err);
+}
+
+static enum error_code store_load(void *ctx, const char *server, const char *rollout,
+                                  struct undo_image *ret_image, struct error *err)
+{
+    return undo_journal_load(ctx, server, rollout, ret_image, err);
+}
+
+static enum error_code store_entries(void *ctx, const char *server, const char *rollout,
+                                     const struct undo_portion *portion, struct array *ret_entries,
+                                     struct error *err)
+{
+    return undo_journal_entries(ctx, server, rollout, portion, ret_entries, err);
+}
+
+static enum error_code store_capture(void *ctx, const char *server, const char *rollout,
+                                     uint32_t step, char **ret_undo, struct error *err)
+{
+    return undo_journal_capture(ctx, server, rollout, step, ret_undo, err);
+}
+
+static enum error_code store_folder(void *ctx, const char *server, const char *rollout,
+                                    uint32_t step, char ret_path[UNDO_FILES_PATH_MAX],
+                                    struct error *err)
+{
+    return undo_journal_folder(ctx, server, rollout, step, ret_path, err);
+}
+
+static bool link_out(void *ctx, const char *data, size_t len, bool droppable)
+{
+    const struct host_agent *ha = ctx;
+    return link_send(ha->link, data, len, droppable);
+}
+
+static void runner_in(void *ctx, const struct runner_operation *operation)
+{
+    const struct host_agent *ha = ctx;
+    runner_start(ha->runner, operation);
+}
+
+static void runner_stop(void *ctx)
+{
+    const struct host_agent *ha = ctx;
+    runner_cancel(ha->runner);
+}
+
+static int64_t clock_wall(void *ctx)
+{
+    (void)ctx;
+    return clock_wall_ms();
+}
+
+static int64_t clock_mono(void *ctx)
+{
+    (void)ctx;
+    return clock_mono_ms();
+}
+
+static void clock_set(void *ctx, int64_t delay_ms)
+{
+    struct host_agent *ha = ctx;
+    alarm_set(ha->host->ticker, &ha->alarm, delay_ms);
+}
+
+static void clock_stop(void *ctx)
+{
+    struct host_agent *ha = ctx;
+    alarm_stop(ha->host->ticker, &ha->alarm);
+}
+
+/* ---- What the parts tell the agent -------------------------------------------------------------- */
+
+static void agent_alarm_fired(void *ctx)
+{
+    const struct host_agent *ha = ctx;
+    agent_alarm(ha->agent);
+}
+
+static void run_over(void *ctx, const struct handler_result *result, const char *output)
+{
+    const struct host_agent *ha = ctx;
+    agent_operation_done(ha->agent, result, output);
+}
+
+static void run_live(void *ctx, int64_t offset, const char *text)
+{
+    const struct host_agent *ha = ctx;
+    agent_operation_output(ha->agent, offset, text);
+}
+
+static void link_hello(void *ctx, struct buf *b)
+{
+    const struct host_agent *ha = ctx;
+    agent_hello(ha->agent, b);
+}
+
+static enum error_code link_welcome(void *ctx, const struct wire_welcome *welcome,
+                                    struct error *err)
+{
+    const struct host_agent *ha = ctx;
+    return agent_welcome(ha->agent, welcome, err);
+}
+
+static enum error_code link_frame(void *ctx, struct wire_frame *frame, const char *text,
+                                  size_t len, struct error *err)
+{
+    const struct host_agent *ha = ctx;
+    return agent_receive(ha->agent, frame, text, len, err);
+}
+
+static void link_lost(void *ctx, const char *reason)
+{
+    const struct host_agent *ha = ctx;
+    (void)reason;
+    agent_disconnected(ha->agent);
+}
+
+/* ---- Life ---------------------------------------------------------------------------------------- */
+
+static enum error_code make_agent(struct host_agent *ha, struct error *err)
+{
+    struct host *h = ha->host;
+    const struct agent_config config = {
+        .identity = {.server = ha->server,
+                     .instance = (char *)(uintptr_t)undo_journal_instance(h->journal),
+                     .version = (char *)(uintptr_t)KITSUNE_VERSION,
+                     .hostname = h->hostname,
+                     .boot_id = h->boot_id},
+        .catalog = &handler_catalog,
+        .link = {ha, link_out},
+        .store = {.ctx = h->journal,
+                  .append = store_append,
+                  .ack = store_ack,
+                  .save_epoch = store_save_epoch,
+                  .epoch = store_epoch,
+                  .open_executions = store_open_executions,
+                  .find = store_find,
+                  .load = store_load,
+                  .entries = store_entries,
+                  .capture = store_capture,
+                  .folder = store_folder},
+        .runner = {ha, runner_in, runner_stop},
+        .clock = {ha, clock_wall, clock_mono, clock_set, clock_stop},
+        .owner = {ha, host_agent_failed, host_agent_quiet},
+    };
+    return agent_new(&config, &ha->agent, err);
+}
+
+static enum error_code make_parts(struct host_agent *ha, struct error *err)
+{
+    struct host *h = ha->host;
+    const struct runner_config runner = {
+        .host = &ha->handler_host,
+        .ticker = h->ticker,
+        .ctx = ha,
+        .done = run_over,
+        .live = run_live,
+    };
+    const struct link_config link = {
+        .net = h->net,
+        .ticker = h->ticker,
+        .url = h->config.orchestrator,
+        .server = ha->server,
+        .events = {ha, link_hello, link_welcome, link_frame, link_lost},
+    };
+    enum error_code code = ticker_reserve(h->ticker, ALARMS_PER_AGENT, err);
+    if (code == ERR_OK)
+        code = runner_new(&runner, &ha->runner, err);
+    if (code == ERR_OK)
+        code = link_new(&link, &ha->link, err);
+    if (code == ERR_OK)
+        code = make_agent(ha, err);
+    return code;
+}
+
+enum error_code host_agent_new(struct host *h, const char *server, struct host_agent **ret_agent,
+                               struct error *err)
+{
+    struct host_agent *ha = MEM_NEW(struct host_agent);
+    if (!ha)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    ha->host = h;
+    ha->alarm.fired = agent_alarm_fired;
+    ha->alarm.ctx = ha;
+    ha->server = mem_strdup(server);
+    ha->handler_host = (struct handler_host){
+        .loop = h->config.loop,
+        .server_id = ha->server,
+        .installroot = h->config.installroot,
+        .kill_grace_ms = HOST_KILL_GRACE_MS,
+    };
+    enum error_code code = ha->server ? make_parts(ha, err) : error_set(err, ERR_NO_MEMORY, NULL);
+    if (code != ERR_OK) {
+        host_agent_free(ha);
+        return code;
+    }
+    *ret_agent = ha;
+    return ERR_OK;
+}
+
+void host_agent_free(struct host_agent *ha)
+{
+    if (!ha)
+        return;
+    alarm_stop(ha->host->ticker, &ha->alarm);
+    agent_free(ha->agent);
+    link_free(ha->link);
+    runner_free(ha->runner);
+    mem_free(ha->server);
+    mem_free(ha);
+}

@@ -1,0 +1,57 @@
+/* host_internal: a host and its agents; host.c is their life, host_agent.c ties one agent to the
+ * parts it works with. */
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/host.h"
+#include "agent/link.h"
+#include "agent/runner.h"
+#include "agent/ticker.h"
+#include "agent/undo_journal.h"
+#include "common/net/net.h"
+#include "handlers/handler.h"
+
+enum { HOST_NAME_MAX_BYTES = 256, HOST_BOOT_ID_MAX = 64, HOST_ALARMS = 4 };
+
+struct host_agent {
+    struct host *host;
+    char *server;
+    struct handler_host handler_host;
+    struct agent *agent;
+    struct link *link;
+    struct runner *runner;
+    struct alarm alarm; /* the agent's */
+};
+
+/* How far stopping has come. */
+enum host_closing { CLOSING_NOTHING, CLOSING_AGENTS, CLOSING_LINKS, CLOSING_REST };
+
+struct host {
+    struct host_config config;
+    struct undo_journal *journal;
+    struct net *net;
+    struct ticker *ticker;
+    uv_async_t async; /* the journal's thread has something for us */
+    struct alarm stall_alarm, expire_alarm, quiet_alarm, grace_alarm;
+    struct host_agent **agents;
+    size_t count;
+    char hostname[HOST_NAME_MAX_BYTES];
+    char boot_id[HOST_BOOT_ID_MAX];
+    bool failed, stalled;
+    enum host_closing closing;
+    size_t loud;    /* agents not yet quiet */
+    size_t links;   /* not yet gone */
+    size_t handles; /* of the loop, not yet closed */
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+};
+
+enum error_code host_agent_new(struct host *h, const char *server, struct host_agent **ret_agent,
+                               struct error *err) MUST_CHECK;
+void host_agent_free(struct host_agent *ha); /* NULL is fine */
+
+/* What an agent's parts tell the host; ctx is the struct host_agent. */
+void host_agent_quiet(void *ctx);
+void host_agent_failed(void *ctx, const struct error *err);
+/* ctx is the struct host. */
+void host_link_gone(void *ctx);

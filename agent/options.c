@@ -1,0 +1,164 @@
+/* options: see options.h. */
+#include "agent/options.h"
+
+#include "agent/array_push.h"
+#include "common/base/clock.h"
+#include "common/base/id.h"
+#include "common/net/net.h"
+
+#include <getopt.h>
+#include <string.h>
+
+const char options_help[] =
+    "Usage: kitsune-agent --server-id ID [OPTION]...\n"
+    "Carry out the rollouts that an orchestrator sends to this server, and undo them.\n"
+    "\n"
+    "  --server-id ID          this server's name in plans (or SERVER_ID); may be repeated: then\n"
+    "                          this process is the agent of each\n"
+    "  --orchestrator URL      where to connect (or KITSUNE_ORCHESTRATOR; default\n"
+    "                          http://127.0.0.1:7233)\n"
+    "  --data-dir DIR          where the journal and what undo needs are kept (default\n"
+    "                          /var/lib/kitsune-agent)\n"
+    "  --installroot DIR       let package steps act below DIR instead of /\n"
+    "  --stop-timeout DURATION how long a running step may take to end when the agent is asked to\n"
+    "                          stop (default 30s)\n"
+    "  --log-format FORMAT     logfmt or json (default logfmt)\n"
+    "  --log-level LEVEL       debug, info, warn or error (default info)\n"
+    "  --help                  print this and exit\n"
+    "  --version               print the version and exit\n"
+    "\n"
+    "It logs to standard error, prints \"ready server=ID\" there when its journal is open, connects\n"
+    "in the background, and ends cleanly on SIGTERM. What is under way goes on when it is started\n"
+    "again.\n"
+    "\n"
+    "Example: kitsune-agent --server-id web-1 --data-dir /tmp/agent\n";
+
+enum { STOP_TIMEOUT_DEFAULT_MS = 30 * 1000 };
+
+enum option_key {
+    KEY_SERVER = 256,
+    KEY_ORCHESTRATOR,
+    KEY_DATA,
+    KEY_ROOT,
+    KEY_STOP,
+    KEY_FORMAT,
+    KEY_LEVEL,
+    KEY_HELP,
+    KEY_VERSION
+};
+
+static const struct option long_options[] = {
+    {"server-id", required_argument, NULL, KEY_SERVER},
+    {"orchestrator", required_argument, NULL, KEY_ORCHESTRATOR},
+    {"data-dir", required_argument, NULL, KEY_DATA},
+    {"installroot", required_argument, NULL, KEY_ROOT},
+    {"stop-timeout", required_argument, NULL, KEY_STOP},
+    {"log-format", required_argument, NULL, KEY_FORMAT},
+    {"log-level", required_argument, NULL, KEY_LEVEL},
+    {"help", no_argument, NULL, KEY_HELP},
+    {"version", no_argument, NULL, KEY_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static enum error_code server_add(struct options *options, const char *server, struct error *err)
+{
+    if (!id_valid(server))
+        return error_set(err, ERR_INVALID,
+                         "--server-id %.80s: an id is letters, digits, '.', '_' and '-', begins "
+                         "with a letter or digit, and has at most %d characters",
+                         server, ID_MAX);
+    const char **item = array_push(&options->servers, sizeof(*item));
+    if (!item)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    *item = server;
+    return ERR_OK;
+}
+
+static enum error_code option_take(int key, char **argv, struct options *options,
+                                   struct error *err)
+{
+    switch (key) {
+    case KEY_SERVER:
+        return server_add(options, optarg, err);
+    case KEY_ORCHESTRATOR:
+        options->orchestrator = optarg;
+        return ERR_OK;
+    case KEY_DATA:
+        options->data_dir = optarg;
+        return ERR_OK;
+    case KEY_ROOT:
+        options->installroot = optarg;
+        return ERR_OK;
+    case KEY_STOP:
+        if (duration_parse(optarg, &options->stop_timeout_ms, err) != ERR_OK)
+            return error_wrap(err, "--stop-timeout");
+        return ERR_OK;
+    case KEY_FORMAT:
+        if (log_format_parse(optarg, &options->log_format))
+            return ERR_OK;
+        return error_set(err, ERR_INVALID, "--log-format must be logfmt or json, not %s", optarg);
+    case KEY_LEVEL:
+        if (log_level_parse(optarg, &options->log_level))
+            return ERR_OK;
+        return error_set(err, ERR_INVALID, "--log-level must be debug, info, warn or error, not %s",
+                         optarg);
+    case KEY_HELP:
+        options->help = true;
+        return ERR_OK;
+    case KEY_VERSION:
+        options->version = true;
+        return ERR_OK;
+    case ':':
+        return error_set(err, ERR_INVALID, "%s needs a value (see --help)", argv[optind - 1]);
+    default:
+        return error_set(err, ERR_INVALID, "unknown option %s (see --help)", argv[optind - 1]);
+    }
+}
+
+static enum error_code options_check(struct options *options,
+                                     const struct options_environment *environment,
+                                     struct error *err)
+{
+    enum error_code code = ERR_OK;
+    if (options->servers.count == 0 && environment->server_id && environment->server_id[0] != '\0')
+        code = server_add(options, environment->server_id, err);
+    if (code == ERR_OK && options->servers.count == 0)
+        code = error_set(err, ERR_INVALID, "--server-id is missing: which server is this?");
+    if (code == ERR_OK)
+        code = net_url_check(options->orchestrator, err);
+    if (code == ERR_OK && options->installroot && options->installroot[0] != '/')
+        code = error_set(err, ERR_INVALID, "--installroot %s: must be an absolute path",
+                         options->installroot);
+    if (code == ERR_OK && options->data_dir[0] == '\0')
+        code = error_set(err, ERR_INVALID, "--data-dir must not be empty");
+    return code;
+}
+
+enum error_code options_parse(int argc, char **argv, const struct options_environment *environment,
+                              struct options *ret_options, struct error *err)
+{
+    const char *url = environment->orchestrator;
+    *ret_options = (struct options){
+        .orchestrator = url && url[0] != '\0' ? url : "http://127.0.0.1:7233",
+        .data_dir = "/var/lib/kitsune-agent",
+        .stop_timeout_ms = STOP_TIMEOUT_DEFAULT_MS,
+        .log_level = LOG_INFO,
+    };
+    int key;
+    optind = 0; /* getopt begins anew */
+    opterr = 0;
+    while ((key = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+        enum error_code code = option_take(key, argv, ret_options, err);
+        if (code != ERR_OK || ret_options->help || ret_options->version)
+            return code;
+    }
+    if (optind < argc)
+        return error_set(err, ERR_INVALID, "unexpected argument %s (see --help)", argv[optind]);
+    return options_check(ret_options, environment, err);
+}
+
+void options_done(struct options *options)
+{
+    mem_free(options->servers.items);
+    options->servers = (struct array){0};
+}

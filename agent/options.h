@@ -1,0 +1,35 @@
+/*
+ * options: what kitsune-agent is told on its command line and in its environment. Pure.
+ */
+#pragma once
+
+#include "common/base/array.h"
+#include "common/base/error.h"
+#include "common/base/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct options {
+    struct array servers; /* const char *; at least one */
+    const char *orchestrator;
+    const char *data_dir;
+    const char *installroot; /* NULL: / */
+    int64_t stop_timeout_ms;
+    enum log_format log_format;
+    enum log_level log_level;
+    bool help, version;
+};
+
+/* What the environment says; NULL: nothing. */
+struct options_environment {
+    const char *server_id;    /* SERVER_ID */
+    const char *orchestrator; /* KITSUNE_ORCHESTRATOR */
+};
+
+/* Reads the arguments. ERR_INVALID says in one line what is wrong and what would be right. Texts are
+ * borrowed from argv and the environment. The caller frees by options_done, also after a failure. */
+enum error_code options_parse(int argc, char **argv, const struct options_environment *environment,
+                              struct options *ret_options, struct error *err) MUST_CHECK;
+void options_done(struct options *options);
+extern const char options_help[];

@@ -1,0 +1,55 @@
+/*
+ * runner: carries out the operations of one agent's steps by their handlers, one at a time. It
+ * decodes the step's params (from the same table as the orchestrator did), keeps head and tail of
+ * what the step prints, and passes it on live.
+ *
+ * Threading: the loop's thread. I/O: what the handlers do.
+ */
+#pragma once
+
+#include "agent/ticker.h"
+#include "common/base/error.h"
+#include "common/plan/plan.h"
+#include "handlers/handler.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct runner;
+
+/* Live output: at most RUNNER_LIVE_MAX bytes each RUNNER_LIVE_MS; what is more is left out of it, and
+ * only the offset tells. */
+enum { RUNNER_LIVE_MAX = 16 * 1024, RUNNER_LIVE_MS = 100 };
+
+/* One operation; borrowed until it is over. */
+struct runner_operation {
+    enum handler_operation operation;
+    const char *rollout;
+    const struct plan_step *step;
+    int64_t attempt;
+    const char *undo;     /* what prepare captured; NULL: nothing */
+    const char *undo_dir; /* the step's own folder; NULL: of a type that changes nothing */
+    bool after_restart;   /* an earlier agent may have left programs of this step behind */
+};
+
+struct runner_config {
+    const struct handler_host *host; /* borrowed */
+    struct ticker *ticker;           /* borrowed; one alarm is reserved by the caller */
+    void *ctx;
+    /* The operation is over; another may be started at once. `output`: NULL when it printed nothing.
+     * Both are borrowed for the call. */
+    void (*done)(void *ctx, const struct handler_result *result, const char *output);
+    void (*live)(void *ctx, int64_t offset, const char *text);
+};
+
+enum error_code runner_new(const struct runner_config *config, struct runner **ret_runner,
+                           struct error *err) MUST_CHECK;
+/* Nothing may be under way. NULL is fine. */
+void runner_free(struct runner *r);
+/* Always ends in `done`, perhaps before this returns; also when there is no such handler, when the
+ * params are wrong, or memory is out. */
+void runner_start(struct runner *r, const struct runner_operation *operation);
+/* Asks the operation under way to end early; nothing when there is none. */
+void runner_cancel(struct runner *r);
+bool runner_busy(const struct runner *r);

@@ -1,0 +1,136 @@
+/*
+ * net: HTTP/1.1 and WebSocket on a libuv loop, both ends, over libwebsockets. The only place that
+ * knows libwebsockets.
+ *
+ * Everything sent is queued in bounded buffers: a peer that stops reading is dropped when its bound
+ * is passed and harms nobody else. Callbacks come on the loop's thread; a conn or request passed to
+ * one is borrowed until its closed callback returns.
+ *
+ * Threading: all calls on the loop's thread. I/O: sockets.
+ */
+#pragma once
+
+#include "common/base/buf.h"
+#include "common/base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+enum {
+    NET_MAX_PATH = 2048,
+    NET_MAX_HEADER_VALUE = 1024,
+    NET_CONN_QUEUE_MAX = 32 * 1024 * 1024,  /* bytes waiting to be sent on one connection */
+    NET_HANDSHAKE_SECONDS = 10,             /* to finish a request's headers, or a WebSocket upgrade */
+    NET_BODY_SECONDS = 60                   /* to finish a request's body */
+};
+
+struct net;         /* a libwebsockets context on a loop */
+struct net_server;  /* a listening address */
+struct net_request; /* one HTTP request being served */
+struct net_conn;    /* one WebSocket, either end */
+
+/* max_fds: connections to size tables for; 0: the process's limit. */
+enum error_code net_new(uv_loop_t *loop, uint32_t max_fds, struct net **ret_net, struct error *err)
+    MUST_CHECK;
+/* Closes servers and connections (their closed callbacks come), then frees; `done` is called when the
+ * loop holds nothing of it any more. */
+void net_close(struct net *net, void (*done)(void *ctx), void *ctx);
+
+/* ---- WebSocket connections, either end ------------------------------------------------------ */
+
+struct net_conn_events {
+    /* A whole message (fragments put together), at most max_message bytes; text only. */
+    void (*message)(void *ctx, struct net_conn *conn, const char *data, size_t len);
+    /* Called once, last; also when a client's connection never came about. `reason` is for a log
+     * line. The conn is gone when it returns. */
+    void (*closed)(void *ctx, struct net_conn *conn, const char *reason);
+    /* The queue has become empty. May be NULL. */
+    void (*drained)(void *ctx, struct net_conn *conn);
+    /* Client only: the upgrade is done. */
+    void (*opened)(void *ctx, struct net_conn *conn);
+};
+
+/* Queues one text message (copied). ERR_LIMIT: the queue's bound is passed; the connection is being
+ * dropped. ERR_UNAVAILABLE: it is closing. */
+enum error_code net_conn_send(struct net_conn *conn, const char *data, size_t len,
+                              struct error *err) MUST_CHECK;
+size_t net_conn_queued(const struct net_conn *conn); /* bytes not yet written */
+/* Closes after what is queued has gone out (at most a few seconds); `reason` goes to the peer. No
+ * message callback comes afterwards. */
+void net_conn_close(struct net_conn *conn, uint16_t code, const char *reason);
+void net_conn_set_ctx(struct net_conn *conn, void *ctx); /* the ctx that the events get */
+const char *net_conn_peer(const struct net_conn *conn);  /* "127.0.0.1:51234"; static to the conn */
+
+/* ---- Server ---------------------------------------------------------------------------------- */
+
+enum net_method { NET_GET, NET_POST, NET_PUT, NET_DELETE, NET_HEAD, NET_OTHER_METHOD };
+
+struct net_server_config {
+    const char *host;       /* address to listen on: "127.0.0.1", "::1", "0.0.0.0" */
+    uint16_t port;          /* 0: a free one, see net_server_port */
+    size_t max_body;        /* bytes of a request's body; more is answered by 413 */
+    size_t max_message;     /* bytes of a WebSocket message; more ends the connection (1009) */
+    const char *websocket_path; /* "/v1/agent": GET with Upgrade there becomes a conn */
+    const char *websocket_protocol; /* subprotocol to agree on; NULL: none */
+    void *ctx;
+    /* A request whose body is complete. Answer now or later by net_respond or a stream. */
+    void (*request)(void *ctx, struct net_request *req);
+    /* The answer is out or the peer is gone: called once for each request(), last. */
+    void (*request_closed)(void *ctx, struct net_request *req);
+    /* A WebSocket came; returns false to refuse it. Set *ret_ctx for its events. */
+    bool (*websocket)(void *ctx, struct net_conn *conn, void **ret_ctx);
+    struct net_conn_events events; /* of the server's conns (opened is not used) */
+};
+
+/* Listens. ERR_BUSY: the port is taken; ERR_DENIED; ERR_INVALID: no such address. The message names
+ * address and remedy. */
+enum error_code net_server_new(struct net *net, const struct net_server_config *config,
+                               struct net_server **ret_server, struct error *err) MUST_CHECK;
+uint16_t net_server_port(const struct net_server *server);
+
+enum net_method net_request_method(const struct net_request *req);
+const char *net_request_path(const struct net_request *req);  /* without the query */
+/* A query parameter, percent-decoded; NULL when it is not there. Static to the request. */
+const char *net_request_query(struct net_request *req, const char *name);
+/* A request header by lower-case name ("accept", "last-event-id", "authorization"); NULL. */
+const char *net_request_header(struct net_request *req, const char *name);
+const char *net_request_body(const struct net_request *req, size_t *ret_len);
+const char *net_request_peer(const struct net_request *req);
+void net_request_set_data(struct net_request *req, void *data); /* the server's user's own pointer */
+void *net_request_data(const struct net_request *req);
+
+/* Answers in full (body copied). `headers`: further ones as "Name: value\r\n..."; may be NULL. HEAD gets
+ * no body. When memory is out the connection is closed. */
+void net_respond(struct net_request *req, int status, const char *content_type, const char *headers,
+                 const char *body, size_t len);
+/* Answers piece by piece: begin, then send as `writable` asks for more, then end. `writable` is
+ * called when everything queued has gone out. */
+void net_stream_begin(struct net_request *req, int status, const char *content_type,
+                      void (*writable)(void *ctx, struct net_request *req));
+enum error_code net_stream_send(struct net_request *req, const char *data, size_t len,
+                                struct error *err) MUST_CHECK;
+/* Bytes queued and not yet written. */
+size_t net_stream_queued(const struct net_request *req);
+/* Asks for a writable callback, now or when the queue is empty. */
+void net_stream_want(struct net_request *req);
+void net_stream_end(struct net_request *req);
+
+/* ---- Client ---------------------------------------------------------------------------------- */
+
+struct net_client_config {
+    const char *url;       /* ws://HOST:PORT or http://...; [v6] in brackets; a path is put before websocket_path */
+    const char *websocket_path;
+    const char *websocket_protocol; /* NULL: none */
+    size_t max_message;
+    uint32_t connect_timeout_ms;
+    void *ctx;
+    struct net_conn_events events;
+};
+
+/* Checks a URL without connecting. ERR_INVALID says what is wrong with it. */
+enum error_code net_url_check(const char *url, struct error *err) MUST_CHECK;
+/* Begins to connect (name resolution off the loop's thread); ends in opened or in closed. */
+enum error_code net_connect(struct net *net, const struct net_client_config *config,
+                            struct net_conn **ret_conn, struct error *err) MUST_CHECK;

@@ -1,0 +1,29 @@
+/*
+ * builtin: the handlers of this folder, and what they share.
+ *
+ * Threading: the result_ functions touch their argument alone; the rest is for the loop's thread.
+ * I/O: none.
+ */
+#pragma once
+
+#include "common/base/error.h"
+#include "handlers/handler.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+
+extern const struct handler echo_handler;
+extern const struct handler sleep_handler;
+extern const struct handler script_handler;
+extern const struct handler file_write_handler;
+extern const struct handler yum_upgrade_handler;
+
+/* An operation that has nothing to do: succeeds at once. */
+void handler_nothing(struct handler_run *run);
+
+/* Fill a result that is finished later. The text is cut at a character's boundary. */
+void result_succeed(struct handler_result *r, bool changed, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void result_fail(struct handler_result *r, bool retryable, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Whether another attempt may help follows from the code. */
+void result_fail_error(struct handler_result *r, const struct error *err);
+void handler_fail_error(struct handler_run *run, const struct error *err);

@@ -1,0 +1,104 @@
+/*
+ * handler: what carries out one type of step on the host.
+ *
+ * A handler has three operations, each of which starts on the loop and ends by calling
+ * handler_finish() exactly once, then or later:
+ *
+ *   prepare   captures what undo needs and changes nothing. Its result's `undo` (a JSON object) and
+ *             any files it put into run->undo_dir are made durable before execute begins. It runs
+ *             once per step: a retry uses the first capture.
+ *   execute   makes the change. It may run again after a half-done run when the type is idempotent.
+ *   rollback  brings back what prepare captured, also after an execute that was cut off half-way or
+ *             never began. It can run again.
+ *
+ * cancel() asks a running operation to end early; it still finishes through handler_finish (outcome
+ * HANDLER_CANCELLED). Nothing that it started may outlive it.
+ *
+ * A handler keeps its state in run->state, never in globals: many runs are under way at once.
+ *
+ * Threading: called on the loop's thread; blocking work goes to libuv's thread pool. I/O: yes.
+ */
+#pragma once
+
+#include "common/base/error.h"
+#include "handlers/catalog.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+enum handler_operation { HANDLER_PREPARE, HANDLER_EXECUTE, HANDLER_ROLLBACK };
+enum handler_outcome { HANDLER_OK, HANDLER_FAILED, HANDLER_CANCELLED };
+
+enum { HANDLER_MESSAGE_MAX = 512, HANDLER_UNDO_MAX = 1024 * 1024 };
+
+struct handler_result {
+    enum handler_outcome outcome;
+    bool changed;        /* execute: the host is different from before */
+    bool retryable;      /* HANDLER_FAILED: another attempt may succeed */
+    bool has_exit_code;
+    int64_t exit_code;
+    char message[HANDLER_MESSAGE_MAX]; /* why it failed, or a line about what was done */
+    char *undo;          /* prepare: JSON object, mem_ memory, taken over by handler_finish; NULL: {} */
+};
+
+/* What every run on this host shares; borrowed for the run. */
+struct handler_host {
+    uv_loop_t *loop;
+    const char *server_id;
+    const char *installroot;  /* package handlers act below it; NULL: / */
+    const char *yum_program;  /* NULL: dnf, else yum, as found in PATH */
+    int64_t kill_grace_ms;    /* between TERM and KILL */
+};
+
+struct handler;
+
+/* One operation under way. Zeroed and filled in by the caller, who owns it until `done` returns. */
+struct handler_run {
+    const struct handler_host *host;
+    const struct handler *handler;
+    enum handler_operation operation;
+    const char *rollout;      /* for the environment of what is started: KITSUNE_ROLLOUT */
+    const char *step;         /* the step's name: KITSUNE_STEP */
+    int64_t attempt;          /* KITSUNE_ATTEMPT */
+    const void *params;       /* decoded by handler->type->params */
+    const char *undo;         /* rollback, execute: what prepare captured; "{}" when nothing */
+    const char *undo_dir;     /* exists, 0700, this step's own; prepare may put files there */
+    /* What the step prints; any bytes. */
+    void (*output)(struct handler_run *run, const char *data, size_t len);
+    /* Called once; the run may be freed in it. `result` is borrowed for the call. */
+    void (*done)(struct handler_run *run, const struct handler_result *result);
+    void *ctx;                /* the caller's */
+    void *state;              /* the handler's */
+    bool finished;
+};
+
+struct handler {
+    const struct step_type *type;
+    void (*prepare)(struct handler_run *run);
+    void (*execute)(struct handler_run *run);
+    void (*rollback)(struct handler_run *run);
+    void (*cancel)(struct handler_run *run); /* NULL: its operations are over at once */
+};
+
+/* The implementation of a step type; NULL when there is none. */
+const struct handler *handler_find(const char *type);
+
+/* Starts run->operation. Always ends in run->done, perhaps before this returns. */
+void handler_start(struct handler_run *run);
+/* Asks it to end early; nothing when it has ended. */
+void handler_cancel(struct handler_run *run);
+
+/* For handlers: ends the run. Takes result->undo over. Asserts that it is called once. */
+void handler_finish(struct handler_run *run, struct handler_result *result);
+/* Shorthands for the common ends. */
+void handler_succeed(struct handler_run *run, bool changed, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+void handler_fail(struct handler_run *run, bool retryable, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* The mark (process.h) of the programs that a step starts on this server: the same for all its
+ * operations and attempts, so that a restarted agent can end what an earlier one left behind. */
+enum { HANDLER_MARK_MAX = 320 };
+void handler_mark(const char *server_id, const char *rollout, const char *step,
+                  char ret_mark[HANDLER_MARK_MAX]);

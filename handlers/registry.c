@@ -1,0 +1,147 @@
+#include "common/base/alloc.h"
+#include "common/base/cleanup.h"
+#include "common/base/id.h"
+#include "common/base/text.h"
+#include "handlers/builtin.h"
+#include "handlers/handler.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct handler *const handlers[] = {
+    &echo_handler, &sleep_handler, &script_handler, &file_write_handler, &yum_upgrade_handler,
+};
+
+const struct handler *handler_find(const char *type)
+{
+    for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {
+        if (strcmp(handlers[i]->type->name, type) == 0)
+            return handlers[i];
+    }
+    return NULL;
+}
+
+void handler_start(struct handler_run *run)
+{
+    assert(run->handler && run->host && run->done && !run->finished);
+    switch (run->operation) {
+    case HANDLER_PREPARE:
+        run->handler->prepare(run);
+        return;
+    case HANDLER_EXECUTE:
+        run->handler->execute(run);
+        return;
+    case HANDLER_ROLLBACK:
+        run->handler->rollback(run);
+        return;
+    }
+    assert(false);
+}
+
+void handler_cancel(struct handler_run *run)
+{
+    if (!run->finished && run->handler->cancel)
+        run->handler->cancel(run);
+}
+
+void handler_finish(struct handler_run *run, struct handler_result *result)
+{
+    assert(!run->finished);
+    AUTO_FREE char *undo = TAKE(result->undo);
+    if (undo && strlen(undo) > HANDLER_UNDO_MAX)
+        result_fail(result, false, "what undo needs to know is larger than %d bytes",
+                    HANDLER_UNDO_MAX);
+    else
+        result->undo = undo;
+    run->finished = true;
+    run->done(run, result);
+}
+
+static void set_message(struct handler_result *r, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
+static void set_message(struct handler_result *r, const char *fmt, va_list ap)
+{
+    int len = vsnprintf(r->message, sizeof(r->message), fmt, ap);
+    assert(len >= 0);
+    if ((size_t)len >= sizeof(r->message)) {
+        size_t kept = sizeof(r->message) - 1;
+        r->message[text_utf8_cut(r->message, kept, kept - 1)] = '\0';
+    }
+}
+
+void result_succeed(struct handler_result *r, bool changed, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    set_message(r, fmt, ap);
+    va_end(ap);
+    r->outcome = HANDLER_OK;
+    r->changed = changed;
+}
+
+void result_fail(struct handler_result *r, bool retryable, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    set_message(r, fmt, ap);
+    va_end(ap);
+    r->outcome = HANDLER_FAILED;
+    r->retryable = retryable;
+}
+
+/* What may be otherwise at the next attempt without anybody doing something about it. */
+static bool may_pass(enum error_code code)
+{
+    static const bool passing[ERROR_CODE_COUNT] = {
+        [ERR_NO_MEMORY] = true, [ERR_IO] = true,          [ERR_NO_SPACE] = true,
+        [ERR_BUSY] = true,      [ERR_UNAVAILABLE] = true, [ERR_TIMEOUT] = true,
+    };
+    return passing[code];
+}
+
+void result_fail_error(struct handler_result *r, const struct error *err)
+{
+    result_fail(r, may_pass(err->code), "%s", err->message);
+}
+
+void handler_fail_error(struct handler_run *run, const struct error *err)
+{
+    struct handler_result result = {0};
+    result_fail_error(&result, err);
+    handler_finish(run, &result);
+}
+
+void handler_succeed(struct handler_run *run, bool changed, const char *fmt, ...)
+{
+    struct handler_result result = {.outcome = HANDLER_OK, .changed = changed};
+    va_list ap;
+    va_start(ap, fmt);
+    set_message(&result, fmt, ap);
+    va_end(ap);
+    handler_finish(run, &result);
+}
+
+void handler_fail(struct handler_run *run, bool retryable, const char *fmt, ...)
+{
+    struct handler_result result = {.outcome = HANDLER_FAILED, .retryable = retryable};
+    va_list ap;
+    va_start(ap, fmt);
+    set_message(&result, fmt, ap);
+    va_end(ap);
+    handler_finish(run, &result);
+}
+
+void handler_nothing(struct handler_run *run)
+{
+    handler_succeed(run, false, "nothing to do");
+}
+
+void handler_mark(const char *server_id, const char *rollout, const char *step,
+                  char ret_mark[HANDLER_MARK_MAX])
+{
+    int len = snprintf(ret_mark, HANDLER_MARK_MAX, "%s.%s.%016" PRIx64, server_id, rollout,
+                       id_hash(step));
+    assert(len > 0 && len < HANDLER_MARK_MAX);
+}

@@ -1,0 +1,193 @@
+/* validate and submit. */
+#include "common/base/cleanup.h"
+#include "common/base/id.h"
+#include "orchestrator/api/api_doc.h"
+#include "orchestrator/cli/commands.h"
+#include "orchestrator/cli/plan_file.h"
+
+#include <string.h>
+
+enum { STATUS_OK = 200, STATUS_INVALID = 422 };
+
+/* The document that the API would give for the faults. The texts stay the file's. */
+static bool write_problem(struct cli *cli, const struct plan_file *file)
+{
+    AUTO_BUF struct buf b = BUF_INIT;
+    const struct problems *ps = &file->problems;
+    AUTO_FREE struct api_plan_error *errors = mem_array(ps->count, sizeof(*errors));
+    char type[] = "urn:kitsune:problem:invalid-plan";
+    char title[] = "The plan is not valid";
+    struct api_problem problem = {.type = type, .title = title, .status = STATUS_INVALID};
+    if (!errors) {
+        b.failed = ERR_NO_MEMORY;
+        return cli_write(cli, &b);
+    }
+    for (size_t i = 0; i < ps->count; i++)
+        errors[i] =
+            (struct api_plan_error){.path = ps->items[i].path, .message = ps->items[i].message};
+    problem.errors = (struct array){.items = errors, .count = ps->count};
+    return cli_write_table(cli, &api_problem_table, &problem);
+}
+
+static bool write_valid(struct cli *cli, const struct plan_file *file)
+{
+    AUTO_BUF struct buf b = BUF_INIT;
+    const struct plan *plan = file->plan;
+    const char *strategy = plan_strategy_name((enum plan_strategy_type)plan->strategy.type);
+    AUTO_FREE char *strategy_copy = mem_strdup(strategy);
+    struct api_validation doc = {.valid = true,
+                                 .name = plan->name,
+                                 .strategy = strategy_copy,
+                                 .servers = plan_server_count(plan),
+                                 .steps = plan_step_count(plan),
+                                 .batches = plan_batches(plan)};
+    if (cli->options.json)
+        return cli_write_table(cli, &api_validation_table, &doc);
+    render_text(&b, file->name);
+    buf_printf(&b, ": valid: %s, %lld server%s, %lld step%s, %lld batch%s\n", strategy,
+               (long long)doc.servers, doc.servers == 1 ? "" : "s", (long long)doc.steps,
+               doc.steps == 1 ? "" : "s", (long long)doc.batches, doc.batches == 1 ? "" : "es");
+    return cli_write(cli, &b);
+}
+
+/* The faults, where a person looks for them. */
+static void say_faults(struct cli *cli, const struct plan_file *file)
+{
+    AUTO_BUF struct buf b = BUF_INIT;
+    plan_file_faults(file, &b);
+    if (b.len > 0 && fwrite(b.data, 1, b.len, cli->io->err) == b.len)
+        (void)fflush(cli->io->err);
+    cli_say(cli, "%s: the plan has %zu fault%s", file->name, file->problems.total,
+            file->problems.total == 1 ? "" : "s");
+}
+
+int cmd_validate(struct cli *cli)
+{
+    AUTO_PLAN_FILE struct plan_file file = {0};
+    int status = plan_file_read(cli, cli->options.args[0], &file);
+    if (status != CLI_OK)
+        return status;
+    if (file.plan)
+        return write_valid(cli, &file) ? CLI_OK : CLI_USAGE;
+    if (cli->options.json)
+        (void)write_problem(cli, &file);
+    else
+        say_faults(cli, &file);
+    return CLI_USAGE;
+}
+
+/* ---- submit ------------------------------------------------------------------------------------
+ */
+
+static enum error_code submit_path(const struct cli *cli, const char *id, struct buf *ret,
+                                   struct error *err)
+{
+    AUTO_BUF struct buf by = BUF_INIT;
+    enum error_code code = cli_by(cli, &by, err);
+    if (code != ERR_OK)
+        return code;
+    buf_puts(ret, "/v1/rollouts?id=");
+    url_put(ret, id);
+    buf_puts(ret, "&by=");
+    url_put(ret, by.data);
+    if (option_given(&cli->options, OPT_NO_WAIT))
+        buf_puts(ret, "&wait=false");
+    return buf_check(ret, err);
+}
+
+/* The id that a person chose, or a fresh one: with an id, a submission whose answer was lost is
+ * repeated without a second rollout. */
+static enum error_code pick_id(const struct cli *cli, char ret_id[ID_BUFFER], struct error *err)
+{
+    const char *given = cli->options.texts[OPT_ID];
+    char fresh[ID_RANDOM_LEN + 1];
+    if (given && !id_valid(given))
+        return error_set(err, ERR_INVALID,
+                         "--id: \"%.64s\" is not an id: 1 to %d letters, digits, \".\", \"_\" and "
+                         "\"-\", the first one a letter or digit",
+                         given, ID_MAX);
+    enum error_code code = given ? ERR_OK : id_random(fresh, err);
+    if (code == ERR_OK)
+        memcpy(ret_id, given ? given : fresh, strlen(given ? given : fresh) + 1);
+    return code;
+}
+
+static int post_plan(struct cli *cli, const char *path, const struct plan_file *file,
+                     const char *id, struct answer *ret_answer)
+{
+    struct error err = {0};
+    int status = CLI_OK;
+    struct client *client = cli_client(cli, &status);
+    struct request request = {.method = "POST",
+                              .path = path,
+                              .body = file->text.data,
+                              .len = file->text.len,
+                              .repeatable = true};
+    if (!client)
+        return status;
+    enum error_code code = client_call(client, &request, ret_answer, &err);
+    if (code == ERR_UNAVAILABLE)
+        return cli_unreachable(cli, err.message);
+    if (code == ERR_IO || code == ERR_TIMEOUT) {
+        cli_say(cli,
+                "the connection to the orchestrator at %s failed: %s; whether the rollout was "
+                "taken on is not known: submit again with --id %s, which starts nothing twice",
+                client_url(client), err.message, id);
+        return CLI_UNREACHABLE;
+    }
+    if (code != ERR_OK)
+        return cli_fail(cli, &err);
+    return ret_answer->status >= API_REFUSED ? cli_refused(cli, ret_answer) : CLI_OK;
+}
+
+static int report_submitted(struct cli *cli, const struct answer *answer, const char *id)
+{
+    AUTO_BUF struct buf b = BUF_INIT;
+    bool watch = option_given(&cli->options, OPT_WATCH);
+    if (answer->status == STATUS_OK)
+        cli_say(cli, "rollout %s was submitted before; nothing new was started", id);
+    if (cli->options.json) {
+        bool ok = watch ? cli_write_json_line(cli, answer->body.data, answer->body.len)
+                        : cli_write_json(cli, answer->body.data, answer->body.len);
+        return ok ? CLI_OK : CLI_USAGE;
+    }
+    buf_printf(&b, "%s\n", id);
+    if (!cli_write(cli, &b))
+        return CLI_USAGE;
+    if (!watch && cli->io->terminal)
+        cli_say(cli, "submitted; \"kitsune watch %s\" follows it", id);
+    return CLI_OK;
+}
+
+static int submit_checked(struct cli *cli, const struct plan_file *file)
+{
+    AUTO_BUF struct buf path = BUF_INIT;
+    AUTO_ANSWER struct answer answer = {0};
+    struct error err = {0};
+    struct api_rollout rollout = {0};
+    char id[ID_BUFFER];
+    if (pick_id(cli, id, &err) != ERR_OK || submit_path(cli, id, &path, &err) != ERR_OK)
+        return cli_fail(cli, &err);
+    int status = post_plan(cli, path.data, file, id, &answer);
+    if (status != CLI_OK)
+        return status;
+    status = cli_decode(cli, &answer, &api_rollout_table, &rollout);
+    json_release(&api_rollout_table, &rollout);
+    if (status == CLI_OK)
+        status = report_submitted(cli, &answer, id);
+    if (status == CLI_OK && option_given(&cli->options, OPT_WATCH))
+        status = watch_rollout(cli, id);
+    return status;
+}
+
+int cmd_submit(struct cli *cli)
+{
+    AUTO_PLAN_FILE struct plan_file file = {0};
+    int status = plan_file_read(cli, cli->options.args[0], &file);
+    if (status != CLI_OK)
+        return status;
+    if (file.plan)
+        return submit_checked(cli, &file);
+    say_faults(cli, &file);
+    return CLI_USAGE;
+}

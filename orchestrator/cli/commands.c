@@ -1,0 +1,51 @@
+#include "orchestrator/cli/commands.h"
+
+#include "common/base/cleanup.h"
+
+const struct command commands[] = {
+    {"validate", "PLAN.json", "Check a plan and name every fault",
+     "Nothing is sent: the plan is checked here, with the tables that the orchestrator has.\n"
+     "PLAN.json may be -, for standard input. Exit status 1 when there is a fault.",
+     "kitsune validate plans/nginx.json", 0, 1, 1, cmd_validate},
+    {"submit", "PLAN.json", "Start a rollout and print its id",
+     "The plan is checked here first; with a fault nothing is sent. PLAN.json may be -, for\n"
+     "standard input. Submitting again with the same --id starts nothing new.",
+     "kitsune submit plans/nginx.json --id nginx-1.20.1 --watch",
+     OPT_BIT(OPT_ID) | OPT_BIT(OPT_WATCH) | OPT_BIT(OPT_NO_WAIT), 1, 1, cmd_submit},
+    {"list", "", "List rollouts, newest first", NULL, "kitsune list --limit 20",
+     OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_list},
+    {"show", "ID", "Show a rollout and its servers",
+     "When there are many servers, those that failed come first. With --server, that server's\n"
+     "steps are shown.",
+     "kitsune show nginx-1.20.1 --state failed",
+     OPT_BIT(OPT_SERVER) | OPT_BIT(OPT_STATE) | OPT_BIT(OPT_ALL), 1, 1, cmd_show},
+    {"watch", "ID", "Follow a rollout to its end",
+     "Ctrl-C ends the watching, not the rollout. The exit status tells the outcome: 0 succeeded,\n"
+     "2 failed or cancelled, 3 rolled back, 4 rollback failed, 5 the orchestrator was not reached.",
+     "kitsune watch nginx-1.20.1", 0, 1, 1, cmd_watch},
+    {"events", "ID", "Show what happened, event by event", NULL,
+     "kitsune events nginx-1.20.1 --follow", OPT_BIT(OPT_FOLLOW) | OPT_BIT(OPT_AFTER), 1, 1,
+     cmd_events},
+    {"logs", "ID", "Show what the steps printed", NULL,
+     "kitsune logs nginx-1.20.1 --server web-3 --step upgrade",
+     OPT_BIT(OPT_SERVER) | OPT_BIT(OPT_STEP) | OPT_BIT(OPT_FOLLOW), 1, 1, cmd_logs},
+    {"pause", "ID", "Start no further server until it is resumed", NULL,
+     "kitsune pause nginx-1.20.1 --reason \"load is high\"", OPT_BIT(OPT_REASON), 1, 1, cmd_pause},
+    {"resume", "ID", "Go on with a paused rollout", NULL, "kitsune resume nginx-1.20.1",
+     OPT_BIT(OPT_REASON), 1, 1, cmd_resume},
+    {"cancel", "ID", "Stop a rollout, and undo it if you say so",
+     "Servers that run finish the step they are in, unless --now ends it.",
+     "kitsune cancel nginx-1.20.1 --rollback --reason \"wrong version\"",
+     OPT_BIT(OPT_NOW) | OPT_BIT(OPT_ROLLBACK) | OPT_BIT(OPT_REASON), 1, 1, cmd_cancel},
+    {"servers", "", "List the servers and their agents", NULL, "kitsune servers --all",
+     OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_servers},
+    {"server", "ID", "Show one server", NULL, "kitsune server web-3", 0, 1, 1, cmd_server},
+    {"handlers", "[TYPE]", "List the step types, or document one", NULL,
+     "kitsune handlers yum_upgrade", 0, 0, 1, cmd_handlers},
+    {"schema", "", "Print the JSON Schema of a plan", NULL, "kitsune schema > plan.schema.json", 0,
+     0, 0, cmd_schema},
+    {"version", "", "Print the version", NULL, "kitsune version", 0, 0, 0, cmd_version},
+    {"help", "[COMMAND]", "Tell how a command is used", NULL, "kitsune help submit", 0, 0, 1,
+     cmd_help},
+};
+const size_t command_count = ARRAY_LEN(commands);

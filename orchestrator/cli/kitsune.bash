@@ -1,0 +1,73 @@
+# bash completion for kitsune(1)
+
+_kitsune()
+{
+    # What each command takes, beyond what all take. PLAN, TYPE and COMMAND are kinds of arguments.
+    local -A takes=(
+        [validate]="PLAN"
+        [submit]="PLAN --id --watch --no-wait"
+        [list]="--limit --all"
+        [show]="--server --state --all"
+        [watch]=""
+        [events]="--follow --after"
+        [logs]="--server --step --follow"
+        [pause]="--reason"
+        [resume]="--reason"
+        [cancel]="--now --rollback --reason"
+        [servers]="--limit --all"
+        [server]=""
+        [handlers]="TYPE"
+        [schema]=""
+        [version]=""
+        [help]="COMMAND"
+    )
+    local states="pending queued running succeeded failed timed_out unreachable unknown cancelled
+        skipped rolling_back rolled_back rollback_failed"
+    local common="--output --orchestrator --help --version"
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" word
+    local i words=""
+
+    case $prev in
+    -o | --output)
+        mapfile -t COMPREPLY < <(compgen -W "table json" -- "$cur")
+        return
+        ;;
+    --state)
+        mapfile -t COMPREPLY < <(compgen -W "$states" -- "$cur")
+        return
+        ;;
+    --orchestrator | --id | --limit | --server | --step | --after | --reason | -n | -s | -m)
+        COMPREPLY=()
+        return
+        ;;
+    esac
+
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [[ $word != -* && -n ${takes[$word]+known} ]]; then
+            command=$word
+            break
+        fi
+    done
+
+    if [[ -z $command ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "${!takes[*]} $common" -- "$cur")
+        return
+    fi
+    for word in ${takes[$command]}; do
+        case $word in
+        PLAN)
+            if [[ $cur != -* ]]; then
+                compopt -o filenames 2>/dev/null
+                mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+                return
+            fi
+            ;;
+        TYPE) words+=" $(kitsune handlers 2>/dev/null | awk 'NR > 1 && /^[a-z]/ { print $1 }')" ;;
+        COMMAND) words+=" ${!takes[*]}" ;;
+        *) words+=" $word" ;;
+        esac
+    done
+    mapfile -t COMPREPLY < <(compgen -W "$words $common" -- "$cur")
+}
+complete -F _kitsune kitsune

@@ -1,0 +1,95 @@
+/*
+ * options: the command line, from two tables: the options there are, and the commands with the
+ * options that each takes. The tables also give the help texts.
+ *
+ * Options may stand before or after the command and its arguments; "--" ends them.
+ * Threading: constants. I/O: none.
+ */
+#pragma once
+
+#include "common/base/buf.h"
+#include "common/base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct cli;
+
+enum option_id {
+    OPT_OUTPUT,
+    OPT_ORCHESTRATOR,
+    OPT_HELP,
+    OPT_VERSION,
+    OPT_ID,
+    OPT_WATCH,
+    OPT_NO_WAIT,
+    OPT_LIMIT,
+    OPT_ALL,
+    OPT_SERVER,
+    OPT_STATE,
+    OPT_STEP,
+    OPT_FOLLOW,
+    OPT_AFTER,
+    OPT_NOW,
+    OPT_ROLLBACK,
+    OPT_REASON,
+    OPT_COUNT
+};
+#define OPT_BIT(id) (1U << (id))
+/* Taken by every command. */
+#define OPT_COMMON                                                                                 \
+    (OPT_BIT(OPT_OUTPUT) | OPT_BIT(OPT_ORCHESTRATOR) | OPT_BIT(OPT_HELP) | OPT_BIT(OPT_VERSION))
+
+enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER };
+
+struct option_spec {
+    const char *name; /* "output": --output */
+    char letter;      /* 'o': -o; 0: none */
+    enum option_kind kind;
+    const char *value; /* what the help calls its value; NULL for a flag */
+    int64_t min;       /* least value of a number */
+    const char *doc;
+};
+extern const struct option_spec option_specs[OPT_COUNT];
+
+enum { COMMAND_ARGS_MAX = 2 };
+
+struct command {
+    const char *name;
+    const char *args; /* "PLAN.json", "[TYPE]", "" */
+    const char *summary;
+    const char *detail; /* further paragraphs; may be NULL */
+    const char *example;
+    unsigned options; /* OPT_BIT(...), beyond OPT_COMMON */
+    size_t min_args, max_args;
+    int (*run)(struct cli *cli); /* gives the exit status */
+};
+extern const struct command commands[];
+extern const size_t command_count;
+
+struct options {
+    const struct command *command; /* NULL: none was named */
+    const char *args[COMMAND_ARGS_MAX];
+    size_t arg_count;
+    unsigned given; /* OPT_BIT(...) */
+    const char *texts[OPT_COUNT];
+    int64_t numbers[OPT_COUNT];
+    bool json; /* -o json */
+};
+
+static inline bool option_given(const struct options *o, enum option_id id)
+{
+    return (o->given & OPT_BIT(id)) != 0;
+}
+
+/* ERR_INVALID says what is wrong, and what would be right. Texts are borrowed from argv. */
+enum error_code options_parse(int argc, char *const *argv, struct options *ret_options,
+                              struct error *err) MUST_CHECK;
+/* ERR_INVALID with a hint at a command of a name like that. */
+enum error_code command_find(const char *name, const struct command **ret_command,
+                             struct error *err) MUST_CHECK;
+/* All commands. */
+void options_overview(struct buf *b);
+/* One command: usage, options, an example. */
+void options_help(struct buf *b, const struct command *command);

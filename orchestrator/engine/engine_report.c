@@ -1,0 +1,352 @@
+#include "orchestrator/engine/engine_internal.h"
+
+#include <inttypes.h>
+
+/* One event on its way in, with what it is about. */
+struct report {
+    const struct event *event;
+    uint32_t number;
+    struct server *server;
+    struct step_record *step; /* NULL when about the execution */
+};
+
+static void keep_reason(struct server *s, const struct event *event)
+{
+    if (event->message)
+        s->x.reason_seq = event->seq;
+}
+
+/* ---- What a report may say ----------------------------------------------------------------- */
+
+static enum error_code find_server(struct engine *e, const struct event *event,
+                                   struct report *ret_report, struct error *err)
+{
+    if (event->server >= e->server_count) {
+        error_set(err, ERR_INVALID, "the plan has no server number %" PRIu32, event->server);
+        return ERR_INVALID;
+    }
+    if (event->server >= e->next) {
+        error_set(err, ERR_CONFLICT, "%s was not started", plan_server(e->plan, event->server));
+        return ERR_CONFLICT;
+    }
+    *ret_report = (struct report){event, event->server, &e->servers[event->server], NULL};
+    return ERR_OK;
+}
+
+/* An agent that came back without its journal can say nothing of what it did: the dispatcher says
+ * for it, unnumbered, that the execution has failed and cannot be undone. */
+static bool said_on_behalf(enum event_type type)
+{
+    return type == EVENT_EXECUTION_ENDED || type == EVENT_EXECUTION_ROLLED_BACK;
+}
+
+static enum error_code check_numbering(const struct engine *e, const struct report *r,
+                                       struct error *err)
+{
+    int64_t last = r->server->x.last_agent_seq;
+    int64_t seq = r->event->agent_seq;
+    if (seq == 0 && said_on_behalf(r->event->type))
+        return ERR_OK;
+    if (seq < 1)
+        return error_set(err, ERR_INVALID, "an entry of %s is not numbered",
+                         plan_server(e->plan, r->number));
+    if (seq <= last)
+        return error_set(err, ERR_STALE, "entry %" PRId64 " of %s is known", seq,
+                         plan_server(e->plan, r->number));
+    if (seq > last + 1)
+        return error_set(err, ERR_INVALID, "entry %" PRId64 " of %s came after entry %" PRId64, seq,
+                         plan_server(e->plan, r->number), last);
+    return ERR_OK;
+}
+
+static bool can_start(const struct report *r)
+{
+    return !r->server->x.started;
+}
+
+static bool can_go_on(const struct report *r)
+{
+    return r->server->x.started && !r->server->ended;
+}
+
+static bool step_can_go_on(const struct report *r)
+{
+    return can_go_on(r) && (r->step->state == STEP_PENDING || r->step->state == STEP_RUNNING);
+}
+
+static bool can_begin_undo(const struct report *r)
+{
+    const struct server *s = r->server;
+    return s->ended && s->undo != UNDO_DONE && s->undo != UNDO_FAILED;
+}
+
+static bool can_go_on_undoing(const struct report *r)
+{
+    return can_begin_undo(r) && r->server->undo != UNDO_NONE && r->server->undo != UNDO_DUE;
+}
+
+static bool step_can_be_undone(const struct report *r)
+{
+    return can_go_on_undoing(r) && r->step->state != STEP_ROLLED_BACK &&
+           r->step->state != STEP_ROLLBACK_FAILED;
+}
+
+/* ---- What it changes ----------------------------------------------------------------------- */
+
+static void step_changed(struct report *r, enum step_state state)
+{
+    const struct event *event = r->event;
+    r->step->state = state;
+    if (event->message)
+        r->step->reason_seq = event->seq;
+}
+
+static void step_started(struct engine *e, struct report *r)
+{
+    (void)e;
+    step_changed(r, STEP_RUNNING);
+    r->step->attempt = r->event->attempt;
+    r->server->x.step = r->event->step;
+}
+
+static void step_ended(struct engine *e, struct report *r)
+{
+    (void)e;
+    const struct event *event = r->event;
+    step_changed(r, event->step_state);
+    r->step->attempt = event->attempt;
+    r->step->changed = event->changed;
+    r->step->has_exit_code = event->has_exit_code;
+    r->step->exit_code = event->has_exit_code ? event->exit_code : 0;
+    r->step->duration_ms = event->duration_ms;
+    if (event->step_state == STEP_FAILED || event->step_state == STEP_TIMED_OUT) {
+        r->server->x.step = event->step;
+        keep_reason(r->server, event);
+    } else if (r->server->x.step == event->step) {
+        r->server->x.step = EVENT_NO_STEP;
+    }
+}
+
+static void step_rolled_back(struct engine *e, struct report *r)
+{
+    (void)e;
+    step_changed(r, r->event->step_state);
+    if (r->event->step_state == STEP_ROLLBACK_FAILED) {
+        r->server->x.step = r->event->step;
+        keep_reason(r->server, r->event);
+    }
+}
+
+/* A server that was thought settled is at work. One whose place was given away is stopped, and so
+ * is any that comes back while the rollout stops or after it was stopped. */
+static void come_back(struct engine *e, struct report *r)
+{
+    struct server *s = r->server;
+    server_set_busy(e, s, true);
+    s->undo = UNDO_NONE;
+    server_set_state(e, s, EXECUTION_RUNNING);
+    if ((s->stray || e->stop != STOP_NONE) && r->event->type != EVENT_EXECUTION_ENDED)
+        server_cancel(e, r->number);
+}
+
+static void execution_started(struct engine *e, struct report *r)
+{
+    struct server *s = r->server;
+    s->x.started = true;
+    s->x.started_ms = r->event->time_ms;
+    s->asks &= (uint8_t)~ASK_START;
+    if (s->x.outcome == EXECUTION_PENDING) {
+        server_set_state(e, s, EXECUTION_RUNNING);
+        return;
+    }
+    s->stray = true;
+    come_back(e, r);
+}
+
+static void undo_itself(struct engine *e, struct server *s)
+{
+    if (s->undo != UNDO_ASKED)
+        s->undo = UNDO_SELF;
+    s->x.undoing = true;
+    server_set_busy(e, s, true);
+    server_set_state(e, s, EXECUTION_ROLLING_BACK);
+}
+
+static void execution_ended(struct engine *e, struct report *r)
+{
+    struct server *s = r->server;
+    const struct event *event = r->event;
+    s->ended = true;
+    s->asks &= (uint8_t) ~(ASK_CANCEL | ASK_CANCEL_NOW);
+    s->x.ended_ms = event->time_ms;
+    bool late = s->x.outcome == EXECUTION_UNKNOWN && e->phase != PHASE_OVER;
+    if (s->x.outcome == EXECUTION_PENDING || late)
+        server_set_outcome(e, s, event->state);
+    server_set_state(e, s, event->state);
+    if (event->state == EXECUTION_SUCCEEDED)
+        s->x.step = EVENT_NO_STEP;
+    else
+        keep_reason(s, event);
+    if (event->undoing) {
+        undo_itself(e, s);
+        return;
+    }
+    server_settle(e, s);
+    rollback_consider(e, r->number);
+}
+
+static void rollback_started(struct engine *e, struct report *r)
+{
+    undo_itself(e, r->server);
+}
+
+static void execution_rolled_back(struct engine *e, struct report *r)
+{
+    struct server *s = r->server;
+    bool done = r->event->state == EXECUTION_ROLLED_BACK;
+    if (!done)
+        keep_reason(s, r->event);
+    s->asks &= (uint8_t)~ASK_ROLLBACK;
+    rollback_settle(e, s, done ? UNDO_DONE : UNDO_FAILED);
+}
+
+/* ---- The entries, each with what it may say, when, and what follows ---------------------- */
+
+#define BIT(state) (1U << (state))
+static const struct {
+    bool about_step;
+    unsigned states;                      /* that it can carry, as bits; 0: it carries none */
+    bool (*fits)(const struct report *r); /* everything happens once, and in order */
+    void (*change)(struct engine *e, struct report *r);
+} entries[EVENT_TYPE_COUNT] = {
+    [EVENT_EXECUTION_STARTED] = {false, 0, can_start, execution_started},
+    [EVENT_STEP_STARTED] = {true, 0, step_can_go_on, step_started},
+    [EVENT_STEP_RETRYING] = {true, 0, step_can_go_on, step_started},
+    [EVENT_STEP_ENDED] = {true,
+                          BIT(STEP_SUCCEEDED) | BIT(STEP_FAILED) | BIT(STEP_TIMED_OUT) |
+                              BIT(STEP_SKIPPED),
+                          step_can_go_on, step_ended},
+    [EVENT_EXECUTION_ENDED] = {false,
+                               BIT(EXECUTION_SUCCEEDED) | BIT(EXECUTION_FAILED) |
+                                   BIT(EXECUTION_TIMED_OUT) | BIT(EXECUTION_CANCELLED),
+                               can_go_on, execution_ended},
+    [EVENT_EXECUTION_ROLLBACK_STARTED] = {false, 0, can_begin_undo, rollback_started},
+    [EVENT_STEP_ROLLED_BACK] = {true, BIT(STEP_ROLLED_BACK) | BIT(STEP_ROLLBACK_FAILED),
+                                step_can_be_undone, step_rolled_back},
+    [EVENT_EXECUTION_ROLLED_BACK] = {false,
+                                     BIT(EXECUTION_ROLLED_BACK) | BIT(EXECUTION_ROLLBACK_FAILED),
+                                     can_go_on_undoing, execution_rolled_back},
+};
+
+static enum error_code check_content(struct engine *e, struct report *r, struct error *err)
+{
+    const struct event *event = r->event;
+    bool about_step = entries[event->type].about_step;
+    if (about_step) {
+        if (event->step < 0 || (uint32_t)event->step >= e->step_count)
+            return error_set(err, ERR_INVALID, "the plan has no step number %" PRId32, event->step);
+        r->step = &e->steps[(size_t)r->number * e->step_count + (uint32_t)event->step];
+    }
+    unsigned states = entries[event->type].states;
+    unsigned state = about_step ? BIT(event->step_state) : BIT(event->state);
+    bool undoes_success = event->type == EVENT_EXECUTION_ENDED && event->undoing &&
+                          event->state == EXECUTION_SUCCEEDED;
+    if ((states && !(states & state)) || undoes_success)
+        return error_set(err, ERR_INVALID, "%s reports %s with a state that it cannot have",
+                         plan_server(e->plan, r->number), event_type_names[event->type]);
+    return ERR_OK;
+}
+
+enum error_code report_apply(struct engine *e, const struct event *event, struct error *err)
+{
+    struct report r;
+    enum error_code code = find_server(e, event, &r, err);
+    if (code == ERR_OK)
+        code = check_numbering(e, &r, err);
+    if (code == ERR_OK)
+        code = check_content(e, &r, err);
+    if (code != ERR_OK)
+        return code;
+    if (!entries[event->type].fits(&r))
+        return error_set(err, ERR_CONFLICT,
+                         "%s reports %s, which cannot follow what it said before",
+                         plan_server(e->plan, event->server), event_type_names[event->type]);
+    if (event->agent_seq != 0)
+        r.server->x.last_agent_seq = event->agent_seq;
+    if (r.server->x.started && !r.server->busy) {
+        if (r.server->ended)
+            undo_itself(e, r.server);
+        else
+            come_back(e, &r);
+    }
+    entries[event->type].change(e, &r);
+    threshold_check(e);
+    return ERR_OK;
+}
+
+/* ---- Said of a server by the orchestrator -------------------------------------------------- */
+
+/* Settles a server that was queued and whose agent never took it on. */
+static enum error_code settle_unstarted(struct engine *e, const struct event *event,
+                                        enum execution_state outcome, struct error *err)
+{
+    struct report r;
+    enum error_code code = find_server(e, event, &r, err);
+    if (code != ERR_OK)
+        return code;
+    struct server *s = r.server;
+    if (s->x.outcome != EXECUTION_PENDING)
+        return error_set(err, ERR_STALE, "%s is settled (%s)", plan_server(e->plan, r.number),
+                         execution_state_names[s->x.outcome]);
+    if (s->x.started)
+        return error_set(err, ERR_CONFLICT, "%s has started", plan_server(e->plan, r.number));
+    if (outcome == EXECUTION_SKIPPED && e->stop == STOP_NONE)
+        return error_set(err, ERR_CONFLICT, "%s is wanted: the rollout is not stopping",
+                         plan_server(e->plan, r.number));
+    s->asks = 0;
+    s->x.ended_ms = event->time_ms;
+    keep_reason(s, event);
+    server_set_outcome(e, s, outcome);
+    server_set_state(e, s, outcome);
+    server_settle(e, s);
+    threshold_check(e);
+    return ERR_OK;
+}
+
+enum error_code report_unreachable(struct engine *e, const struct event *event, struct error *err)
+{
+    return settle_unstarted(e, event, EXECUTION_UNREACHABLE, err);
+}
+
+enum error_code report_withdrawn(struct engine *e, const struct event *event, struct error *err)
+{
+    return settle_unstarted(e, event, EXECUTION_SKIPPED, err);
+}
+
+enum error_code report_unknown(struct engine *e, const struct event *event, struct error *err)
+{
+    struct report r;
+    enum error_code code = find_server(e, event, &r, err);
+    if (code != ERR_OK)
+        return code;
+    struct server *s = r.server;
+    if (s->slot && !s->x.started)
+        return error_set(err, ERR_CONFLICT, "%s has not started", plan_server(e->plan, r.number));
+    if (!s->busy)
+        return error_set(err, ERR_STALE, "%s is settled (%s)", plan_server(e->plan, r.number),
+                         execution_state_names[s->x.state]);
+    keep_reason(s, event);
+    s->asks = 0;
+    if (s->ended) {
+        rollback_settle(e, s, s->undo == UNDO_ASKED ? UNDO_OWED : UNDO_SILENT);
+        return ERR_OK;
+    }
+    s->x.ended_ms = event->time_ms;
+    if (s->x.outcome == EXECUTION_PENDING)
+        server_set_outcome(e, s, EXECUTION_UNKNOWN);
+    server_set_state(e, s, EXECUTION_UNKNOWN);
+    server_settle(e, s);
+    rollback_consider(e, r.number);
+    threshold_check(e);
+    return ERR_OK;
+}

@@ -1,0 +1,47 @@
+/*
+ * support_run: runs one operation of a handler on a loop of its own until everything of it is gone.
+ *
+ * A bed has a temporary folder that is removed with it. After each run it is asserted that the loop
+ * has nothing left, that `done` came once, and that no process of the run lives, not even as a
+ * zombie.
+ */
+#pragma once
+
+#include "common/base/buf.h"
+#include "handlers/handler.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct bed {
+    uv_loop_t loop;
+    struct handler_host host;
+    char dir[PATH_MAX / 2];
+    char undo_dir[PATH_MAX / 2 + 16];
+    const char *step;
+    int64_t attempt;
+    const char *cancel_at; /* cancels when the output holds this; "" at once; NULL never */
+
+    /* Of the last run. */
+    struct handler_result result;
+    char *undo;        /* what the last prepare captured */
+    struct buf output; /* its beginning */
+    uint64_t output_bytes;
+    int64_t duration_ms;
+    int done_count;
+};
+
+void bed_open(struct bed *bed);
+void bed_close(struct bed *bed);
+/* Runs an operation with params as JSON text. rollback and execute get what prepare captured. */
+void bed_run(struct bed *bed, const char *type, enum handler_operation operation,
+             const char *params_json);
+/* The text of a path below the bed's folder; good until the 8th next call. */
+const char *bed_path(const struct bed *bed, const char *name);
+void bed_write(const char *path, const char *text);
+/* The file's text; caller owns (mem_free). NULL when there is none. */
+char *bed_read(const char *path);
+/* Removes a folder and all in it. */
+void bed_remove_tree(const char *path);
