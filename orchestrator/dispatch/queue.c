@@ -75,7 +75,10 @@ void queue_timer(struct slot *slot, enum timer_kind kind)
     else
         buf_printf(&why, "its agent was silent for %s", text);
     event.message = why.data;
+    bool owed = slot->rollback;
     rollout_apply(r, &event);
+    /* Undo that was ordered stays owed: the order goes out again should the server come back. */
+    slot->rollback = owed;
 }
 
 /* ---- Sending --------------------------------------------------------------------------------- */

@@ -251,7 +251,8 @@ static enum error_code report_apply(struct tx *tx, struct slot *slot,
         enum error_code code = tx_apply(tx, &event, err);
         if (code == ERR_OK)
             code = report_output(tx, slot, entry, err);
-        else if (code == ERR_STALE) {
+        else if (code == ERR_STALE || (code == ERR_CONFLICT && event.agent_seq == 0)) {
+            /* Known already; an unnumbered one is known by not fitting any more. */
             tx->rollout->d->stats.duplicates++;
             code = ERR_OK;
         }

@@ -81,6 +81,8 @@ class Process:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait(DEADLINE)
+        self.reader.join(DEADLINE)
+        self.process.stderr.close()
 
     def stop(self):
         """TERM, and the exit status; a sanitizer's finding shows in it."""
@@ -88,6 +90,7 @@ class Process:
             self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(DEADLINE)
         self.reader.join(DEADLINE)
+        self.process.stderr.close()
         return status
 
 

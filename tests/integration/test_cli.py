@@ -111,7 +111,7 @@ class Printing(unittest.TestCase):
             self.assertIn("web-1", fleet.kitsune("servers", check=0).stdout)
             self.assertEqual(fleet.json("servers")["servers"][0]["connected"], True)
             schema = json.loads(fleet.kitsune("schema", check=0).stdout)
-            self.assertIn("servers", schema["properties"])
+            self.assertIn("2020-12", schema["$schema"])
             missing = fleet.kitsune("show", "no-such-rollout", check=1)
             self.assertIn("no-such-rollout", missing.stderr)
 
