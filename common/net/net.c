@@ -109,7 +109,7 @@ void net_kill(struct net *net, struct lws *wsi)
 
 void net_peer_name(struct lws *wsi, char ret_peer[NET_PEER_MAX])
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t len = sizeof(address);
     char ip[INET6_ADDRSTRLEN] = "unknown";
     (void)snprintf(ret_peer, NET_PEER_MAX, "%s", ip);
@@ -167,8 +167,12 @@ enum error_code net_subprotocol_add(struct net *net, const char *name, struct er
     return ERR_OK;
 }
 
+struct handle_slot {
+    const uv_handle_t *handle;
+};
+
 struct handle_list {
-    uv_handle_t **items;
+    struct handle_slot *slots;
     size_t count;
     size_t capacity;
 };
@@ -189,7 +193,7 @@ static void handle_collect(uv_handle_t *handle, void *arg)
 {
     struct handle_list *list = arg;
     if (handle_may_be_lws(handle) && list->count < list->capacity)
-        list->items[list->count++] = handle;
+        list->slots[list->count++].handle = handle;
 }
 
 struct handle_search {
@@ -203,7 +207,7 @@ static void handle_find_new(uv_handle_t *handle, void *arg)
     if (!handle_may_be_lws(handle))
         return;
     for (size_t i = 0; i < search->before->count; i++) {
-        if (search->before->items[i] == handle)
+        if (search->before->slots[i].handle == handle)
             return;
     }
     search->net->lws_handles[handle->type == UV_IDLE ? 0 : 1] = handle;
@@ -216,10 +220,10 @@ static enum error_code context_create(struct net *net, struct lws_context_creati
 {
     size_t handles = 0;
     uv_walk(net->loop, handle_count, &handles);
-    AUTO_FREE uv_handle_t **items = mem_array(handles, sizeof(*items));
-    if (items == NULL)
+    AUTO_FREE struct handle_slot *slots = mem_array(handles, sizeof(*slots));
+    if (slots == NULL)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    struct handle_list before = {.items = items, .capacity = handles};
+    struct handle_list before = {.slots = slots, .capacity = handles};
     uv_walk(net->loop, handle_collect, &before);
 
     /* lws does not clean up when it gets no file descriptor half-way. */

@@ -94,7 +94,9 @@ enum net_method net_request_method(const struct net_request *req);
 const char *net_request_path(const struct net_request *req);  /* without the query */
 /* A query parameter, percent-decoded; NULL when it is not there. Static to the request. */
 const char *net_request_query(struct net_request *req, const char *name);
-/* A request header by lower-case name ("accept", "last-event-id", "authorization"); NULL. */
+/* A request header by lower-case name ("accept", "last-event-id", "authorization"); NULL when it is
+ * not there, or longer than NET_MAX_HEADER_VALUE. Once a stream has begun only those asked for before
+ * are known. */
 const char *net_request_header(struct net_request *req, const char *name);
 const char *net_request_body(const struct net_request *req, size_t *ret_len);
 const char *net_request_peer(const struct net_request *req);

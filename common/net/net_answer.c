@@ -136,6 +136,7 @@ void net_stream_begin(struct net_request *req, int status, const char *content_t
         return;
     }
     req->want = true;
+    lws_http_headers_detach(req->wsi); /* lws has few of them, and a stream may last */
     net_watch_start(req);
     net_request_writable(req);
 }
@@ -148,24 +149,25 @@ enum error_code net_stream_send(struct net_request *req, const char *data, size_
         return error_set(err, ERR_UNAVAILABLE, "the answer has ended");
     if (len == 0 || req->method == NET_HEAD)
         return ERR_OK;
-    char size[24] = "";
-    const char *tail = req->chunked ? "\r\n" : "";
-    if (req->chunked)
-        (void)snprintf(size, sizeof(size), "%zx\r\n", len);
-    size_t size_len = strlen(size);
-    size_t tail_len = strlen(tail);
+    char size[24]; /* a chunk is its length in hexadecimal, the bytes, and an empty line */
+    int size_len = req->chunked ? snprintf(size, sizeof(size), "%zx\r\n", len) : 0;
+    size_t before = size_len > 0 ? (size_t)size_len : 0;
+    size_t after = req->chunked ? 2 : 0;
     if (!net_queue_fits(&req->queue, len)) {
         request_drop(req);
         return error_set(err, ERR_LIMIT, "more than %d bytes wait to be sent to %s: it is dropped",
                          NET_CONN_QUEUE_MAX, req->peer);
     }
-    struct net_segment *segment = net_segment_new(size_len + len + tail_len);
+    struct net_segment *segment = net_segment_new(before + len + after);
     if (segment == NULL)
         return error_set(err, ERR_NO_MEMORY, NULL);
     unsigned char *to = net_segment_data(segment);
-    memcpy(to, size, size_len);
-    memcpy(to + size_len, data, len);
-    memcpy(to + size_len + len, tail, tail_len);
+    memcpy(to, size, before);
+    memcpy(to + before, data, len);
+    if (req->chunked) {
+        to[before + len] = '\r';
+        to[before + len + 1] = '\n';
+    }
     net_queue_push(&req->queue, segment);
     net_request_writable(req);
     return ERR_OK;

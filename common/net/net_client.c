@@ -380,7 +380,7 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *addr
 static enum error_code dial_new(struct net *net, const struct net_client_config *config,
                                 struct net_dial **ret_dial, struct error *err)
 {
-    struct net_url url;
+    struct net_url url = {0};
     enum error_code code = url_parse(config->url, &url, err);
     if (code == ERR_OK && config->websocket_protocol != NULL)
         code = net_subprotocol_add(net, config->websocket_protocol, err);
@@ -421,12 +421,15 @@ enum error_code net_connect(struct net *net, const struct net_client_config *con
     enum error_code code = dial_new(net, config, &dial, err);
     if (code != ERR_OK)
         return code;
+    assert(dial != NULL);
+    assert(dial != NULL);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
     dial->resolve.data = dial;
     int failed = uv_getaddrinfo(net->loop, &dial->resolve, on_resolved, dial->host, NULL, &hints);
     if (failed != 0)
         return error_errno(err, -failed, "resolving %.100s", dial->host);
     struct net_dial *started = TAKE(dial);
+    assert(started != NULL);
     started->resolving = true;
     net->dials++;
     (void)uv_timer_init(net->loop, &started->timer);
@@ -441,6 +444,7 @@ enum error_code net_connect(struct net *net, const struct net_client_config *con
                    (unsigned)started->port);
     conn->dial = started;
     started->conn = conn;
+    uv_update_time(net->loop); /* else what this turn has taken already would be missing */
     (void)uv_timer_start(&started->timer, on_timeout, started->timeout_ms, 0);
     *ret_conn = conn;
     return ERR_OK;

@@ -6,7 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CLOSE_TOO_BIG = 1009, CLOSE_UNACCEPTABLE = 1003, CLOSE_INTERNAL = 1011 };
+enum {
+    CLOSE_NORMAL = 1000,
+    CLOSE_UNACCEPTABLE = 1003,
+    CLOSE_TOO_BIG = 1009,
+    CLOSE_INTERNAL = 1011
+};
 
 /* ---- Lifetime ---------------------------------------------------------------------------------
  */
@@ -43,7 +48,7 @@ static void conn_unlink(struct net_conn *conn)
 void net_conn_set_reason(struct net_conn *conn, const char *reason)
 {
     if (conn->reason == NULL)
-        conn->reason = mem_strdup(reason);
+        conn->reason = mem_strdup(reason == NULL ? "" : reason);
 }
 
 static void conn_detach(struct net_conn *conn)
@@ -182,8 +187,6 @@ static int conn_receive(struct net_conn *conn, const char *data, size_t len)
         conn->events.message(conn->ctx, conn, data, len);
         return 0;
     }
-    if (conn->rx.len == 0 && rest > 0)
-        error_ignore(buf_reserve(&conn->rx, len + rest, NULL)); /* only saves steps */
     buf_append(&conn->rx, data, len);
     if (buf_check(&conn->rx, NULL) != ERR_OK)
         return conn_refuse(conn, CLOSE_INTERNAL, "out of memory");
@@ -245,6 +248,7 @@ void net_conn_close(struct net_conn *conn, uint16_t code, const char *reason)
 {
     if (conn->closing)
         return;
+    assert(code >= CLOSE_NORMAL);
     net_conn_set_reason(conn, reason);
     conn->closing = true;
     conn->close_code = code;

@@ -191,6 +191,17 @@ static bool method_implies_body(int lws_method)
            lws_method == LWSHUMETH_PATCH;
 }
 
+/* Some wait to be told that their body is wanted. */
+static int request_ask_body(struct lws *wsi)
+{
+    if (!header_has_word(wsi, WSI_TOKEN_HTTP_EXPECT, "100-continue"))
+        return 0;
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    unsigned char answer[LWS_PRE + sizeof(go_on)];
+    memcpy(answer + LWS_PRE, go_on, sizeof(go_on));
+    return lws_write(wsi, answer + LWS_PRE, sizeof(go_on) - 1, LWS_WRITE_HTTP) < 0 ? -1 : 0;
+}
+
 static int request_begin(struct net_server *server, struct lws *wsi)
 {
     char *path = NULL;
@@ -227,7 +238,7 @@ static int request_begin(struct net_server *server, struct lws *wsi)
     }
     if (req->body_expected > 0) {
         lws_set_timer_usecs(wsi, (lws_usec_t)NET_BODY_SECONDS * LWS_USEC_PER_SEC);
-        return 0;
+        return request_ask_body(wsi);
     }
     if (implied && !has_length)
         req->keep_alive = false; /* lws would take the next request for the body */
@@ -239,8 +250,6 @@ static int request_body(struct net_request *req, const char *data, size_t len)
 {
     if (req->announced || req->answered || len == 0)
         return 0;
-    if (req->body.len == 0)
-        error_ignore(buf_reserve(&req->body, req->body_expected, NULL)); /* only saves steps */
     buf_append(&req->body, data, len);
     return buf_check(&req->body, NULL) == ERR_OK ? 0 : -1;
 }
@@ -441,7 +450,7 @@ const char *net_request_header(struct net_request *req, const char *name)
     if (header == NULL)
         return NULL;
     memcpy(header->name, name, len + 1);
-    header->value = header_copy(req->wsi, name);
+    header->value = req->streaming ? NULL : header_copy(req->wsi, name);
     header->next = req->headers;
     req->headers = header;
     return header->value;

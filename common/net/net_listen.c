@@ -141,6 +141,13 @@ static enum error_code listen_error(const struct net_server_config *config, int 
     }
 }
 
+static int fd_take(int *fd)
+{
+    int taken = *fd;
+    *fd = -1;
+    return taken;
+}
+
 static enum error_code socket_listen(const struct net_server_config *config, int *ret_fd,
                                      uint16_t *ret_port, struct error *err)
 {
@@ -162,8 +169,7 @@ static enum error_code socket_listen(const struct net_server_config *config, int
         return listen_error(config, errno, err);
     *ret_port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
                                                     : ((struct sockaddr_in *)&address)->sin_port);
-    *ret_fd = fd;
-    fd = -1;
+    *ret_fd = fd_take(&fd);
     return ERR_OK;
 }
 
@@ -214,7 +220,10 @@ enum error_code net_server_new(struct net *net, const struct net_server_config *
         return error_set(err, ERR_UNAVAILABLE, "shutting down");
     AUTO(net_server_free) struct net_server *server = NULL;
     enum error_code code = server_make(net, config, &server, err);
-    if (code == ERR_OK && config->websocket_protocol != NULL)
+    if (code != ERR_OK)
+        return code;
+    assert(server != NULL);
+    if (config->websocket_protocol != NULL)
         code = net_subprotocol_add(net, config->websocket_protocol, err);
     if (code == ERR_OK)
         code = socket_listen(config, &server->fd, &server->port, err);

@@ -52,6 +52,10 @@ int net_upgrade_confirm(struct net_server *server, struct lws *wsi, const char *
         return upgrade_refuse(wsi, 405, "Method Not Allowed", "a WebSocket begins with GET");
     if (config->websocket_path == NULL || strcmp(path, config->websocket_path) != 0)
         return upgrade_refuse(wsi, 404, "Not Found", "there is no WebSocket at this path");
+    /* Browsers let any page open a WebSocket to anywhere, and say so: none of them is meant here.
+     */
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) > 0)
+        return upgrade_refuse(wsi, 403, "Forbidden", "a web page cannot open this WebSocket");
     if (config->websocket_protocol != NULL && !offers(wsi, config->websocket_protocol))
         return upgrade_refuse(wsi, 400, "Bad Request",
                               "the WebSocket subprotocol of this path was not offered");

@@ -44,7 +44,7 @@ const struct api_route *api_routes(size_t *ret_count)
 
 /* Matches a path segment by segment; what {..} stands for goes into params. */
 static bool route_match(const char *pattern, const char *path,
-                        char params[API_MAX_PARAMS][ID_BUFFER])
+                        char params[API_MAX_PARAMS][API_PARAM_MAX + 1])
 {
     size_t param = 0;
     while (*pattern != '\0' && *path != '\0') {
@@ -54,7 +54,7 @@ static bool route_match(const char *pattern, const char *path,
             continue;
         }
         size_t len = strcspn(path, "/");
-        if (len == 0 || len > ID_MAX || param == API_MAX_PARAMS)
+        if (len == 0 || len > API_PARAM_MAX || param == API_MAX_PARAMS)
             return false;
         memcpy(params[param], path, len);
         params[param++][len] = '\0';

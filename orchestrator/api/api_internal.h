@@ -9,7 +9,7 @@
 #include "orchestrator/api/api.h"
 #include "orchestrator/api/api_doc.h"
 
-enum { API_MAX_PARAMS = 3 };
+enum { API_MAX_PARAMS = 3, API_PARAM_MAX = PLAN_MAX_NAME };
 
 /* One request under way. Lives until it is answered (or its peer is gone) and nothing that was
  * started for it is pending. */
@@ -17,9 +17,10 @@ struct api_call {
     struct api *api;
     struct net_request *req; /* NULL: closed */
     const struct api_route *route;
-    char params[API_MAX_PARAMS][ID_BUFFER]; /* what {..} in the pattern matched, in order */
+    char params[API_MAX_PARAMS][API_PARAM_MAX + 1]; /* what {..} in the pattern matched, in order */
     uint32_t pending;
-    int status; /* of an answer that waits for the journal */
+    int status;  /* of an answer that waits for the journal */
+    bool repeat; /* a submit that was known already */
     struct stream *stream;
     struct api_text *texts; /* freed with the call */
 };

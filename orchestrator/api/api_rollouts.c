@@ -240,7 +240,8 @@ void handle_rollout_list(struct api_call *call)
     struct error err = {0};
     int64_t limit = 0;
     const char *before = net_request_query(call->req, "before");
-    if (!call_query_number(call, "limit", API_PAGE_MAX - 1, API_PAGE_DEFAULT, &limit))
+    /* One more than is shown is read, to know whether there are more. */
+    if (!call_query_number(call, "limit", JOURNAL_MAX_READ - 1, API_PAGE_DEFAULT, &limit))
         return;
     struct list_state list = {.call = call, .limit = (size_t)limit};
     list.document.rollouts.items = mem_array(list.limit, sizeof(struct api_rollout_summary));
@@ -327,7 +328,7 @@ static void call_done(void *ctx, enum error_code result, const struct error *err
     call->pending--;
     if (call->req != NULL) {
         if (result == ERR_OK)
-            call_rollout(call, call->status, id);
+            call_rollout(call, call->repeat ? 200 : call->status, id);
         else
             call_error(call, result, err);
     }
@@ -345,8 +346,9 @@ void handle_rollout_submit(struct api_call *call)
         .id = net_request_query(call->req, "id"),
         .by = net_request_query(call->req, "by"),
         .no_wait = wait != NULL && strcmp(wait, "false") == 0,
+        .done = call_done,
+        .ctx = call,
     };
-    bool repeat = false;
     enum error_code code = ERR_OK;
     if (request.id != NULL && !id_valid(request.id))
         code = error_set(&err, ERR_INVALID,
@@ -358,15 +360,12 @@ void handle_rollout_submit(struct api_call *call)
     call->pending++;
     call->status = 201;
     if (code == ERR_OK)
-        code = dispatcher_submit(call->api->config.dispatcher, plan, &request, &repeat, call_done,
-                                 call, &err);
+        code = dispatcher_submit(call->api->config.dispatcher, plan, &request, &call->repeat, &err);
     if (code != ERR_OK) {
         call->pending--;
         call_error(call, code, &err);
         return;
     }
-    if (repeat)
-        call->status = 200;
     (void)TAKE(plan);
 }
 
@@ -375,6 +374,10 @@ static void call_order(struct api_call *call, enum dispatcher_command command)
     char id[ID_BUFFER];
     struct error err = {0};
     struct api_cancel options = {0};
+    struct api_request request = {0};
+    bool cancel = command == COMMAND_CANCEL;
+    const struct json_table *table = cancel ? &api_cancel_table : &api_request_table;
+    void *document = cancel ? (void *)&options : (void *)&request;
     size_t len = 0;
     const char *body = net_request_body(call->req, &len);
     if (!call_rollout_id(call, id))
@@ -388,11 +391,11 @@ static void call_order(struct api_call *call, enum dispatcher_command command)
             .command = command,
             .now = options.now,
             .rollback = options.rollback,
-            .by = options.by,
-            .reason = options.reason,
+            .by = cancel ? options.by : request.by,
+            .reason = cancel ? options.reason : request.reason,
         };
         code = dispatcher_order(call->api->config.dispatcher, id, &order, call_done, call, &err);
-        json_release(&api_cancel_table, &options);
+        json_release(table, document);
     }
     if (code != ERR_OK) {
         call->pending--;

@@ -112,17 +112,22 @@ static enum error_code take_number(const struct option_spec *spec, const char *t
     return ERR_OK;
 }
 
+static void take_flag(struct options *o, enum option_id id)
+{
+    o->given |= OPT_BIT(id);
+}
+
 static enum error_code take_value(struct options *o, enum option_id id, const char *value,
                                   struct error *err)
 {
     const struct option_spec *spec = &option_specs[id];
-    if (option_given(o, id) && spec->kind != OPTION_FLAG)
+    if (option_given(o, id))
         return error_set(err, ERR_INVALID, "--%s is given twice", spec->name);
     o->given |= OPT_BIT(id);
     o->texts[id] = value;
     if (spec->kind == OPTION_NUMBER)
         return take_number(spec, value, &o->numbers[id], err);
-    if (spec->kind == OPTION_TEXT && !*value)
+    if (!*value)
         return error_set(err, ERR_INVALID, "--%s: its value is empty", spec->name);
     if (id == OPT_OUTPUT) {
         o->json = strcmp(value, "json") == 0;
@@ -147,7 +152,8 @@ static enum error_code take_long(struct options *o, int argc, char *const *argv,
     if (option_specs[id].kind == OPTION_FLAG) {
         if (equals)
             return error_set(err, ERR_INVALID, "--%s takes no value", option_specs[id].name);
-        return take_value(o, id, NULL, err);
+        take_flag(o, id);
+        return ERR_OK;
     }
     if (equals)
         return take_value(o, id, equals + 1, err);
@@ -174,9 +180,7 @@ static enum error_code take_short(struct options *o, int argc, char *const *argv
                                  option_specs[id].value);
             return take_value(o, id, argv[++*i], err);
         }
-        code = take_value(o, id, NULL, err);
-        if (code != ERR_OK)
-            return code;
+        take_flag(o, id);
     }
     return ERR_OK;
 }

@@ -2,28 +2,23 @@
 
 #include "common/base/alloc.h"
 #include "orchestrator/cli/cli.h"
+#include "orchestrator/cli/name_map.h"
 #include "orchestrator/cli/words.h"
 
 #include <string.h>
 
-#define HASH_NONFATAL_OOM 1
-#define uthash_malloc(size) mem_alloc(size)
-#define uthash_free(p, size) mem_free(p)
-#include <uthash.h>
-
 /* A server whose agent is, or was last heard, at work. */
 struct active {
-    char *name;
-    bool unknown;  /* silent now */
-    char *step;    /* the step that failed last; NULL: none */
-    char *message; /* and why */
-    UT_hash_handle hh;
+    struct name_node node; /* first: name_map gives pointers to it */
+    bool unknown;          /* silent now */
+    char *step;            /* the step that failed last; NULL: none */
+    char *message;         /* and why */
 };
 
 struct progress {
     struct progress_view view;
     char *id, *name;
-    struct active *active;        /* by name */
+    struct name_map active;       /* struct active by name */
     int64_t unknown_before;       /* silent servers of the picture, whose names are not here */
     struct api_counts batch_base; /* as they were when the batch began */
     bool batch_seen;              /* its beginning */
@@ -34,7 +29,7 @@ struct progress {
 
 static void active_free(struct active *a)
 {
-    mem_free(a->name);
+    mem_free(a->node.name);
     mem_free(a->step);
     mem_free(a->message);
     mem_free(a);
@@ -42,34 +37,26 @@ static void active_free(struct active *a)
 
 static struct active *active_find(const struct progress *p, const char *name)
 {
-    struct active *a = NULL;
-    HASH_FIND_STR(p->active, name, a);
-    return a;
+    return (struct active *)name_map_find(&p->active, name);
 }
 
-static enum error_code active_add(struct progress *p, const char *name, struct active **ret,
-                                  struct error *err)
+/* A server that is not there yet; NULL when memory is out. */
+static struct active *active_add(struct progress *p, const char *name)
 {
-    struct active *a = active_find(p, name);
-    if (!a) {
-        a = MEM_NEW(struct active);
-        if (!a || !(a->name = mem_strdup(name))) {
-            mem_free(a);
-            return error_set(err, ERR_NO_MEMORY, NULL);
-        }
-        HASH_ADD_KEYPTR(hh, p->active, a->name, strlen(a->name), a);
-        if (!a->hh.tbl) {
-            active_free(a);
-            return error_set(err, ERR_NO_MEMORY, NULL);
-        }
+    struct active *a = MEM_NEW(struct active);
+    if (!a)
+        return NULL;
+    a->node.name = mem_strdup(name);
+    if (!a->node.name || name_map_add(&p->active, &a->node, NULL) != ERR_OK) {
+        active_free(a);
+        return NULL;
     }
-    *ret = a;
-    return ERR_OK;
+    return a;
 }
 
 static void active_remove(struct progress *p, struct active *a)
 {
-    HASH_DEL(p->active, a);
+    name_map_remove(&p->active, &a->node);
     active_free(a);
 }
 
@@ -106,12 +93,10 @@ enum error_code progress_add_running(struct progress *p, const struct array *exe
 {
     for (size_t i = 0; i < executions->count; i++) {
         const struct api_execution *e = ARRAY_AT(executions, struct api_execution, i);
-        struct active *a = NULL;
         if (e->state != EXECUTION_RUNNING || active_find(p, e->server))
             continue;
-        enum error_code code = active_add(p, e->server, &a, err);
-        if (code != ERR_OK)
-            return code;
+        if (!active_add(p, e->server))
+            return error_set(err, ERR_NO_MEMORY, NULL);
         p->view.running++;
     }
     count_pending(p);
@@ -144,12 +129,11 @@ enum error_code progress_new(const struct api_rollout *rollout, struct progress 
 
 void progress_free(struct progress *p)
 {
-    struct active *a = NULL;
-    struct active *next = NULL;
     if (!p)
         return;
-    HASH_ITER (hh, p->active, a, next)
-        active_remove(p, a);
+    for (struct name_node *n = name_map_pop(&p->active); n; n = name_map_pop(&p->active))
+        active_free((struct active *)n);
+    name_map_done(&p->active);
     mem_free(p->id);
     mem_free(p->name);
     mem_free(p);
@@ -264,9 +248,8 @@ static enum error_code execution_started(struct progress *p, const struct api_ev
         p->view.counts.unknown--;
         p->view.running++;
     } else if (!a) {
-        enum error_code code = active_add(p, server_of(e), &a, err);
-        if (code != ERR_OK)
-            return code;
+        if (!active_add(p, server_of(e)))
+            return error_set(err, ERR_NO_MEMORY, NULL);
         p->view.running++;
     }
     return ERR_OK;
@@ -286,9 +269,9 @@ static enum error_code execution_unknown(struct progress *p, const struct api_ev
     struct active *a = active_find(p, server_of(e));
     put_silent(l, e, " started and is silent");
     if (!a) {
-        enum error_code code = active_add(p, server_of(e), &a, err);
-        if (code != ERR_OK)
-            return code;
+        a = active_add(p, server_of(e));
+        if (!a)
+            return error_set(err, ERR_NO_MEMORY, NULL);
     } else if (!a->unknown) {
         p->view.running--;
     }
@@ -396,8 +379,10 @@ static void apply_rollout(struct progress *p, enum event_type type, const struct
         break;
     case EVENT_ROLLBACK_STARTED:
         p->view.undo = e->count;
-        set_state(p, ROLLOUT_ROLLING_BACK, l, "rollback started: ");
-        words_servers(l->text, e->count);
+        set_state(p, ROLLOUT_ROLLING_BACK, l,
+                  e->count > 0 ? "rollback started: " : "rollback: no server is left to undo");
+        if (e->count > 0)
+            words_servers(l->text, e->count);
         break;
     case EVENT_ROLLOUT_PAUSED:
         set_state(p, ROLLOUT_PAUSED, l, "paused");

@@ -2,25 +2,19 @@
 
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
-
-#include <string.h>
-
-#define HASH_NONFATAL_OOM 1
-#define uthash_malloc(size) mem_alloc(size)
-#define uthash_free(p, size) mem_free(p)
-#include <uthash.h>
+#include "orchestrator/cli/name_map.h"
 
 /* The last attempt of one step on one server. */
 struct entry {
-    char *name; /* server, a newline, step: neither id nor name holds one */
+    struct name_node node; /* first: name_map gives pointers to it. The name: server, a newline,
+                              step; neither id nor name holds one */
     int64_t attempt;
     int64_t end; /* of what was shown, in all that the attempt printed */
     bool gap;    /* something before `end` was not shown */
-    UT_hash_handle hh;
 };
 
 struct shown {
-    struct entry *entries;
+    struct name_map entries;
 };
 
 struct shown *shown_new(void)
@@ -28,61 +22,62 @@ struct shown *shown_new(void)
     return MEM_NEW(struct shown);
 }
 
+static void entry_free(struct entry *e)
+{
+    mem_free(e->node.name);
+    mem_free(e);
+}
+
 void shown_free(struct shown *shown)
 {
-    struct entry *e = NULL;
-    struct entry *next = NULL;
     if (!shown)
         return;
-    HASH_ITER (hh, shown->entries, e, next) {
-        HASH_DEL(shown->entries, e);
-        mem_free(e->name);
-        mem_free(e);
-    }
+    for (struct name_node *n = name_map_pop(&shown->entries); n; n = name_map_pop(&shown->entries))
+        entry_free((struct entry *)n);
+    name_map_done(&shown->entries);
     mem_free(shown);
 }
 
-static enum error_code find(struct shown *shown, const struct shown_key *key, struct entry **ret,
-                            struct error *err)
+/* NULL when memory is out. */
+static struct entry *add(struct shown *shown, const char *name)
+{
+    struct entry *e = MEM_NEW(struct entry);
+    if (!e)
+        return NULL;
+    e->node.name = mem_strdup(name);
+    if (!e->node.name || name_map_add(&shown->entries, &e->node, NULL) != ERR_OK) {
+        entry_free(e);
+        return NULL;
+    }
+    return e;
+}
+
+/* The entry of a key, made when there is none; NULL when memory is out. */
+static struct entry *find(struct shown *shown, const struct shown_key *key)
 {
     AUTO_BUF struct buf name = BUF_INIT;
-    struct entry *e = NULL;
     buf_puts(&name, key->server);
     buf_putc(&name, '\n');
     buf_puts(&name, key->step);
-    enum error_code code = buf_check(&name, err);
-    if (code != ERR_OK)
-        return code;
-    HASH_FIND(hh, shown->entries, name.data, name.len, e);
-    if (!e) {
-        e = MEM_NEW(struct entry);
-        if (!e || !(e->name = mem_strdup(name.data))) {
-            mem_free(e);
-            return error_set(err, ERR_NO_MEMORY, NULL);
-        }
-        HASH_ADD_KEYPTR(hh, shown->entries, e->name, name.len, e);
-        if (!e->hh.tbl) {
-            mem_free(e->name);
-            mem_free(e);
-            return error_set(err, ERR_NO_MEMORY, NULL);
-        }
-    }
-    if (key->attempt > e->attempt) {
+    if (buf_check(&name, NULL) != ERR_OK)
+        return NULL;
+    struct entry *e = (struct entry *)name_map_find(&shown->entries, name.data);
+    if (!e)
+        e = add(shown, name.data);
+    if (e && key->attempt > e->attempt) {
         e->attempt = key->attempt;
         e->end = 0;
         e->gap = false;
     }
-    *ret = e;
-    return ERR_OK;
+    return e;
 }
 
 enum error_code shown_live(struct shown *shown, const struct shown_key *key, int64_t offset,
                            size_t len, struct shown_part *ret_part, struct error *err)
 {
-    struct entry *e = NULL;
-    enum error_code code = find(shown, key, &e, err);
-    if (code != ERR_OK)
-        return code;
+    struct entry *e = find(shown, key);
+    if (!e)
+        return error_set(err, ERR_NO_MEMORY, NULL);
     *ret_part = (struct shown_part){.from = len};
     int64_t end = offset + (int64_t)len;
     if (key->attempt < e->attempt || end <= e->end)
@@ -96,10 +91,9 @@ enum error_code shown_live(struct shown *shown, const struct shown_key *key, int
 enum error_code shown_kept(struct shown *shown, const struct shown_key *key, size_t len, bool whole,
                            struct shown_part *ret_part, struct error *err)
 {
-    struct entry *e = NULL;
-    enum error_code code = find(shown, key, &e, err);
-    if (code != ERR_OK)
-        return code;
+    struct entry *e = find(shown, key);
+    if (!e)
+        return error_set(err, ERR_NO_MEMORY, NULL);
     *ret_part = (struct shown_part){.from = len};
     if (key->attempt < e->attempt)
         return ERR_OK;

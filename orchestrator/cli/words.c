@@ -33,7 +33,7 @@ void words_counts(struct buf *b, const struct api_counts *c)
 
 int words_event_type(const struct api_event *event)
 {
-#define X(value, name, input) [value] = name,
+#define X(value, name, input) [value] = (name),
     static const char *const names[EVENT_TYPE_COUNT] = {EVENT_TYPES(X)};
 #undef X
     for (int i = 0; i < EVENT_TYPE_COUNT; i++) {

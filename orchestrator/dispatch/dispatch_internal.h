@@ -43,7 +43,7 @@ struct slot {
 struct rollout {
     struct dispatcher *d;
     char id[ID_BUFFER];
-    char *by;
+    char by[ID_BUFFER]; /* "": not said */
     struct plan *plan;
     struct engine *engine;
     struct slot *slots;
@@ -113,7 +113,7 @@ void fleet_free(struct dispatcher *d);
  * ------------------------------- */
 
 /* Takes plan over on success. */
-enum error_code rollout_new(struct dispatcher *d, const char *id, const char *by, struct plan *plan,
+enum error_code rollout_new(struct dispatcher *d, const char *id, struct plan *plan,
                             struct engine *engine, struct rollout **ret_rollout,
                             struct error *err) MUST_CHECK;
 void rollout_free(struct rollout *r);

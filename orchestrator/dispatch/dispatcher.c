@@ -3,6 +3,7 @@
 
 #include "common/plan/plan_json.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* ---- Lifetime -------------------------------------------------------------------------------- */
@@ -154,8 +155,9 @@ static enum error_code submit_compare(struct rollout *r, const struct plan *plan
     return ERR_OK;
 }
 
-static enum error_code submit_repeat(struct rollout *r, const struct plan *plan,
-                                     dispatcher_done done, void *ctx, struct error *err)
+static enum error_code submit_repeat(struct rollout *r, struct plan *plan,
+                                     const struct dispatcher_submit *request, bool *ret_repeat,
+                                     struct error *err)
 {
     struct tx tx;
     enum error_code code = submit_compare(r, plan, err);
@@ -163,8 +165,10 @@ static enum error_code submit_repeat(struct rollout *r, const struct plan *plan,
         code = tx_begin(&tx, r, err);
     if (code != ERR_OK)
         return code;
-    tx.effect->done = done;
-    tx.effect->done_ctx = ctx;
+    tx.effect->done = request->done;
+    tx.effect->done_ctx = request->ctx;
+    *ret_repeat = true;
+    plan_free(plan);
     (void)tx_commit(&tx);
     return ERR_OK;
 }
@@ -181,8 +185,8 @@ static enum error_code submit_no_wait(struct dispatcher *d, const struct plan *p
     return ERR_OK;
 }
 
-static enum error_code submit_record(struct rollout *r, const char *by, dispatcher_done done,
-                                     void *ctx, struct error *err)
+static enum error_code submit_record(struct rollout *r, const struct dispatcher_submit *request,
+                                     struct error *err)
 {
     AUTO_BUF struct buf text = BUF_INIT;
     struct tx tx;
@@ -192,10 +196,10 @@ static enum error_code submit_record(struct rollout *r, const char *by, dispatch
         code = tx_begin(&tx, r, err);
     if (code != ERR_OK)
         return code;
-    code = journal_append_create(tx.append, r->plan, text.data, text.len, by, err);
+    code = journal_append_create(tx.append, r->plan, text.data, text.len, request->by, err);
     if (code == ERR_OK) {
         struct event event = rollout_event(EVENT_ROLLOUT_CREATED, EVENT_NO_SERVER);
-        event.by = by;
+        event.by = request->by;
         code = tx_apply(&tx, &event, err);
     }
     if (code != ERR_OK) {
@@ -203,8 +207,8 @@ static enum error_code submit_record(struct rollout *r, const char *by, dispatch
             tx_abandon(&tx);
         return code;
     }
-    tx.effect->done = done;
-    tx.effect->done_ctx = ctx;
+    tx.effect->done = request->done;
+    tx.effect->done_ctx = request->ctx;
     (void)tx_commit(&tx);
     return ERR_OK;
 }
@@ -222,54 +226,55 @@ static enum error_code submit_new(struct dispatcher *d, const char *id, struct p
     if (code == ERR_OK)
         code = engine_new(plan, &engine, err);
     if (code == ERR_OK)
-        code = rollout_new(d, id, request->by, plan, engine, ret_rollout, err);
+        code = rollout_new(d, id, plan, engine, ret_rollout, err);
     if (code == ERR_OK)
         (void)TAKE(engine);
     return code;
 }
 
-enum error_code dispatcher_submit(struct dispatcher *d, struct plan *plan,
-                                  const struct dispatcher_submit *request, bool *ret_repeat,
-                                  dispatcher_done done, void *ctx, struct error *err)
+/* The rollout with the wanted id, when there is one; a random id when none is wanted. */
+static enum error_code submit_find(struct dispatcher *d, const char *wanted, char id[ID_BUFFER],
+                                   struct rollout **ret_rollout, struct error *err)
 {
-    char random[ID_RANDOM_LEN + 1];
-    const char *id = request->id;
-    struct rollout *r = NULL;
+    *ret_rollout = NULL;
     if (d->failed)
         return error_set(err, ERR_UNAVAILABLE, "the journal has failed");
-    if (id == NULL) {
-        enum error_code code = id_random(random, err);
-        if (code != ERR_OK)
-            return code;
-        id = random;
-    } else {
-        enum error_code code = rollout_get(d, id, &r, err);
-        if (code != ERR_OK && code != ERR_NOT_FOUND)
-            return code;
-    }
-    if (r != NULL) {
-        enum error_code code = submit_repeat(r, plan, done, ctx, err);
-        if (code == ERR_OK) {
-            *ret_repeat = true;
-            plan_free(plan);
-        }
-        return code;
-    }
-    enum error_code code = submit_new(d, id, plan, request, &r, err);
+    if (wanted == NULL)
+        return id_random(id, err);
+    memset(id, 0, ID_BUFFER);
+    memcpy(id, wanted, strnlen(wanted, ID_MAX));
+    enum error_code code = rollout_get(d, id, ret_rollout, err);
+    return code == ERR_NOT_FOUND ? ERR_OK : code;
+}
+
+enum error_code dispatcher_submit(struct dispatcher *d, struct plan *plan,
+                                  const struct dispatcher_submit *request, bool *ret_repeat,
+                                  struct error *err)
+{
+    char id[ID_BUFFER];
+    struct rollout *r = NULL;
+    enum error_code code = submit_find(d, request->id, id, &r, err);
     if (code != ERR_OK)
         return code;
+    if (r != NULL)
+        return submit_repeat(r, plan, request, ret_repeat, err);
+    code = submit_new(d, id, plan, request, &r, err);
+    if (code != ERR_OK)
+        return code;
+    assert(r != NULL);
+    *ret_repeat = false;
     r->created_ms = d->config.now_wall_ms(d->config.ctx);
+    if (request->by != NULL)
+        memcpy(r->by, request->by, strnlen(request->by, ID_MAX));
     rollout_open(r);
-    code = submit_record(r, request->by, done, ctx, err);
+    code = submit_record(r, request, err);
     if (code != ERR_OK) {
         queue_release(r);
         d->ended_loaded--;
         r->plan = NULL; /* stays the caller's */
         rollout_free(r);
-        return code;
     }
-    *ret_repeat = false;
-    return ERR_OK;
+    return code;
 }
 
 /* ---- Other commands -------------------------------------------------------------------------- */
@@ -319,7 +324,7 @@ enum error_code dispatcher_rollout(struct dispatcher *d, const char *id,
         return code;
     *ret_view = (struct rollout_view){
         .id = r->id,
-        .by = r->by,
+        .by = r->by[0] == '\0' ? NULL : r->by,
         .plan = r->plan,
         .engine = r->engine,
         .last_seq = r->last_seq,

@@ -78,17 +78,20 @@ typedef void (*dispatcher_done)(void *ctx, enum error_code result, const struct 
                                 const char *id);
 
 struct dispatcher_submit {
-    const char *id; /* NULL: a random one */
-    const char *by; /* NULL: not said */
-    bool no_wait;   /* refuse (ERR_BUSY) when another rollout holds one of the servers */
+    const char *id;       /* NULL: a random one */
+    const char *by;       /* NULL: not said */
+    bool no_wait;         /* refuse (ERR_BUSY) when another rollout holds one of the servers */
+    dispatcher_done done; /* NULL: no answer is wanted */
+    void *ctx;
 };
 
 /* Begins a rollout. Takes the plan over on success only. The same id with the same plan answers
- * with the rollout that is there (*ret_repeat), with another plan ERR_EXISTS. ERR_LIMIT:
- * DISPATCH_MAX_OPEN. On any error `done` is not called. */
+ * with the rollout that is there (*ret_repeat, set before `done` can come), with another plan
+ * ERR_EXISTS. ERR_LIMIT: DISPATCH_MAX_OPEN. On any error `done` is not called; on success it may
+ * come before this returns. */
 enum error_code dispatcher_submit(struct dispatcher *d, struct plan *plan,
                                   const struct dispatcher_submit *request, bool *ret_repeat,
-                                  dispatcher_done done, void *ctx, struct error *err) MUST_CHECK;
+                                  struct error *err) MUST_CHECK;
 
 enum dispatcher_command { COMMAND_PAUSE, COMMAND_RESUME, COMMAND_CANCEL };
 struct dispatcher_order {

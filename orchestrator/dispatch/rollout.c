@@ -6,12 +6,27 @@
 
 /* ---- Life in memory -------------------------------------------------------------------------- */
 
+/* uthash's macros unfold into more than a function may hold; these are all there is of them here.
+ */
+/* NOLINTBEGIN(readability-function-size) */
 struct rollout *rollout_find(struct dispatcher *d, const char *id)
 {
     struct rollout *r = NULL;
     HASH_FIND_STR(d->rollouts, id, r);
     return r;
 }
+
+static bool rollout_add(struct rollout *r)
+{
+    HASH_ADD_STR(r->d->rollouts, id, r);
+    return r->hh.tbl != NULL;
+}
+
+static void rollout_remove(struct rollout *r)
+{
+    HASH_DEL(r->d->rollouts, r);
+}
+/* NOLINTEND(readability-function-size) */
 
 static enum error_code rollout_attach(struct rollout *r, struct error *err)
 {
@@ -26,7 +41,7 @@ static enum error_code rollout_attach(struct rollout *r, struct error *err)
     return ERR_OK;
 }
 
-enum error_code rollout_new(struct dispatcher *d, const char *id, const char *by, struct plan *plan,
+enum error_code rollout_new(struct dispatcher *d, const char *id, struct plan *plan,
                             struct engine *engine, struct rollout **ret_rollout, struct error *err)
 {
     struct rollout *r = MEM_NEW(struct rollout);
@@ -38,18 +53,12 @@ enum error_code rollout_new(struct dispatcher *d, const char *id, const char *by
     memcpy(r->id, id, strnlen(id, ID_MAX));
     r->slot_count = plan_server_count(plan);
     r->slots = mem_array(r->slot_count, sizeof(struct slot));
-    r->by = by == NULL ? NULL : mem_strdup(by);
-    enum error_code code = r->slots == NULL || (by != NULL && r->by == NULL)
-                               ? error_set(err, ERR_NO_MEMORY, NULL)
-                               : rollout_attach(r, err);
-    if (code == ERR_OK) {
-        HASH_ADD_STR(d->rollouts, id, r);
-        if (r->hh.tbl == NULL)
-            code = error_set(err, ERR_NO_MEMORY, NULL);
-    }
+    enum error_code code =
+        r->slots == NULL ? error_set(err, ERR_NO_MEMORY, NULL) : rollout_attach(r, err);
+    if (code == ERR_OK && !rollout_add(r))
+        code = error_set(err, ERR_NO_MEMORY, NULL);
     if (code != ERR_OK) {
         mem_free(r->slots);
-        mem_free(r->by);
         mem_free(r);
         return code;
     }
@@ -60,7 +69,7 @@ enum error_code rollout_new(struct dispatcher *d, const char *id, const char *by
 void rollout_free(struct rollout *r)
 {
     struct dispatcher *d = r->d;
-    HASH_DEL(d->rollouts, r);
+    rollout_remove(r);
     timers_disarm(&d->timers, &r->batch_timer);
     for (uint32_t i = 0; i < r->slot_count; i++) {
         struct slot *slot = &r->slots[i];
@@ -73,14 +82,12 @@ void rollout_free(struct rollout *r)
     plan_free(r->plan);
     mem_free(r->slots);
     mem_free(r->steps_json);
-    mem_free(r->by);
     mem_free(r);
 }
 
 /* What the journal's record of a rollout adds to its plan and events. */
 struct rollout_record {
     char by[ID_BUFFER];
-    bool has_by;
     int64_t created_ms, ended_ms;
 };
 
@@ -89,7 +96,6 @@ static bool rollout_take_record(void *ctx, const struct journal_rollout *record)
     struct rollout_record *taken = ctx;
     taken->created_ms = record->summary.created_ms;
     taken->ended_ms = record->summary.ended_ms;
-    taken->has_by = record->by != NULL;
     if (record->by != NULL)
         memcpy(taken->by, record->by, strnlen(record->by, ID_MAX));
     return false;
@@ -109,11 +115,13 @@ static enum error_code rollout_load(struct dispatcher *d, const char *id,
     if (code != ERR_OK)
         return code;
     struct rollout *r = NULL;
-    code = rollout_new(d, id, record.has_by ? record.by : NULL, plan, engine, &r, err);
+    code = rollout_new(d, id, plan, engine, &r, err);
     if (code != ERR_OK)
         return code;
     (void)TAKE(plan);
     (void)TAKE(engine);
+    assert(r != NULL);
+    memcpy(r->by, record.by, sizeof(r->by));
     r->last_seq = last_seq;
     r->created_ms = record.created_ms;
     r->ended_ms = record.ended_ms;

@@ -3,6 +3,7 @@
 #include "orchestrator/journal/event_json.h"
 #include "orchestrator/journal/journal_internal.h"
 #include "orchestrator/journal/journal_schema.h"
+#include "orchestrator/journal/journal_sum.h"
 
 #include <assert.h>
 #include <string.h>
@@ -149,6 +150,45 @@ static void bind_string(struct db_stmt *s, int index, const char *text)
     db_bind_text(s, index, text, text == NULL ? 0 : strlen(text));
 }
 
+static enum error_code next_num(struct db *db, int64_t *ret_num, struct error *err)
+{
+    struct db_stmt *s = NULL;
+    bool row = false;
+    enum error_code code = db_use(db, JOURNAL_ROLLOUT_NEXT, &s, err);
+    if (code != ERR_OK)
+        return code;
+    code = db_step(s, &row, err);
+    if (code == ERR_OK)
+        *ret_num = db_column_int(s, 0);
+    db_reset(s);
+    return code;
+}
+
+static enum error_code apply_create(struct db *db, const struct journal_append *a, int64_t *ret_num,
+                                    struct error *err)
+{
+    struct db_stmt *s = NULL;
+    enum error_code code = next_num(db, ret_num, err);
+    if (code == ERR_OK)
+        code = db_use(db, JOURNAL_ROLLOUT_ADD, &s, err);
+    if (code != ERR_OK)
+        return code;
+    db_bind_int(s, 1, *ret_num);
+    bind_string(s, 2, a->rollout);
+    bind_string(s, 3, a->name);
+    bind_string(s, 4, a->by);
+    db_bind_int(s, 5, sum_made(*ret_num, a->rollout, a->name, a->by));
+    code = db_run(s, err);
+    if (code == ERR_OK)
+        code = db_use(db, JOURNAL_PLAN_ADD, &s, err);
+    if (code != ERR_OK)
+        return code;
+    db_bind_int(s, 1, *ret_num);
+    db_bind_text(s, 2, a->plan_text, a->plan_len);
+    db_bind_int(s, 3, sum_plan(*ret_num, a->plan_text, a->plan_len));
+    return db_run(s, err);
+}
+
 /* The rollout's row, made where the append begins it; checks that nothing came in between. */
 static enum error_code apply_rollout(struct db *db, const struct journal_append *a,
                                      int64_t *ret_num, struct error *err)
@@ -163,24 +203,7 @@ static enum error_code apply_rollout(struct db *db, const struct journal_append 
                          (unsigned long long)a->expected_seq);
     if (code != ERR_NOT_FOUND || !a->create)
         return code;
-
-    struct db_stmt *s = NULL;
-    code = db_use(db, JOURNAL_ROLLOUT_ADD, &s, err);
-    if (code != ERR_OK)
-        return code;
-    bind_string(s, 1, a->rollout);
-    bind_string(s, 2, a->name);
-    bind_string(s, 3, a->by);
-    code = db_run(s, err);
-    if (code != ERR_OK)
-        return code;
-    *ret_num = db_last_rowid(db);
-    code = db_use(db, JOURNAL_PLAN_ADD, &s, err);
-    if (code != ERR_OK)
-        return code;
-    db_bind_int(s, 1, *ret_num);
-    db_bind_text(s, 2, a->plan_text, a->plan_len);
-    return db_run(s, err);
+    return apply_create(db, a, ret_num, err);
 }
 
 static enum error_code apply_events(struct db *db, const struct journal_append *a, int64_t num,
@@ -192,9 +215,13 @@ static enum error_code apply_events(struct db *db, const struct journal_append *
         enum error_code code = db_use(db, JOURNAL_EVENT_ADD, &s, err);
         if (code != ERR_OK)
             return code;
-        db_bind_int(s, 1, event_key(num, a->expected_seq + i));
-        bind_string(s, 2, event_type_names[event->type]);
-        db_bind_text(s, 3, a->texts.data + event->offset, event->len);
+        int64_t key = event_key(num, a->expected_seq + i);
+        const char *type = event_type_names[event->type];
+        const char *json = a->texts.data + event->offset;
+        db_bind_int(s, 1, key);
+        bind_string(s, 2, type);
+        db_bind_text(s, 3, json, event->len);
+        db_bind_int(s, 4, sum_event(key, type, json, event->len));
         code = db_run(s, err);
         if (code != ERR_OK)
             return code;
@@ -210,9 +237,11 @@ static enum error_code apply_outputs(struct db *db, const struct journal_append 
         enum error_code code = db_use(db, JOURNAL_OUTPUT_PUT, &s, err);
         if (code != ERR_OK)
             return code;
-        db_bind_int(s, 1, output_key(num, o->server, o->step));
+        int64_t key = output_key(num, o->server, o->step);
+        db_bind_int(s, 1, key);
         db_bind_int(s, 2, o->attempt);
         db_bind_text(s, 3, o->text, o->len);
+        db_bind_int(s, 4, sum_output(key, o->attempt, o->text, o->len));
         code = db_run(s, err);
         if (code != ERR_OK)
             return code;
@@ -222,7 +251,7 @@ static enum error_code apply_outputs(struct db *db, const struct journal_append 
 
 /* Undo can be owed only where it was given up on (ROLLOUT_ROLLBACK_FAILED) or, after the end, where
  * the caller says so. */
-static bool summary_is_open(const struct journal_summary *summary)
+bool summary_is_open(const struct journal_summary *summary)
 {
     return !rollout_state_final(summary->state) || summary->state == ROLLOUT_ROLLBACK_FAILED ||
            summary->undo_owed;
@@ -251,19 +280,19 @@ static void bind_summary(struct db_stmt *s, const struct journal_summary *summar
 static enum error_code apply_summary(struct db *db, const struct journal_append *a, int64_t num,
                                      struct error *err)
 {
-    int64_t last_seq = (int64_t)journal_append_last_seq(a);
+    uint64_t last_seq = journal_append_last_seq(a);
+    struct journal_summary summary = a->summary;
     struct db_stmt *s = NULL;
     enum error_code code =
-        db_use(db, a->has_summary ? JOURNAL_ROLLOUT_UPDATE : JOURNAL_ROLLOUT_SEQ, &s, err);
+        a->has_summary ? ERR_OK : rollout_read_summary(db, a->rollout, &summary, err);
+    if (code == ERR_OK)
+        code = db_use(db, JOURNAL_ROLLOUT_UPDATE, &s, err);
     if (code != ERR_OK)
         return code;
     db_bind_int(s, UPDATE_NUM, num);
-    if (a->has_summary) {
-        bind_summary(s, &a->summary);
-        db_bind_int(s, UPDATE_LAST_SEQ, last_seq);
-    } else {
-        db_bind_int(s, 2, last_seq);
-    }
+    bind_summary(s, &summary);
+    db_bind_int(s, UPDATE_LAST_SEQ, (int64_t)last_seq);
+    db_bind_int(s, UPDATE_SUM, sum_summary(num, &summary, summary_is_open(&summary), last_seq));
     return db_run(s, err);
 }
 

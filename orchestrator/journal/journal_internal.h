@@ -59,7 +59,8 @@ struct journal {
     char *dir;
     char *identity;
     int64_t epoch;
-    int lock; /* descriptor */
+    int64_t unsummed; /* rollouts up to this number may have rows without a sum */
+    int lock;         /* descriptor */
     struct db *reader;
     struct writer *writer; /* NULL once closing has ended its thread */
     struct error end;      /* then: why nothing becomes durable any more */
@@ -75,6 +76,8 @@ struct journal {
 
 /* The writer's callback. */
 enum error_code append_apply(struct db *db, struct writer_work *work, struct error *err);
+/* Whether the rollout is to be looked at after a restart: not ended, or undo is owed. */
+bool summary_is_open(const struct journal_summary *summary);
 
 /* ---- journal_lock.c ----------------------------------------------------------------------------
  */
@@ -86,6 +89,18 @@ enum error_code journal_lock(const char *dir, int *ret_fd, struct error *err) MU
 /* ---- journal_read.c ----------------------------------------------------------------------------
  */
 
+/* A rollout's summary as it is stored. ERR_NOT_FOUND. */
+enum error_code rollout_read_summary(struct db *db, const char *id,
+                                     struct journal_summary *ret_summary,
+                                     struct error *err) MUST_CHECK;
+/* A row of JOURNAL_ROLLOUT_GET and its like: ERR_CORRUPT when it is not what was written. `unsummed`
+ * as in struct journal. */
+enum error_code rollout_read_row(struct db_stmt *s, int64_t unsummed,
+                                 struct journal_rollout *ret_rollout,
+                                 struct error *err) MUST_CHECK;
+/* Whether the row that `s` stands on holds what was written, by its sum. */
+bool event_row_sound(struct db_stmt *s, int64_t unsummed);
+bool output_row_sound(struct db_stmt *s, int64_t key, int64_t unsummed);
 /* A rollout's number. ERR_NOT_FOUND. */
 enum error_code rollout_find_num(struct db *db, const char *id, int64_t *ret_num,
                                  uint64_t *ret_last_seq, struct error *err) MUST_CHECK;

@@ -3,6 +3,7 @@
 #include "orchestrator/journal/event_json.h"
 #include "orchestrator/journal/journal_internal.h"
 #include "orchestrator/journal/journal_schema.h"
+#include "orchestrator/journal/journal_sum.h"
 
 #include <string.h>
 
@@ -28,6 +29,12 @@ enum error_code rollout_find_num(struct db *db, const char *id, int64_t *ret_num
     return code;
 }
 
+/* A row from before there were sums has none. */
+static bool sum_fits(struct db_stmt *s, int column, int64_t sum, int64_t num, int64_t unsummed)
+{
+    return db_column_null(s, column) ? num <= unsummed : db_column_int(s, column) == sum;
+}
+
 static enum error_code find_num(struct journal *j, const char *id, int64_t *ret_num,
                                 struct error *err)
 {
@@ -40,13 +47,9 @@ static uint32_t capped(uint32_t limit)
     return limit < JOURNAL_MAX_READ ? limit : JOURNAL_MAX_READ;
 }
 
-/* Steps a bound statement for one row whose text column goes to `b`. */
-static enum error_code take_text(struct db_stmt *s, int column, struct buf *b, bool *ret_row,
-                                 struct error *err)
+/* Appends a text column of the row that `s` stands on. */
+static enum error_code take_text(struct db_stmt *s, int column, struct buf *b, struct error *err)
 {
-    enum error_code code = db_step(s, ret_row, err);
-    if (code != ERR_OK || !*ret_row)
-        return code;
     size_t len = 0;
     const char *text = db_column_text(s, column, &len);
     if (text == NULL)
@@ -73,8 +76,8 @@ static uint32_t column_count(struct db_stmt *s, int column)
     return (uint32_t)db_column_int(s, column);
 }
 
-static enum error_code row_read(struct db_stmt *s, struct journal_rollout *ret_rollout,
-                                struct error *err)
+enum error_code rollout_read_row(struct db_stmt *s, int64_t unsummed,
+                                 struct journal_rollout *ret_rollout, struct error *err)
 {
     struct journal_rollout r = {
         .id = db_column_text(s, COLUMN_ID, NULL),
@@ -102,19 +105,27 @@ static enum error_code row_read(struct db_stmt *s, struct journal_rollout *ret_r
             },
     };
     const char *state = db_column_text(s, COLUMN_STATE, NULL);
+    int64_t num = db_column_int(s, COLUMN_NUM);
+    bool open = db_column_int(s, COLUMN_OPEN) != 0;
     if (r.id == NULL || state == NULL)
         return error_set(err, ERR_NO_MEMORY, NULL);
+    if (!sum_fits(s, COLUMN_MADE_SUM, sum_made(num, r.id, r.name, r.by), num, unsummed))
+        return error_set(err, ERR_CORRUPT,
+                         "journal: rollout \"%s\": its record is damaged (id, name or submitter)",
+                         r.id);
     if (!state_parse(state, &r.summary.state))
         return error_set(err, ERR_CORRUPT, "journal: rollout %s has the unknown state \"%s\"", r.id,
                          state);
-    r.summary.undo_owed =
-        rollout_state_final(r.summary.state) && db_column_int(s, COLUMN_OPEN) != 0;
+    if (!sum_fits(s, COLUMN_SUM, sum_summary(num, &r.summary, open, r.last_seq), num, unsummed))
+        return error_set(err, ERR_CORRUPT,
+                         "journal: rollout %s: its record is damaged (state or counts)", r.id);
+    r.summary.undo_owed = rollout_state_final(r.summary.state) && open;
     *ret_rollout = r;
     return ERR_OK;
 }
 
 /* Gives the rows of a bound statement; resets it. */
-static enum error_code each_rollout(struct db_stmt *s,
+static enum error_code each_rollout(const struct journal *j, struct db_stmt *s,
                                     bool (*each)(void *ctx, const struct journal_rollout *r),
                                     void *ctx, size_t *ret_count, struct error *err)
 {
@@ -126,7 +137,7 @@ static enum error_code each_rollout(struct db_stmt *s,
         code = db_step(s, &more, err);
         if (code != ERR_OK || !more)
             break;
-        code = row_read(s, &r, err);
+        code = rollout_read_row(s, j->unsummed, &r, err);
         if (code != ERR_OK)
             break;
         count++;
@@ -144,7 +155,7 @@ enum error_code journal_scan_open(struct journal *j,
     struct db_stmt *s = NULL;
     size_t count = 0;
     enum error_code code = db_use(j->reader, JOURNAL_ROLLOUTS_OPEN, &s, err);
-    return code == ERR_OK ? each_rollout(s, each, ctx, &count, err) : code;
+    return code == ERR_OK ? each_rollout(j, s, each, ctx, &count, err) : code;
 }
 
 enum error_code journal_list(struct journal *j, const char *before_id, uint32_t limit,
@@ -163,7 +174,7 @@ enum error_code journal_list(struct journal *j, const char *before_id, uint32_t 
         return code;
     db_bind_int(s, 1, before);
     db_bind_int(s, 2, capped(limit));
-    return each_rollout(s, each, ctx, &count, err);
+    return each_rollout(j, s, each, ctx, &count, err);
 }
 
 enum error_code journal_get(struct journal *j, const char *id,
@@ -176,9 +187,30 @@ enum error_code journal_get(struct journal *j, const char *id,
         return code;
     size_t count = 0;
     db_bind_text(s, 1, id, strlen(id));
-    code = each_rollout(s, each, ctx, &count, err);
+    code = each_rollout(j, s, each, ctx, &count, err);
     if (code == ERR_OK && count == 0)
         code = error_set(err, ERR_NOT_FOUND, "no rollout %s", id);
+    return code;
+}
+
+enum error_code rollout_read_summary(struct db *db, const char *id,
+                                     struct journal_summary *ret_summary, struct error *err)
+{
+    struct db_stmt *s = NULL;
+    bool row = false;
+    struct journal_rollout r;
+    enum error_code code = db_use(db, JOURNAL_ROLLOUT_GET, &s, err);
+    if (code != ERR_OK)
+        return code;
+    db_bind_text(s, 1, id, strlen(id));
+    code = db_step(s, &row, err);
+    if (code == ERR_OK && !row)
+        code = error_set(err, ERR_NOT_FOUND, "no rollout %s", id);
+    if (code == ERR_OK)
+        code = rollout_read_row(s, INT64_MAX, &r, err);
+    if (code == ERR_OK)
+        *ret_summary = r.summary;
+    db_reset(s);
     return code;
 }
 
@@ -243,14 +275,48 @@ enum error_code journal_plan_text(struct journal *j, const char *id, struct buf 
         return code;
     bool row = false;
     db_bind_int(s, 1, num);
-    code = take_text(s, 0, b, &row, err);
-    db_reset(s);
+    code = db_step(s, &row, err);
     if (code == ERR_OK && !row)
         code = error_set(err, ERR_CORRUPT, "journal: rollout %s has lost its plan", id);
+    size_t from = b->len;
+    if (code == ERR_OK)
+        code = take_text(s, PLAN_COLUMN_TEXT, b, err);
+    if (code == ERR_OK && !sum_fits(s, PLAN_COLUMN_SUM,
+                                    sum_plan(num, b->data + from, b->len - from), num,
+                                    j->unsummed)) {
+        b->len = from;
+        code = error_set(err, ERR_CORRUPT, "journal: rollout %s: its plan is damaged", id);
+    }
+    db_reset(s);
     return code;
 }
 
 /* ---- Events and outputs ----------------------------------------------------------------- */
+
+bool event_row_sound(struct db_stmt *s, int64_t unsummed)
+{
+    size_t len = 0;
+    int64_t key = db_column_int(s, EVENT_COLUMN_KEY);
+    const char *type = db_column_text(s, EVENT_COLUMN_TYPE, NULL);
+    const char *json = db_column_text(s, EVENT_COLUMN_JSON, &len);
+    return sum_fits(s, EVENT_COLUMN_SUM, sum_event(key, type, json, len), key >> EVENT_SEQ_BITS,
+                    unsummed);
+}
+
+bool output_row_sound(struct db_stmt *s, int64_t key, int64_t unsummed)
+{
+    size_t len = 0;
+    const char *text = db_column_text(s, OUTPUT_COLUMN_TEXT, &len);
+    int64_t sum = sum_output(key, db_column_int(s, OUTPUT_COLUMN_ATTEMPT), text, len);
+    return sum_fits(s, OUTPUT_COLUMN_SUM, sum, key >> (OUTPUT_SERVER_BITS + OUTPUT_STEP_BITS),
+                    unsummed);
+}
+
+static enum error_code event_damaged(const char *id, uint64_t seq, struct error *err)
+{
+    return error_set(err, ERR_CORRUPT, "journal: rollout %s: event %llu is damaged", id,
+                     (unsigned long long)seq);
+}
 
 /* NOLINTNEXTLINE(readability-function-size): journal.h gives the parameters */
 enum error_code journal_events(struct journal *j, const char *id, uint64_t after_seq,
@@ -282,8 +348,12 @@ enum error_code journal_events(struct journal *j, const char *id, uint64_t after
             code = error_set(err, ERR_NO_MEMORY, NULL);
             break;
         }
-        more = each(ctx, (uint64_t)db_column_int(s, EVENT_COLUMN_KEY) & JOURNAL_MAX_SEQ, type, json,
-                    len);
+        uint64_t seq = (uint64_t)db_column_int(s, EVENT_COLUMN_KEY) & JOURNAL_MAX_SEQ;
+        if (!event_row_sound(s, j->unsummed)) {
+            code = event_damaged(id, seq, err);
+            break;
+        }
+        more = each(ctx, seq, type, json, len);
     }
     db_reset(s);
     return code;
@@ -307,19 +377,22 @@ enum error_code journal_event_message(struct journal *j, const char *id, uint64_
     bool row = false;
     AUTO_BUF struct buf text = BUF_INIT;
     db_bind_int(s, 1, event_key(num, seq));
-    code = take_text(s, 0, &text, &row, err);
-    db_reset(s);
+    code = db_step(s, &row, err);
     if (code == ERR_OK && !row)
         code = error_set(err, ERR_NOT_FOUND, "rollout %s has no event %llu", id,
                          (unsigned long long)seq);
+    if (code == ERR_OK && !event_row_sound(s, j->unsummed))
+        code = event_damaged(id, seq, err);
+    if (code == ERR_OK)
+        code = take_text(s, EVENT_COLUMN_JSON, &text, err);
+    db_reset(s);
     if (code != ERR_OK)
         return code;
 
     AUTO(json_free) struct json_doc *doc = NULL;
     code = json_parse(text.data, text.len, EVENT_MAX_BYTES, &doc, err);
     if (code != ERR_OK && code != ERR_NO_MEMORY)
-        return error_set(err, ERR_CORRUPT, "journal: rollout %s: event %llu is damaged", id,
-                         (unsigned long long)seq);
+        return event_damaged(id, seq, err);
     if (code != ERR_OK)
         return code;
     const struct json_value *message = json_get(json_root(doc), "message");
@@ -342,12 +415,18 @@ enum error_code journal_output(struct journal *j, const char *id, uint32_t serve
     if (code != ERR_OK)
         return code;
     bool row = false;
-    db_bind_int(s, 1, output_key(num, server, step));
-    code = take_text(s, OUTPUT_COLUMN_TEXT, b, &row, err);
-    if (code == ERR_OK && row)
-        *ret_attempt = (int32_t)db_column_int(s, OUTPUT_COLUMN_ATTEMPT);
-    db_reset(s);
+    int64_t key = output_key(num, server, step);
+    db_bind_int(s, 1, key);
+    code = db_step(s, &row, err);
     if (code == ERR_OK && !row)
         code = error_set(err, ERR_NOT_FOUND, "rollout %s: nothing was printed there", id);
+    if (code == ERR_OK && !output_row_sound(s, key, j->unsummed))
+        code = error_set(err, ERR_CORRUPT, "journal: rollout %s: the output of step %u is damaged",
+                         id, step + 1);
+    if (code == ERR_OK)
+        code = take_text(s, OUTPUT_COLUMN_TEXT, b, err);
+    if (code == ERR_OK)
+        *ret_attempt = (int32_t)db_column_int(s, OUTPUT_COLUMN_ATTEMPT);
+    db_reset(s);
     return code;
 }

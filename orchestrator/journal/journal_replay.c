@@ -12,6 +12,7 @@ struct replay {
     const struct plan *plan;
     struct engine *engine;
     uint64_t last_seq;
+    int64_t unsummed; /* as in struct journal */
 };
 
 DEFINE_CLEANUP(event_hold_free, struct event_doc)
@@ -55,6 +56,8 @@ static enum error_code replay_row(struct replay *r, struct db_stmt *s, struct er
     const char *json = db_column_text(s, EVENT_COLUMN_JSON, &len);
     if (json == NULL)
         return error_set(err, ERR_NO_MEMORY, NULL);
+    if (!event_row_sound(s, r->unsummed))
+        return replay_corrupt(r, seq, "it is damaged", err);
     r->last_seq = seq;
     return replay_event(r, seq, json, len, err);
 }
@@ -101,7 +104,7 @@ enum error_code journal_load(struct journal *j, const char *id, struct plan **re
     if (code != ERR_OK)
         return error_set(err, code, "rollout %s: %s", id, why.message);
 
-    struct replay r = {.id = id, .plan = plan, .engine = engine};
+    struct replay r = {.id = id, .plan = plan, .engine = engine, .unsummed = j->unsummed};
     code = replay_all(&r, j->reader, num, err);
     /* Read after the row, so there can be more by now, but never less. */
     if (code == ERR_OK && r.last_seq < last_seq)

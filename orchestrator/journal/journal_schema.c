@@ -52,45 +52,83 @@ static const char *const migrations[] = {
     "  attempt INTEGER NOT NULL,"
     "  text TEXT NOT NULL"
     ");",
+
+    /* Sums of what the rows hold: journal_sum.h. Rollouts up to number `unsummed` may have rows
+     * from before, which are taken as they are. `removed`: rollouts whose events and outputs are
+     * still to be deleted. */
+    "ALTER TABLE rollout ADD COLUMN made_sum INTEGER;"
+    "ALTER TABLE rollout ADD COLUMN sum INTEGER;"
+    "ALTER TABLE plan ADD COLUMN sum INTEGER;"
+    "ALTER TABLE event ADD COLUMN sum INTEGER;"
+    "ALTER TABLE output ADD COLUMN sum INTEGER;"
+    "CREATE TABLE removed(num INTEGER PRIMARY KEY);"
+    "CREATE INDEX rollout_ended ON rollout(ended_ms, num) WHERE NOT open;"
+    "INSERT INTO meta(name, value) SELECT 'unsummed', coalesce(max(num), 0) FROM rollout;",
 };
 
 #define ROLLOUT_COLUMNS                                                                            \
     "id, name, by, state, created_ms, ended_ms, last_seq, servers, pending, in_flight, succeeded," \
-    " failed, unreachable, unknown, cancelled, skipped, rolled_back, rollback_failed, open"
+    " failed, unreachable, unknown, cancelled, skipped, rolled_back, rollback_failed, open, num,"  \
+    " made_sum, sum"
+#define EVENT_COLUMNS "key, type, json, sum"
 
 static const char *const statements[JOURNAL_STATEMENT_COUNT] = {
     [JOURNAL_META_GET] = "SELECT value FROM meta WHERE name = ?1",
     [JOURNAL_META_PUT] = "INSERT INTO meta(name, value) VALUES(?1, ?2)"
                          " ON CONFLICT(name) DO UPDATE SET value = excluded.value",
     [JOURNAL_ROLLOUT_FIND] = "SELECT num, last_seq FROM rollout WHERE id = ?1",
+    /* Above what is still to be deleted, too: its number is in the keys. */
+    [JOURNAL_ROLLOUT_NEXT] = "SELECT 1 + max(coalesce((SELECT max(num) FROM rollout), 0),"
+                             " coalesce((SELECT max(num) FROM removed), 0))",
     [JOURNAL_ROLLOUT_ADD] =
-        "INSERT INTO rollout(id, name, by, state, open, created_ms, ended_ms,"
+        "INSERT INTO rollout(num, id, name, by, made_sum, state, open, created_ms, ended_ms,"
         " last_seq, servers, pending, in_flight, succeeded, failed, unreachable,"
         " unknown, cancelled, skipped, rolled_back, rollback_failed)"
-        " VALUES(?1, ?2, ?3, '', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
-    [JOURNAL_ROLLOUT_SEQ] = "UPDATE rollout SET last_seq = ?2 WHERE num = ?1",
+        " VALUES(?1, ?2, ?3, ?4, ?5, '', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
     [JOURNAL_ROLLOUT_UPDATE] =
         "UPDATE rollout SET state = ?2, open = ?3, created_ms = ?4, ended_ms = ?5, last_seq = ?6,"
         " servers = ?7, pending = ?8, in_flight = ?9, succeeded = ?10, failed = ?11,"
         " unreachable = ?12, unknown = ?13, cancelled = ?14, skipped = ?15, rolled_back = ?16,"
-        " rollback_failed = ?17 WHERE num = ?1",
-    [JOURNAL_PLAN_ADD] = "INSERT INTO plan(rollout, text) VALUES(?1, ?2)",
-    [JOURNAL_EVENT_ADD] = "INSERT INTO event(key, type, json) VALUES(?1, ?2, ?3)",
+        " rollback_failed = ?17, sum = ?18 WHERE num = ?1",
+    [JOURNAL_PLAN_ADD] = "INSERT INTO plan(rollout, text, sum) VALUES(?1, ?2, ?3)",
+    [JOURNAL_EVENT_ADD] = "INSERT INTO event(key, type, json, sum) VALUES(?1, ?2, ?3, ?4)",
     /* What comes late of an earlier attempt does not replace a later one's. */
-    [JOURNAL_OUTPUT_PUT] = "INSERT INTO output(key, attempt, text) VALUES(?1, ?2, ?3)"
-                           " ON CONFLICT(key) DO UPDATE"
-                           " SET attempt = excluded.attempt, text = excluded.text"
+    [JOURNAL_OUTPUT_PUT] = "INSERT INTO output(key, attempt, text, sum) VALUES(?1, ?2, ?3, ?4)"
+                           " ON CONFLICT(key) DO UPDATE SET attempt = excluded.attempt,"
+                           " text = excluded.text, sum = excluded.sum"
                            " WHERE excluded.attempt >= attempt",
     [JOURNAL_ROLLOUT_GET] = "SELECT " ROLLOUT_COLUMNS " FROM rollout WHERE id = ?1",
     [JOURNAL_ROLLOUTS_OPEN] = "SELECT " ROLLOUT_COLUMNS " FROM rollout WHERE open ORDER BY num",
     [JOURNAL_ROLLOUTS_BEFORE] =
         "SELECT " ROLLOUT_COLUMNS " FROM rollout WHERE num < ?1 ORDER BY num DESC LIMIT ?2",
     [JOURNAL_RESOLVE] = "SELECT id FROM rollout WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 2",
-    [JOURNAL_PLAN_GET] = "SELECT text FROM plan WHERE rollout = ?1",
+    [JOURNAL_PLAN_GET] = "SELECT text, sum FROM plan WHERE rollout = ?1",
     [JOURNAL_EVENTS_AFTER] =
-        "SELECT key, type, json FROM event WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3",
-    [JOURNAL_EVENT_GET] = "SELECT json FROM event WHERE key = ?1",
-    [JOURNAL_OUTPUT_GET] = "SELECT attempt, text FROM output WHERE key = ?1",
+        "SELECT " EVENT_COLUMNS " FROM event WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3",
+    [JOURNAL_EVENT_GET] = "SELECT " EVENT_COLUMNS " FROM event WHERE key = ?1",
+    [JOURNAL_OUTPUT_GET] = "SELECT attempt, text, sum FROM output WHERE key = ?1",
+    [JOURNAL_OUTPUTS] = "SELECT attempt, text, sum, key FROM output WHERE key >= ?1 AND key <= ?2",
+    [JOURNAL_ROLLOUTS_AFTER] =
+        "SELECT " ROLLOUT_COLUMNS " FROM rollout WHERE num > ?1 ORDER BY num LIMIT 1",
+    [JOURNAL_STRAYS] =
+        "SELECT 'an event', key >> 32 AS n FROM event WHERE n NOT IN"
+        " (SELECT num FROM rollout UNION ALL SELECT num FROM removed) GROUP BY n UNION ALL "
+        "SELECT 'output', key >> 26 AS n FROM output WHERE n NOT IN"
+        " (SELECT num FROM rollout UNION ALL SELECT num FROM removed) GROUP BY n UNION ALL "
+        "SELECT 'a plan', rollout FROM plan WHERE rollout NOT IN (SELECT num FROM rollout)",
+    [JOURNAL_EXPIRED] = "SELECT num, id, ended_ms FROM rollout WHERE NOT open AND"
+                        " (ended_ms, num) > (?1, ?2) AND ended_ms < ?3 AND ended_ms > 0"
+                        " ORDER BY ended_ms, num LIMIT 1",
+    [JOURNAL_REMOVED_NEXT] = "SELECT num FROM removed ORDER BY num LIMIT 1",
+    [JOURNAL_REMOVED_ADD] = "INSERT INTO removed(num) VALUES(?1)",
+    [JOURNAL_REMOVED_DROP] = "DELETE FROM removed WHERE num = ?1",
+    [JOURNAL_ROLLOUT_DROP] = "DELETE FROM rollout WHERE num = ?1 AND NOT open",
+    [JOURNAL_PLAN_DROP] = "DELETE FROM plan WHERE rollout ="
+                          " (SELECT num FROM rollout WHERE num = ?1 AND NOT open)",
+    [JOURNAL_EVENTS_DROP] = "DELETE FROM event WHERE key IN"
+                            " (SELECT key FROM event WHERE key > ?1 AND key <= ?2 LIMIT ?3)",
+    [JOURNAL_OUTPUTS_DROP] = "DELETE FROM output WHERE key IN"
+                             " (SELECT key FROM output WHERE key >= ?1 AND key <= ?2 LIMIT ?3)",
 };
 
 const struct db_schema journal_schema = {
@@ -99,4 +137,5 @@ const struct db_schema journal_schema = {
     .migration_count = ARRAY_LEN(migrations),
     .statements = statements,
     .statement_count = JOURNAL_STATEMENT_COUNT,
+    .shrinks = true,
 };

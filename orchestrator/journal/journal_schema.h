@@ -14,8 +14,8 @@ enum journal_statement {
     JOURNAL_META_GET,
     JOURNAL_META_PUT,
     JOURNAL_ROLLOUT_FIND,
+    JOURNAL_ROLLOUT_NEXT,
     JOURNAL_ROLLOUT_ADD,
-    JOURNAL_ROLLOUT_SEQ,
     JOURNAL_ROLLOUT_UPDATE,
     JOURNAL_PLAN_ADD,
     JOURNAL_EVENT_ADD,
@@ -28,13 +28,24 @@ enum journal_statement {
     JOURNAL_EVENTS_AFTER,
     JOURNAL_EVENT_GET,
     JOURNAL_OUTPUT_GET,
+    JOURNAL_OUTPUTS,
+    JOURNAL_ROLLOUTS_AFTER,
+    JOURNAL_STRAYS,
+    JOURNAL_EXPIRED,
+    JOURNAL_REMOVED_NEXT,
+    JOURNAL_REMOVED_ADD,
+    JOURNAL_REMOVED_DROP,
+    JOURNAL_ROLLOUT_DROP,
+    JOURNAL_PLAN_DROP,
+    JOURNAL_EVENTS_DROP,
+    JOURNAL_OUTPUTS_DROP,
     JOURNAL_STATEMENT_COUNT
 };
 
 /* Of JOURNAL_ROLLOUT_FIND. */
 enum journal_find_column { FIND_COLUMN_NUM, FIND_COLUMN_LAST_SEQ };
 
-/* Of JOURNAL_ROLLOUT_GET, _OPEN and _BEFORE. */
+/* Of JOURNAL_ROLLOUT_GET, JOURNAL_ROLLOUTS_OPEN, _BEFORE and _AFTER. */
 enum journal_rollout_column {
     COLUMN_ID,
     COLUMN_NAME,
@@ -54,7 +65,10 @@ enum journal_rollout_column {
     COLUMN_SKIPPED,
     COLUMN_ROLLED_BACK,
     COLUMN_ROLLBACK_FAILED,
-    COLUMN_OPEN
+    COLUMN_OPEN,
+    COLUMN_NUM,
+    COLUMN_MADE_SUM,
+    COLUMN_SUM
 };
 
 /* Parameters of JOURNAL_ROLLOUT_UPDATE. */
@@ -75,14 +89,34 @@ enum journal_update_parameter {
     UPDATE_CANCELLED,
     UPDATE_SKIPPED,
     UPDATE_ROLLED_BACK,
-    UPDATE_ROLLBACK_FAILED
+    UPDATE_ROLLBACK_FAILED,
+    UPDATE_SUM
 };
 
-/* Of JOURNAL_EVENTS_AFTER. */
-enum journal_event_column { EVENT_COLUMN_KEY, EVENT_COLUMN_TYPE, EVENT_COLUMN_JSON };
+/* Of JOURNAL_PLAN_GET. */
+enum journal_plan_column { PLAN_COLUMN_TEXT, PLAN_COLUMN_SUM };
 
-/* Of JOURNAL_OUTPUT_GET. */
-enum journal_output_column { OUTPUT_COLUMN_ATTEMPT, OUTPUT_COLUMN_TEXT };
+/* Of JOURNAL_EVENTS_AFTER and JOURNAL_EVENT_GET. */
+enum journal_event_column {
+    EVENT_COLUMN_KEY,
+    EVENT_COLUMN_TYPE,
+    EVENT_COLUMN_JSON,
+    EVENT_COLUMN_SUM
+};
+
+/* Of JOURNAL_OUTPUT_GET and JOURNAL_OUTPUTS (which alone gives the key). */
+enum journal_output_column {
+    OUTPUT_COLUMN_ATTEMPT,
+    OUTPUT_COLUMN_TEXT,
+    OUTPUT_COLUMN_SUM,
+    OUTPUT_COLUMN_KEY
+};
+
+/* Of JOURNAL_STRAYS. */
+enum journal_stray_column { STRAY_COLUMN_WHAT, STRAY_COLUMN_NUM };
+
+/* Of JOURNAL_EXPIRED. */
+enum journal_expired_column { EXPIRED_COLUMN_NUM, EXPIRED_COLUMN_ID, EXPIRED_COLUMN_ENDED_MS };
 
 /* Events and outputs are found by one integer, the fastest key there is and one that keeps a
  * rollout's rows together: the rollout's number above, what is within the rollout below. */

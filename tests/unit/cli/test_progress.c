@@ -157,6 +157,15 @@ static void what_people_asked_for_is_told_with_who_and_why(void **state)
     progress_free(p);
 }
 
+static void servers_that_undid_themselves_are_not_said_to_be_rolled_back_again(void **state)
+{
+    (void)state;
+    struct progress *p = begin_fresh(1);
+    expect(p, EVENT("rollback_started", ""), "rollback: no server is left to undo");
+    assert_int_equal(progress_view(p)->state, ROLLOUT_ROLLING_BACK);
+    progress_free(p);
+}
+
 static void a_type_that_is_not_known_is_passed_over(void **state)
 {
     (void)state;
@@ -317,6 +326,7 @@ int main(void)
         cmocka_unit_test(servers_that_fall_silent_are_counted_until_they_come_back),
         cmocka_unit_test(a_picture_taken_in_the_middle_is_carried_on),
         cmocka_unit_test(what_people_asked_for_is_told_with_who_and_why),
+        cmocka_unit_test(servers_that_undid_themselves_are_not_said_to_be_rolled_back_again),
         cmocka_unit_test(a_type_that_is_not_known_is_passed_over),
         cmocka_unit_test(escapes_in_messages_are_made_visible),
         cmocka_unit_test(want_of_memory_is_said),

@@ -151,7 +151,8 @@ static void an_event_of_many_lines_is_refused_at_the_bound(void **state)
     static char line[65536];
     struct sse s = SSE_INIT;
     memset(line, 'x', sizeof(line));
-    memcpy(line, "data: ", 6);
+    for (size_t i = 0; i < 6; i++)
+        line[i] = "data: "[i];
     line[sizeof(line) - 1] = '\n';
     size_t fed = feed_until_refused(&s, line, sizeof(line));
     assert_in_range(fed, SSE_MAX_EVENT - 65536, SSE_MAX_EVENT + 3 * sizeof(line));

@@ -216,9 +216,10 @@ enum error_code bench_try_submit(struct bench *b, const char *id, const char *te
     enum error_code code = plan_read(text, strlen(text), &plan, err);
     if (code != ERR_OK)
         fail_msg("plan: %s", err->message);
-    struct dispatcher_submit request = {.id = id, .by = "tester", .no_wait = no_wait};
+    struct dispatcher_submit request = {
+        .id = id, .by = "tester", .no_wait = no_wait, .done = bench_answer, .ctx = b};
     bool repeat = false;
-    code = dispatcher_submit(b->dispatcher, plan, &request, &repeat, bench_answer, b, err);
+    code = dispatcher_submit(b->dispatcher, plan, &request, &repeat, err);
     if (code != ERR_OK)
         plan_free(plan);
     return code;

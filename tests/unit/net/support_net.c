@@ -129,6 +129,7 @@ static void turn(struct fixture *f)
 {
     uv_ref((uv_handle_t *)&f->watchdog);
     (void)uv_run(&f->loop, UV_RUN_ONCE);
+    f->turns++;
     uv_unref((uv_handle_t *)&f->watchdog);
     if (f->late)
         fail_msg("the test takes too long");

@@ -20,7 +20,8 @@ struct fixture {
     struct net *net;
     struct net_server *server;
     bool closed;
-    bool late; /* the watchdog has come */
+    bool late;      /* the watchdog has come */
+    unsigned turns; /* of the loop, while the test waited */
 
     /* What the server saw. */
     void (*answer)(struct fixture *f, struct net_request *req); /* what request() does */

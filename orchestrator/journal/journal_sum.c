@@ -1,0 +1,92 @@
+#include "orchestrator/journal/journal_sum.h"
+
+#include <string.h>
+
+static const uint64_t sum_init = UINT64_C(0x4b49544a00000001);
+
+/* Both the multiplication by an odd number and the shifted exclusive or can be undone, so for what
+ * follows, two different words never meet in one sum again. */
+static uint64_t sum_word(uint64_t sum, uint64_t word)
+{
+    sum = (sum ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return sum ^ (sum >> 32);
+}
+
+static uint64_t sum_int(uint64_t sum, int64_t value)
+{
+    return sum_word(sum, (uint64_t)value);
+}
+
+static uint64_t sum_text(uint64_t sum, const char *text, size_t len)
+{
+    /* The length first: what two texts that follow each other share out between them matters. */
+    sum = sum_word(sum, text == NULL ? UINT64_MAX : len);
+    while (len > 0) {
+        uint64_t word = 0;
+        size_t taken = len < sizeof(word) ? len : sizeof(word);
+        memcpy(&word, text, taken);
+        sum = sum_word(sum, word);
+        text += taken;
+        len -= taken;
+    }
+    return sum;
+}
+
+static uint64_t sum_string(uint64_t sum, const char *text)
+{
+    return sum_text(sum, text, text == NULL ? 0 : strlen(text));
+}
+
+int64_t sum_plan(int64_t num, const char *text, size_t len)
+{
+    return (int64_t)sum_text(sum_int(sum_init, num), text, len);
+}
+
+int64_t sum_event(int64_t key, const char *type, const char *json, size_t len)
+{
+    return (int64_t)sum_text(sum_string(sum_int(sum_init, key), type), json, len);
+}
+
+int64_t sum_output(int64_t key, int64_t attempt, const char *text, size_t len)
+{
+    return (int64_t)sum_text(sum_int(sum_int(sum_init, key), attempt), text, len);
+}
+
+int64_t sum_made(int64_t num, const char *id, const char *name, const char *by)
+{
+    uint64_t sum = sum_string(sum_int(sum_init, num), id);
+    return (int64_t)sum_string(sum_string(sum, name), by);
+}
+
+int64_t sum_summary(int64_t num, const struct journal_summary *summary, bool open,
+                    uint64_t last_seq)
+{
+    const struct engine_counts *counts = &summary->counts;
+    const int64_t numbers[] = {
+        num,
+        open,
+        summary->created_ms,
+        summary->ended_ms,
+        (int64_t)last_seq,
+        summary->servers,
+        counts->pending,
+        counts->in_flight,
+        counts->succeeded,
+        counts->failed,
+        counts->unreachable,
+        counts->unknown,
+        counts->cancelled,
+        counts->skipped,
+        counts->rolled_back,
+        counts->rollback_failed,
+    };
+    uint64_t sum = sum_string(sum_init, rollout_state_names[summary->state]);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        sum = sum_int(sum, numbers[i]);
+    return (int64_t)sum;
+}
+
+int64_t sum_meta(const char *identity, const char *epoch, const char *unsummed)
+{
+    return (int64_t)sum_string(sum_string(sum_string(sum_init, identity), epoch), unsummed);
+}

@@ -1,0 +1,26 @@
+/*
+ * journal_sum: what a row's content sums up to, kept beside it, so that a damaged row is told from a
+ * sound one (SQLite itself looks only at a page's structure). For this folder alone.
+ *
+ * 64 bits, against decay and not against forgery: changing any one 8 bytes of the content always
+ * changes the sum. A row's key is part of it, so a row that lands under another key is noticed too.
+ *
+ * Threading: pure. I/O: none.
+ */
+#pragma once
+
+#include "orchestrator/journal/journal.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+int64_t sum_plan(int64_t num, const char *text, size_t len);
+int64_t sum_event(int64_t key, const char *type, const char *json, size_t len);
+int64_t sum_output(int64_t key, int64_t attempt, const char *text, size_t len);
+/* Of a rollout: what never changes, and what every append writes anew. `name` and `by` may be NULL.
+ */
+int64_t sum_made(int64_t num, const char *id, const char *name, const char *by);
+int64_t sum_summary(int64_t num, const struct journal_summary *summary, bool open,
+                    uint64_t last_seq);
+/* Of the journal's own record; texts. */
+int64_t sum_meta(const char *identity, const char *epoch, const char *unsummed);

@@ -1,0 +1,584 @@
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "unit/agent/support_agent.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define ECHO_STEP "{\"name\":\"e\",\"type\":\"echo\",\"params\":{\"message\":\"hello\"}}"
+#define ROLLBACK(rollout) "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"" rollout "\",\"epoch\":1}"
+#define CANCEL(rollout, now)                                                                       \
+    "{\"v\":1,\"type\":\"cancel\",\"rollout\":\"" rollout "\",\"epoch\":1,\"now\":" now "}"
+
+static int set_up(void **state)
+{
+    struct agent_rig *r = MEM_NEW(struct agent_rig);
+    assert_non_null(r);
+    agent_rig_init(r);
+    *state = r;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_done(r);
+    mem_free(r);
+    return 0;
+}
+
+/* A step that runs a shell with the text, which may use the folder's path as %s. */
+static const char *shell_step(const struct agent_rig *r, const char *name, const char *text,
+                              const char *more)
+{
+    static char steps[4][2048];
+    static unsigned next;
+    char script[1024];
+    char *step = steps[next++ % 4];
+    const char *at = strstr(text, "%s");
+    if (at)
+        (void)snprintf(script, sizeof(script), "%.*s%s%s", (int)(at - text), text, r->folder.path,
+                       at + 2);
+    else
+        (void)snprintf(script, sizeof(script), "%s", text);
+    (void)snprintf(step, sizeof(steps[0]),
+                   "{\"name\":\"%s\",\"type\":\"script\",\"params\":{\"script\":\"/bin/sh\","
+                   "\"args\":[\"-c\",\"%s\"]}%s}",
+                   name, script, more);
+    return step;
+}
+
+static const char *write_step(const struct agent_rig *r, const char *content)
+{
+    static char step[2048];
+    (void)snprintf(step, sizeof(step),
+                   "{\"name\":\"w\",\"type\":\"file_write\",\"params\":{\"path\":\"%s/target\","
+                   "\"content\":\"%s\"}}",
+                   r->folder.path, content);
+    return step;
+}
+
+static const char *join(const char *a, const char *b)
+{
+    static char text[6144];
+    (void)snprintf(text, sizeof(text), "%s,%s", a, b);
+    return text;
+}
+
+/* ---- Executions -------------------------------------------------------------------------- */
+
+static void an_execution_is_reported_when_it_is_durable(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", ECHO_STEP);
+    assert_string_equal(agent_rig_sent(r), "");
+    agent_rig_await(r, "ended");
+    /* Nothing in it had to be waited for, so it is one report. */
+    assert_string_equal(agent_rig_sent(r), "[r1 1:started 2:0=succeeded 3:ended=succeeded]");
+    assert_non_null(strstr(r->last_outputs.data, "hello"));
+    assert_string_equal(agent_rig_hello(r), "");
+}
+
+static void a_step_that_changes_the_host_is_on_record_before_it_begins(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", write_step(r, "new"));
+    while (!r->sent.data || !strstr(r->sent.data, "begun")) {
+        assert_string_equal(file_get(folder_path(&r->folder, "target")), "");
+        (void)uv_run(&r->loop, UV_RUN_ONCE);
+    }
+    agent_rig_await(r, "ended");
+    assert_non_null(strstr(agent_rig_sent(r), "0=succeeded"));
+    assert_string_equal(file_get(folder_path(&r->folder, "target")), "new");
+}
+
+static void a_failing_execution_brings_the_file_back(void **state)
+{
+    struct agent_rig *r = *state;
+    file_put(folder_path(&r->folder, "target"), "old");
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1",
+                      join(write_step(r, "new"), shell_step(r, "s", "cat %s/target; exit 3", "")));
+    agent_rig_await(r, "over=");
+    const char *sent = agent_rig_sent(r);
+    assert_non_null(strstr(sent, "1=failed"));
+    assert_non_null(strstr(sent, "ended=failed+undo"));
+    assert_non_null(strstr(sent, "over=rolled_back"));
+    assert_non_null(strstr(r->last_outputs.data, "new"));
+    assert_non_null(strstr(r->messages.data, "step 2 (s): exit status 3"));
+    assert_string_equal(file_get(folder_path(&r->folder, "target")), "old");
+}
+
+static void wrong_params_fail_the_step_without_another_attempt(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", "{\"name\":\"e\",\"type\":\"echo\",\"params\":{\"massage\":\"x\"},"
+                               "\"retry\":{\"maximumAttempts\":3}}");
+    agent_rig_await(r, "over=");
+    assert_null(strstr(agent_rig_sent(r), "retrying"));
+    assert_non_null(strstr(r->messages.data, "massage"));
+}
+
+static void a_step_type_that_is_not_known_fails(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", "{\"name\":\"e\",\"type\":\"teleport\"}");
+    agent_rig_await(r, "over=rolled_back");
+    assert_non_null(strstr(agent_rig_sent(r), "2:0=failed 3:ended=failed+undo"));
+    assert_non_null(strstr(r->messages.data, "this agent has no step type \"teleport\""));
+}
+
+static void a_step_is_stopped_at_its_time_limit(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", shell_step(r, "s", "sleep 600", ",\"timeoutSeconds\":0.2"));
+    agent_rig_await(r, "over=");
+    assert_non_null(strstr(agent_rig_sent(r), "0=timed_out"));
+}
+
+static void a_failed_attempt_is_followed_by_another(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(
+        r, "r1",
+        shell_step(r, "s", "echo x >> %s/count; test $KITSUNE_ATTEMPT = 2",
+                   ",\"retry\":{\"maximumAttempts\":3,\"initialIntervalSeconds\":0.01}"));
+    agent_rig_await(r, "ended=");
+    const char *sent = agent_rig_sent(r);
+    assert_non_null(strstr(sent, "retrying0.1"));
+    assert_non_null(strstr(sent, "0=succeeded"));
+    assert_string_equal(file_get(folder_path(&r->folder, "count")), "x\nx\n");
+}
+
+static void executions_run_one_at_a_time_in_order_of_arrival(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", shell_step(r, "s", "echo one >> %s/log; sleep 0.2", ""));
+    agent_rig_execute(r, "r2", shell_step(r, "s", "echo two >> %s/log", ""));
+    agent_rig_execute(r, "r3", shell_step(r, "s", "echo three >> %s/log", ""));
+    agent_rig_settle(r);
+    assert_string_equal(file_get(folder_path(&r->folder, "log")), "one\ntwo\nthree\n");
+}
+
+static void live_output_comes_while_the_step_runs(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(
+        r, "r1",
+        shell_step(r, "s", "echo first; while ! test -e %s/go; do sleep 0.02; done; echo end", ""));
+    while (!r->output.data)
+        (void)uv_run(&r->loop, UV_RUN_ONCE);
+    assert_string_equal(r->output.data, "0:first\n");
+    file_put(folder_path(&r->folder, "go"), "");
+    agent_rig_await(r, "ended=");
+    assert_string_equal(r->output.data, "0:first\n6:end\n");
+    assert_string_equal(r->last_outputs.data, "first\nend\n\n");
+}
+
+/* ---- At least once, applied once ------------------------------------------------------------ */
+
+static void an_execute_that_comes_twice_runs_once(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", shell_step(r, "s", "echo x >> %s/count", ""));
+    agent_rig_execute(r, "r1", shell_step(r, "s", "echo x >> %s/count", ""));
+    agent_rig_await(r, "ended=");
+    agent_rig_settle(r);
+    (void)agent_rig_sent(r);
+    agent_rig_execute(r, "r1", shell_step(r, "s", "echo x >> %s/count", ""));
+    agent_rig_settle(r);
+    /* Who asks again does not know how it ended. */
+    assert_string_equal(agent_rig_sent(r),
+                        "[r1 1:started 2:begun0.1 3:0=succeeded 4:ended=succeeded]");
+    agent_rig_restart(r);
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", shell_step(r, "s", "echo x >> %s/count", ""));
+    agent_rig_settle(r);
+    assert_string_equal(agent_rig_sent(r),
+                        "[r1 1:started 2:begun0.1 3:0=succeeded 4:ended=succeeded]");
+    assert_string_equal(file_get(folder_path(&r->folder, "count")), "x\n");
+}
+
+static void what_is_not_acknowledged_is_sent_again_after_a_reconnect(void **state)
+{
+    struct agent_rig *r = *state;
+    r->ack = false;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", ECHO_STEP);
+    agent_rig_await(r, "ended");
+    (void)agent_rig_sent(r);
+    agent_rig_ack(r, "r1", 1);
+    agent_disconnected(r->agent);
+    assert_string_equal(agent_rig_hello(r), "r1/3 ");
+    agent_rig_connect(r, 1);
+    assert_string_equal(agent_rig_sent(r), "[r1 2:0=succeeded 3:ended=succeeded]");
+    agent_rig_restart(r);
+    assert_string_equal(agent_rig_hello(r), "r1/3 ");
+    agent_rig_connect(r, 1);
+    assert_string_equal(agent_rig_sent(r), "[r1 2:0=succeeded 3:ended=succeeded]");
+    agent_rig_ack(r, "r1", 3);
+    assert_string_equal(agent_rig_hello(r), "");
+    agent_rig_restart(r);
+    assert_string_equal(agent_rig_hello(r), "");
+}
+
+static void without_a_connection_everything_goes_on(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", join(shell_step(r, "a", "sleep 0.1", ""), ECHO_STEP));
+    agent_disconnected(r->agent);
+    agent_rig_settle(r);
+    assert_string_equal(agent_rig_sent(r), "");
+    agent_rig_connect(r, 1);
+    assert_string_equal(
+        agent_rig_sent(r),
+        "[r1 1:started 2:begun0.1 3:0=succeeded 4:1=succeeded 5:ended=succeeded]");
+}
+
+static void a_report_that_did_not_go_out_goes_out_later(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    r->refuse_sends = true;
+    agent_rig_execute(r, "r1", ECHO_STEP);
+    agent_rig_settle(r);
+    r->refuse_sends = false;
+    agent_disconnected(r->agent);
+    agent_rig_connect(r, 1);
+    assert_string_equal(agent_rig_sent(r), "[r1 1:started 2:0=succeeded 3:ended=succeeded]");
+}
+
+/* ---- Cancel and rollback -------------------------------------------------------------------- */
+
+static void a_cancel_at_once_ends_the_running_step(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", shell_step(r, "s", "sleep 600", ""));
+    agent_rig_await(r, "begun0.1");
+    agent_rig_frame(r, CANCEL("r1", "true"));
+    agent_rig_await(r, "ended=cancelled]");
+    assert_non_null(strstr(agent_rig_sent(r), "0=failed"));
+    agent_rig_frame(r, ROLLBACK("r1"));
+    agent_rig_await(r, "over=rolled_back");
+}
+
+static void a_cancel_lets_the_running_step_finish(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1",
+                      join(shell_step(r, "a", "while ! test -e %s/go; do sleep 0.02; done", ""),
+                           shell_step(r, "b", "touch %s/never", "")));
+    agent_rig_await(r, "begun0.1");
+    agent_rig_frame(r, CANCEL("r1", "false"));
+    file_put(folder_path(&r->folder, "go"), "");
+    agent_rig_await(r, "ended=");
+    assert_non_null(strstr(agent_rig_sent(r), "0=succeeded"));
+    assert_int_equal(access(folder_path(&r->folder, "never"), F_OK), -1);
+}
+
+static void a_cancel_that_overtakes_its_execute_wins(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_frame(r, CANCEL("r1", "true"));
+    agent_rig_await(r, "ended=cancelled");
+    agent_rig_restart(r);
+    agent_rig_connect(r, 1);
+    (void)agent_rig_sent(r);
+    agent_rig_execute(r, "r1", shell_step(r, "s", "touch %s/never", ""));
+    agent_rig_settle(r);
+    assert_string_equal(agent_rig_sent(r), "[r1 1:started 2:ended=cancelled]");
+    assert_int_equal(access(folder_path(&r->folder, "never"), F_OK), -1);
+}
+
+static void what_waits_in_the_queue_can_be_cancelled_and_rolled_back(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", shell_step(r, "s", "while ! test -e %s/go; do sleep 0.02; done", ""));
+    agent_rig_execute(r, "r2", shell_step(r, "s", "touch %s/never", ""));
+    agent_rig_execute(r, "r3", shell_step(r, "s", "touch %s/never", ""));
+    agent_rig_frame(r, CANCEL("r2", "false"));
+    agent_rig_frame(r, ROLLBACK("r3"));
+    agent_rig_await(r, "[r2 1:started 2:ended=cancelled]");
+    agent_rig_await(r, "[r3 1:started 2:ended=cancelled+undo 3:undoing 4:over=rolled_back]");
+    file_put(folder_path(&r->folder, "go"), "");
+    agent_rig_await(r, "ended=succeeded");
+    agent_rig_settle(r);
+    assert_int_equal(access(folder_path(&r->folder, "never"), F_OK), -1);
+}
+
+static void a_finished_execution_is_undone_on_request(void **state)
+{
+    struct agent_rig *r = *state;
+    file_put(folder_path(&r->folder, "target"), "old");
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", write_step(r, "new"));
+    agent_rig_await(r, "ended=succeeded");
+    agent_rig_settle(r);
+    agent_rig_restart(r);
+    agent_rig_connect(r, 1);
+    assert_string_equal(file_get(folder_path(&r->folder, "target")), "new");
+    (void)agent_rig_sent(r);
+    agent_rig_frame(r, ROLLBACK("r1"));
+    agent_rig_await(r, "over=");
+    assert_string_equal(agent_rig_sent(r), "[r1 5:undoing][r1 6:0=rolled_back 7:over=rolled_back]");
+    assert_string_equal(file_get(folder_path(&r->folder, "target")), "old");
+    /* Asked once more, the report stands. */
+    agent_rig_settle(r);
+    agent_rig_frame(r, ROLLBACK("r1"));
+    agent_rig_await(r, "over=");
+    agent_rig_settle(r);
+    assert_non_null(strstr(agent_rig_sent(r), "7:over=rolled_back]"));
+}
+
+static void a_rollback_of_what_is_not_known_cannot_succeed(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_frame(r, ROLLBACK("r1"));
+    agent_rig_await(r, "over=");
+    assert_string_equal(agent_rig_sent(r), "[r1 1:over=rollback_failed]");
+    assert_non_null(strstr(r->messages.data, "no record of this rollout on this server"));
+}
+
+static void a_rollback_waits_for_the_execution_under_way(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", write_step(r, "new"));
+    agent_rig_await(r, "ended=succeeded");
+    agent_rig_settle(r);
+    agent_rig_execute(r, "r2", shell_step(r, "s", "while ! test -e %s/go; do sleep 0.02; done", ""));
+    agent_rig_await(r, "[r2 1:started");
+    (void)agent_rig_sent(r);
+    agent_rig_frame(r, ROLLBACK("r1"));
+    file_put(folder_path(&r->folder, "go"), "");
+    agent_rig_await(r, "over=");
+    const char *sent = agent_rig_sent(r);
+    assert_true(strstr(sent, "ended=succeeded") < strstr(sent, "undoing"));
+}
+
+/* ---- Epochs -------------------------------------------------------------------------------- */
+
+static enum error_code welcome_of(struct agent_rig *r, const char *orchestrator, int64_t epoch)
+{
+    struct error err = {0};
+    const struct wire_welcome welcome = {
+        .orchestrator = (char *)(uintptr_t)orchestrator, .epoch = epoch, .heartbeat_ms = 1000};
+    return agent_welcome(r->agent, &welcome, &err);
+}
+
+static void an_orchestrator_on_old_data_is_refused(void **state)
+{
+    struct agent_rig *r = *state;
+    assert_int_equal(welcome_of(r, "o1", 7), ERR_OK);
+    assert_int_equal(welcome_of(r, "o1", 6), ERR_STALE);
+    assert_int_equal(welcome_of(r, "o2", 1), ERR_OK);
+    assert_int_equal(welcome_of(r, "o1", 7), ERR_OK);
+    agent_rig_restart(r);
+    assert_int_equal(welcome_of(r, "o1", 6), ERR_STALE);
+    assert_int_equal(welcome_of(r, "o1", 8), ERR_OK);
+}
+
+static void a_command_of_an_older_epoch_is_refused(void **state)
+{
+    struct agent_rig *r = *state;
+    struct wire_frame frame;
+    struct error err = {0};
+    const char *json = ROLLBACK("r1");
+    agent_rig_connect(r, 2);
+    assert_int_equal(wire_decode(json, strlen(json), &frame, &err), ERR_OK);
+    assert_int_equal(agent_receive(r->agent, &frame, json, strlen(json), &err), ERR_STALE);
+    wire_frame_done(&frame);
+    agent_rig_settle(r);
+    assert_string_equal(agent_rig_sent(r), "");
+}
+
+/* ---- Restarts ------------------------------------------------------------------------------ */
+
+static void an_agent_that_stops_lets_the_running_step_end(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", join(shell_step(r, "a", "echo a >> %s/log; sleep 0.2", ""),
+                                    shell_step(r, "b", "echo b >> %s/log", "")));
+    agent_rig_await(r, "begun0.1");
+    agent_rig_end(r, 30000);
+    assert_non_null(strstr(r->sent.data, "0=succeeded"));
+    assert_string_equal(file_get(folder_path(&r->folder, "log")), "a\n");
+}
+
+static void a_step_that_was_interrupted_has_failed_and_is_undone(void **state)
+{
+    struct agent_rig *r = *state;
+    file_put(folder_path(&r->folder, "target"), "old");
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", join(write_step(r, "new"), shell_step(r, "s", "sleep 600", "")));
+    agent_rig_await(r, "begun1.1");
+    agent_rig_restart(r);
+    agent_rig_settle(r);
+    assert_string_equal(file_get(folder_path(&r->folder, "target")), "old");
+    (void)agent_rig_sent(r);
+    agent_rig_connect(r, 1);
+    const char *sent = agent_rig_sent(r);
+    assert_non_null(strstr(sent, "1=failed"));
+    assert_non_null(strstr(sent, "ended=failed+undo"));
+    assert_non_null(strstr(sent, "over=rolled_back"));
+    assert_non_null(strstr(r->messages.data, "whether it took effect is not known"));
+}
+
+/* Runs an agent in a process of its own, which one of its steps kills. */
+static void run_until_killed(struct agent_rig *r, const char *steps)
+{
+    int status = 0;
+    agent_rig_end(r, 0);
+    pid_t child = fork();
+    if (child == 0) {
+        agent_rig_begin(r);
+        agent_rig_connect(r, 1);
+        if (steps)
+            agent_rig_execute(r, "r1", steps);
+        agent_rig_settle(r);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGKILL);
+    agent_rig_begin(r);
+}
+
+static void an_idempotent_step_that_a_crash_cut_off_is_run_again(void **state)
+{
+    struct agent_rig *r = *state;
+    run_until_killed(r, join(shell_step(r, "a", "echo a >> %s/log", ""),
+                             shell_step(r, "s",
+                                        "cd %s; test -e died || { touch died; kill -9 $PPID; }",
+                                        ",\"onInterrupt\":\"retry\"")));
+    agent_rig_settle(r);
+    agent_rig_connect(r, 1);
+    const char *sent = agent_rig_sent(r);
+    assert_non_null(strstr(sent, "5:begun1.2 6:1=succeeded 7:ended=succeeded"));
+    assert_string_equal(file_get(folder_path(&r->folder, "log")), "a\n");
+}
+
+static void a_step_that_a_crash_cut_off_and_that_may_not_run_again_has_failed(void **state)
+{
+    struct agent_rig *r = *state;
+    file_put(folder_path(&r->folder, "target"), "old");
+    run_until_killed(r, join(write_step(r, "new"),
+                             shell_step(r, "s", "echo x >> %s/count; kill -9 $PPID; sleep 1", "")));
+    agent_rig_settle(r);
+    agent_rig_connect(r, 1);
+    assert_non_null(strstr(agent_rig_sent(r), "1=failed"));
+    assert_string_equal(file_get(folder_path(&r->folder, "count")), "x\n");
+    assert_string_equal(file_get(folder_path(&r->folder, "target")), "old");
+}
+
+static void a_step_that_kills_its_agent_every_time_is_given_up(void **state)
+{
+    struct agent_rig *r = *state;
+    const char *step = shell_step(r, "s", "echo x >> %s/count; kill -9 $PPID; sleep 1",
+                                  ",\"onInterrupt\":\"retry\"");
+    agent_rig_end(r, 0);
+    for (int death = 0; death < EXECUTOR_MAX_INTERRUPTED; death++) {
+        int status = 0;
+        pid_t child = fork();
+        if (child == 0) {
+            agent_rig_begin(r);
+            agent_rig_connect(r, 1);
+            agent_rig_execute(r, "r1", step);
+            agent_rig_settle(r);
+            _exit(0);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status));
+    }
+    agent_rig_begin(r);
+    agent_rig_settle(r);
+    agent_rig_connect(r, 1);
+    assert_non_null(strstr(agent_rig_sent(r), "begun0.3 5:0=failed"));
+    assert_non_null(strstr(r->messages.data, "the agent died during this step 3 times"));
+    assert_string_equal(file_get(folder_path(&r->folder, "count")), "x\nx\nx\n");
+}
+
+static void an_interrupted_rollback_goes_on(void **state)
+{
+    struct agent_rig *r = *state;
+    char steps[4096];
+    file_put(folder_path(&r->folder, "target"), "old");
+    file_put(folder_path(&r->folder, "undo.sh"),
+             "#!/bin/sh\ncd \"$1\"; test -e died || { touch died; kill -9 $PPID; sleep 1; }\n");
+    (void)snprintf(steps, sizeof(steps),
+                   "%s,{\"name\":\"u\",\"type\":\"script\",\"params\":{\"script\":\"/bin/false\","
+                   "\"args\":[\"%s\"],\"rollback_script\":\"%s/undo.sh\"}}",
+                   write_step(r, "new"), r->folder.path, r->folder.path);
+    assert_int_equal(chmod(folder_path(&r->folder, "undo.sh"), 0700), 0);
+    run_until_killed(r, steps);
+    assert_string_equal(file_get(folder_path(&r->folder, "target")), "new");
+    agent_rig_settle(r);
+    assert_string_equal(file_get(folder_path(&r->folder, "target")), "old");
+    agent_rig_connect(r, 1);
+    assert_non_null(strstr(agent_rig_sent(r), "1=rolled_back"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_execution_is_reported_when_it_is_durable),
+        TEST(a_step_that_changes_the_host_is_on_record_before_it_begins),
+        TEST(a_failing_execution_brings_the_file_back),
+        TEST(wrong_params_fail_the_step_without_another_attempt),
+        TEST(a_step_type_that_is_not_known_fails),
+        TEST(a_step_is_stopped_at_its_time_limit),
+        TEST(a_failed_attempt_is_followed_by_another),
+        TEST(executions_run_one_at_a_time_in_order_of_arrival),
+        TEST(live_output_comes_while_the_step_runs),
+        TEST(an_execute_that_comes_twice_runs_once),
+        TEST(what_is_not_acknowledged_is_sent_again_after_a_reconnect),
+        TEST(without_a_connection_everything_goes_on),
+        TEST(a_report_that_did_not_go_out_goes_out_later),
+        TEST(a_cancel_at_once_ends_the_running_step),
+        TEST(a_cancel_lets_the_running_step_finish),
+        TEST(a_cancel_that_overtakes_its_execute_wins),
+        TEST(what_waits_in_the_queue_can_be_cancelled_and_rolled_back),
+        TEST(a_finished_execution_is_undone_on_request),
+        TEST(a_rollback_of_what_is_not_known_cannot_succeed),
+        TEST(a_rollback_waits_for_the_execution_under_way),
+        TEST(an_orchestrator_on_old_data_is_refused),
+        TEST(a_command_of_an_older_epoch_is_refused),
+        TEST(an_agent_that_stops_lets_the_running_step_end),
+        TEST(a_step_that_was_interrupted_has_failed_and_is_undone),
+        TEST(an_idempotent_step_that_a_crash_cut_off_is_run_again),
+        TEST(a_step_that_a_crash_cut_off_and_that_may_not_run_again_has_failed),
+        TEST(a_step_that_kills_its_agent_every_time_is_given_up),
+        TEST(an_interrupted_rollback_goes_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

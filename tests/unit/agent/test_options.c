@@ -1,0 +1,136 @@
+#include "agent/options.h"
+#include "common/base/cleanup.h"
+
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+enum { ARGS_MAX = 16 };
+
+static const struct options_environment empty;
+
+/* Parses a line of words; static storage for the texts. */
+static enum error_code parse(const char *line, const struct options_environment *environment,
+                             struct options *ret, struct error *err)
+{
+    static char words[512];
+    char *argv[ARGS_MAX];
+    int argc = 0;
+    size_t len = strlen(line);
+    assert_true(len < sizeof(words));
+    memcpy(words, line, len + 1);
+    for (char *rest = words, *word; (word = strtok_r(rest, " ", &rest)) != NULL;) {
+        assert_true(argc < ARGS_MAX - 1);
+        argv[argc++] = word;
+    }
+    argv[argc] = NULL;
+    return options_parse(argc, argv, environment, ret, err);
+}
+
+static void refuses(const char *line, const char *message)
+{
+    struct options o;
+    struct error err = {0};
+    assert_int_equal(parse(line, &empty, &o, &err), ERR_INVALID);
+    if (!strstr(err.message, message))
+        fail_msg("\"%s\" does not say \"%s\"", err.message, message);
+    options_done(&o);
+}
+
+static void one_id_is_enough(void **state)
+{
+    struct options o;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(parse("agent --server-id web-1", &empty, &o, &err), ERR_OK);
+    assert_int_equal(o.servers.count, 1);
+    assert_string_equal(*ARRAY_AT(&o.servers, const char *, 0), "web-1");
+    assert_string_equal(o.orchestrator, "http://127.0.0.1:7233");
+    assert_string_equal(o.data_dir, "/var/lib/kitsune-agent");
+    assert_int_equal(o.stop_timeout_ms, 30000);
+    assert_null(o.installroot);
+    options_done(&o);
+}
+
+static void all_options_are_taken(void **state)
+{
+    struct options o;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(parse("agent --server-id a --server-id=b --orchestrator http://h:1 --data-dir d "
+                           "--installroot /r --stop-timeout 1m --log-format json --log-level warn",
+                           &empty, &o, &err),
+                     ERR_OK);
+    assert_int_equal(o.servers.count, 2);
+    assert_string_equal(*ARRAY_AT(&o.servers, const char *, 1), "b");
+    assert_string_equal(o.orchestrator, "http://h:1");
+    assert_string_equal(o.data_dir, "d");
+    assert_string_equal(o.installroot, "/r");
+    assert_int_equal(o.stop_timeout_ms, 60000);
+    assert_int_equal(o.log_format, LOG_JSON);
+    assert_int_equal(o.log_level, LOG_WARN);
+    options_done(&o);
+}
+
+static void the_environment_is_asked_second(void **state)
+{
+    const struct options_environment environment = {"env-1", "http://env:2"};
+    struct options o;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(parse("agent", &environment, &o, &err), ERR_OK);
+    assert_string_equal(*ARRAY_AT(&o.servers, const char *, 0), "env-1");
+    assert_string_equal(o.orchestrator, "http://env:2");
+    options_done(&o);
+    assert_int_equal(parse("agent --server-id a --orchestrator http://h:1", &environment, &o, &err),
+                     ERR_OK);
+    assert_int_equal(o.servers.count, 1);
+    assert_string_equal(*ARRAY_AT(&o.servers, const char *, 0), "a");
+    assert_string_equal(o.orchestrator, "http://h:1");
+    options_done(&o);
+}
+
+static void help_needs_nothing_else(void **state)
+{
+    struct options o;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(parse("agent --help", &empty, &o, &err), ERR_OK);
+    assert_true(o.help);
+    options_done(&o);
+    assert_int_equal(parse("agent --version", &empty, &o, &err), ERR_OK);
+    assert_true(o.version);
+    options_done(&o);
+}
+
+static void what_is_wrong_is_said(void **state)
+{
+    (void)state;
+    refuses("agent", "--server-id is missing");
+    refuses("agent --server-id", "--server-id needs a value");
+    refuses("agent --server-id -x", "--server-id -x: an id is");
+    refuses("agent --server-id a --bogus", "unknown option --bogus");
+    refuses("agent --server-id a extra", "unexpected argument extra");
+    refuses("agent --server-id a --orchestrator ftp://x", "ftp://x");
+    refuses("agent --server-id a --stop-timeout soon", "--stop-timeout");
+    refuses("agent --server-id a --log-format xml", "logfmt or json, not xml");
+    refuses("agent --server-id a --log-level loud", "debug, info, warn or error, not loud");
+    refuses("agent --server-id a --installroot r", "--installroot r: must be an absolute path");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_id_is_enough),
+        cmocka_unit_test(all_options_are_taken),
+        cmocka_unit_test(the_environment_is_asked_second),
+        cmocka_unit_test(help_needs_nothing_else),
+        cmocka_unit_test(what_is_wrong_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
