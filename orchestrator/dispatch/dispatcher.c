@@ -232,18 +232,30 @@ static enum error_code submit_new(struct dispatcher *d, const char *id, struct p
     return code;
 }
 
+/* A command that cannot be made durable now is refused at once, rather than left to hang. */
+static enum error_code dispatcher_writable(struct dispatcher *d, struct error *err)
+{
+    struct error why = {0};
+    if (d->failed)
+        return error_set(err, ERR_UNAVAILABLE, "the journal has failed");
+    if (journal_stalled(d->config.journal, NULL, &why))
+        return error_set(err, ERR_NO_SPACE, "nothing can be recorded now: %.200s", why.message);
+    return ERR_OK;
+}
+
 /* The rollout with the wanted id, when there is one; a random id when none is wanted. */
 static enum error_code submit_find(struct dispatcher *d, const char *wanted, char id[ID_BUFFER],
                                    struct rollout **ret_rollout, struct error *err)
 {
     *ret_rollout = NULL;
-    if (d->failed)
-        return error_set(err, ERR_UNAVAILABLE, "the journal has failed");
+    enum error_code code = dispatcher_writable(d, err);
+    if (code != ERR_OK)
+        return code;
     if (wanted == NULL)
         return id_random(id, err);
     memset(id, 0, ID_BUFFER);
     memcpy(id, wanted, strnlen(wanted, ID_MAX));
-    enum error_code code = rollout_get(d, id, ret_rollout, err);
+    code = rollout_get(d, id, ret_rollout, err);
     return code == ERR_NOT_FOUND ? ERR_OK : code;
 }
 
@@ -290,9 +302,9 @@ enum error_code dispatcher_order(struct dispatcher *d, const char *id,
     };
     struct rollout *r = NULL;
     struct tx tx;
-    if (d->failed)
-        return error_set(err, ERR_UNAVAILABLE, "the journal has failed");
-    enum error_code code = rollout_get(d, id, &r, err);
+    enum error_code code = dispatcher_writable(d, err);
+    if (code == ERR_OK)
+        code = rollout_get(d, id, &r, err);
     if (code == ERR_OK)
         code = tx_begin(&tx, r, err);
     if (code != ERR_OK)

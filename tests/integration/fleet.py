@@ -136,9 +136,11 @@ class Fleet:
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
 
-    def start_orchestrator(self, args=()):
+    def start_orchestrator(self, args=(), prefix=()):
+        """`prefix`: a program that starts it, such as unshare(1)."""
         self.orchestrator = Process(
             [
+                *prefix,
                 program("kitsune-orchestrator"),
                 "--listen", f"127.0.0.1:{self.port}",
                 "--data-dir", self.path("orchestrator"),

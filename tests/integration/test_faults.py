@@ -1,8 +1,12 @@
 """What goes wrong on the way: agents that never come, die or are cut off; the orchestrator killed."""
 
+import errno
 import os
 import signal
+import subprocess
 import unittest
+import urllib.error
+import urllib.request
 
 from fleet import Fleet, Process, by_server, echo_step, main, program
 
@@ -199,6 +203,46 @@ class Orchestrator(unittest.TestCase):
                     process.reader.join(60)
                     self.assertEqual(len(process.lines), 1, process.text())
                     self.assertIn(directory, process.lines[0])
+
+    def test_a_full_disk_stops_dispatch_and_not_reading_and_it_goes_on_with_space(self):
+        fleet = Fleet()
+        folder = fleet.path("orchestrator")
+        os.mkdir(folder)
+        mount = 'mount -t tmpfs -o size=4m,mode=700 tmpfs "$0" && exec "$@"'
+        if subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0:
+            fleet.close()
+            self.skipTest("mount namespaces are not allowed here")
+        try:
+            fleet.start_orchestrator(prefix=["unshare", "--mount", "sh", "-c", mount, folder])
+            fleet.start_agent("a")
+            fleet.orchestrator.wait_line("server=a ")
+            gate = fleet.path("gate")
+            os.mkfifo(gate)
+            step = {"name": "gate", "type": "script", "params": {"script": "cat", "args": [gate]}}
+            rollout = fleet.submit({"servers": ["a"], "steps": [step, echo_step()]})
+            fleet.wait_event(rollout, lambda e: e["type"] == "step_started")
+            # The mount is the orchestrator's alone; its root leads there.
+            filler = f"/proc/{fleet.orchestrator.process.pid}/root{folder}/filler"
+            with open(filler, "wb", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(bytes(4096))
+                except OSError as error:
+                    self.assertEqual(error.errno, errno.ENOSPC)
+            with open(gate, "w", encoding="ascii") as pipe:
+                pipe.write("go on\n")
+            fleet.orchestrator.wait_line("stalled")
+            refused = fleet.kitsune("submit", fleet.plan({"servers": ["a"], "steps": [echo_step()]}), check=1)
+            self.assertIn("full", refused.stderr)
+            self.assertEqual(fleet.json("list")["rollouts"][0]["state"], "running")
+            with self.assertRaises(urllib.error.HTTPError) as red:
+                urllib.request.urlopen(fleet.url + "/healthz", timeout=30)
+            self.assertEqual(red.exception.code, 503)
+            red.exception.close()
+            os.unlink(filler)
+            fleet.kitsune("watch", rollout, check=0)
+        finally:
+            fleet.close()
 
     def test_a_silent_agent_does_not_hold_up_the_others(self):
         with Fleet(agents=["a", "b"]) as fleet:
