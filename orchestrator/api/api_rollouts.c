@@ -383,7 +383,7 @@ static void call_order(struct api_call *call, enum dispatcher_command command)
     if (!call_rollout_id(call, id))
         return;
     enum error_code code =
-        len == 0 ? ERR_OK : json_read(body, len, PLAN_MAX_BYTES, &api_cancel_table, &options, &err);
+        len == 0 ? ERR_OK : json_read(body, len, PLAN_MAX_BYTES, table, document, &err);
     call->pending++;
     call->status = 202;
     if (code == ERR_OK) {
