@@ -123,11 +123,23 @@ class Fleet:
     def close(self, check=True):
         running = [p for p in [*self.agents.values(), self.orchestrator] if p is not None]
         statuses = [(p, p.stop()) for p in running]
+        self.end_orphans()
         shutil.rmtree(self.dir, ignore_errors=True)
         if check:
             for process, status in statuses:
                 # -9: a test killed it itself.
                 assert status in (0, -signal.SIGKILL), f"{process.argv[0]} ended with {status}:\n{process.text()}"
+
+    def end_orphans(self):
+        """Ends what agents that were killed for good left running; it carries this fleet's mark."""
+        mark = f"KITSUNE_TEST_FLEET={self.dir}".encode()
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    if mark in file.read().split(b"\0"):
+                        os.kill(int(pid), signal.SIGKILL)
+            except (FileNotFoundError, PermissionError, ProcessLookupError):
+                pass
 
     @property
     def url(self):
@@ -162,6 +174,7 @@ class Fleet:
                 *self.agent_args,
                 *args,
             ],
+            env={"KITSUNE_TEST_FLEET": self.dir},
             preexec=preexec,
         )
         self.agents[agent].wait_line("ready ")
