@@ -18,21 +18,21 @@ static struct execution *execution_find(const struct agent *a, const char *rollo
     return NULL;
 }
 
-static enum error_code execution_add(struct agent *a, const char *rollout,
-                                     struct execution **ret_execution, struct error *err)
+/* NULL when memory is out, with the error set. */
+static struct execution *execution_add(struct agent *a, const char *rollout, struct error *err)
 {
     struct execution *x = MEM_NEW(struct execution);
     if (!x || !(x->rollout = mem_strdup(rollout))) {
         mem_free(x);
-        return error_set(err, ERR_NO_MEMORY, NULL);
+        error_set(err, ERR_NO_MEMORY, NULL);
+        return NULL;
     }
     if (a->last)
         a->last->next = x;
     else
         a->first = x;
     a->last = x;
-    *ret_execution = x;
-    return ERR_OK;
+    return x;
 }
 
 static void execution_free(struct execution *x)
@@ -89,10 +89,9 @@ static enum error_code adopt_open(void *ctx, const char *rollout, const struct u
                                   struct error *err)
 {
     struct agent *a = ctx;
-    struct execution *x;
-    enum error_code code = execution_add(a, rollout, &x, err);
-    if (code != ERR_OK)
-        return code;
+    struct execution *x = execution_add(a, rollout, err);
+    if (!x)
+        return ERR_NO_MEMORY;
     execution_take_status(x, status);
     if (!x->settled)
         execution_queue(a, x, TURN_RESUME);
@@ -106,8 +105,8 @@ enum error_code agent_new(const struct agent_config *config, struct agent **ret_
     if (!a)
         return error_set(err, ERR_NO_MEMORY, NULL);
     a->config = *config;
-    enum error_code code =
-        config->store.open_executions(config->store.ctx, config->identity.server, adopt_open, a, err);
+    enum error_code code = config->store.open_executions(config->store.ctx, config->identity.server,
+                                                         adopt_open, a, err);
     if (code != ERR_OK) {
         agent_free(a);
         return code;
@@ -192,7 +191,8 @@ void agent_interrupt(struct agent *a)
     agent_check_quiet(a);
 }
 
-/* ---- Hello and welcome ------------------------------------------------------------------------ */
+/* ---- Hello and welcome ------------------------------------------------------------------------
+ */
 
 static void hello_fill(const struct agent *a, const char **handlers,
                        struct wire_execution *executions, struct wire_hello *hello)
@@ -250,8 +250,8 @@ static enum error_code orchestrator_know(struct agent *a, const char *name, stru
     int64_t epoch = 0;
     if (a->orchestrator && strcmp(a->orchestrator, name) == 0)
         return ERR_OK;
-    enum error_code code = a->config.store.epoch(a->config.store.ctx, a->config.identity.server,
-                                                 name, &epoch, err);
+    enum error_code code =
+        a->config.store.epoch(a->config.store.ctx, a->config.identity.server, name, &epoch, err);
     if (code != ERR_OK)
         return code;
     char *copy = mem_strdup(name);
@@ -268,7 +268,8 @@ static enum error_code epoch_check(const struct agent *a, int64_t epoch, struct 
     if (epoch >= a->epoch)
         return ERR_OK;
     return error_set(err, ERR_STALE,
-                     "the orchestrator's epoch is %" PRId64 ", but %" PRId64 " was seen before: it is "
+                     "the orchestrator's epoch is %" PRId64 ", but %" PRId64
+                     " was seen before: it is "
                      "an old one, or runs on an old copy of its data",
                      epoch, a->epoch);
 }
@@ -298,35 +299,38 @@ void agent_disconnected(struct agent *a)
         x->in_flight = 0;
 }
 
-/* ---- What the orchestrator asks ---------------------------------------------------------------- */
+/* ---- What the orchestrator asks ----------------------------------------------------------------
+ */
 
 /* Brings an execution that is in the store alone back into the list. ERR_NOT_FOUND. */
 static enum error_code execution_adopt(struct agent *a, const char *rollout,
                                        struct execution **ret_execution, struct error *err)
 {
     struct undo_status status;
-    enum error_code code = a->config.store.find(
-        a->config.store.ctx, a->config.identity.server, rollout,
-        a->config.clock.wall_ms(a->config.clock.ctx), &status, err);
-    if (code == ERR_OK)
-        code = execution_add(a, rollout, ret_execution, err);
-    if (code == ERR_OK)
-        execution_take_status(*ret_execution, &status);
-    return code;
+    enum error_code code =
+        a->config.store.find(a->config.store.ctx, a->config.identity.server, rollout,
+                             a->config.clock.wall_ms(a->config.clock.ctx), &status, err);
+    if (code != ERR_OK)
+        return code;
+    struct execution *x = execution_add(a, rollout, err);
+    if (!x)
+        return ERR_NO_MEMORY;
+    execution_take_status(x, &status);
+    *ret_execution = x;
+    return ERR_OK;
 }
 
 static enum error_code execute_new(struct agent *a, struct wire_execute *execute, const char *text,
                                    size_t len, struct error *err)
 {
-    struct execution *x;
     if (a->queued >= AGENT_MAX_QUEUE)
         return error_set(err, ERR_LIMIT, "%d executions are waiting already", AGENT_MAX_QUEUE);
     AUTO_FREE char *spec = mem_strndup(text, len);
     if (!spec)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    enum error_code code = execution_add(a, execute->rollout, &x, err);
-    if (code != ERR_OK)
-        return code;
+    struct execution *x = execution_add(a, execute->rollout, err);
+    if (!x)
+        return ERR_NO_MEMORY;
     x->spec = TAKE(spec);
     x->spec_len = len;
     x->steps = execute->steps;
@@ -385,7 +389,6 @@ static void settle_unbegun(struct agent *a, struct execution *x, bool undo)
 
 static enum error_code rollback_unknown(struct agent *a, const char *rollout, struct error *err)
 {
-    struct execution *x;
     const struct executor_record record = {
         .type = REPORT_ROLLED_BACK,
         .time_ms = a->config.clock.wall_ms(a->config.clock.ctx),
@@ -393,10 +396,11 @@ static enum error_code rollback_unknown(struct agent *a, const char *rollout, st
         .state = EXECUTION_ROLLBACK_FAILED,
         .message = "no record of this rollout on this server",
     };
-    enum error_code code = execution_add(a, rollout, &x, err);
-    if (code == ERR_OK)
-        report_settle(a, x, &record, 1);
-    return code;
+    struct execution *x = execution_add(a, rollout, err);
+    if (!x)
+        return ERR_NO_MEMORY;
+    report_settle(a, x, &record, 1);
+    return ERR_OK;
 }
 
 static enum error_code take_rollback(struct agent *a, const struct wire_rollback *rollback,
@@ -428,11 +432,11 @@ static enum error_code take_rollback(struct agent *a, const struct wire_rollback
 /* Leaves a mark, so that an execute of it that is still on its way is refused. */
 static enum error_code cancel_unknown(struct agent *a, const char *rollout, struct error *err)
 {
-    struct execution *x;
-    enum error_code code = execution_add(a, rollout, &x, err);
-    if (code == ERR_OK)
-        settle_unbegun(a, x, false);
-    return code;
+    struct execution *x = execution_add(a, rollout, err);
+    if (!x)
+        return ERR_NO_MEMORY;
+    settle_unbegun(a, x, false);
+    return ERR_OK;
 }
 
 static enum error_code take_cancel(struct agent *a, const struct wire_cancel *cancel,
@@ -441,9 +445,9 @@ static enum error_code take_cancel(struct agent *a, const struct wire_cancel *ca
     struct execution *x = execution_find(a, cancel->rollout);
     struct undo_status status;
     if (!x) {
-        enum error_code code = a->config.store.find(
-            a->config.store.ctx, a->config.identity.server, cancel->rollout,
-            a->config.clock.wall_ms(a->config.clock.ctx), &status, err);
+        enum error_code code =
+            a->config.store.find(a->config.store.ctx, a->config.identity.server, cancel->rollout,
+                                 a->config.clock.wall_ms(a->config.clock.ctx), &status, err);
         /* One that is known ended, and its end was acknowledged: there is nothing to cancel. */
         return code == ERR_NOT_FOUND ? cancel_unknown(a, cancel->rollout, err) : code;
     }
@@ -481,6 +485,8 @@ enum error_code agent_receive(struct agent *a, struct wire_frame *frame, const c
     enum error_code code = ERR_OK;
     if (a->failed)
         return error_set(err, ERR_UNAVAILABLE, "the agent has failed");
+    if (!a->connected)
+        return error_set(err, ERR_PROTOCOL, "a command before the welcome");
     switch (frame->type) {
     case WIRE_ACK:
         take_ack(a, &frame->ack);

@@ -1,10 +1,10 @@
 /*
  * agent: one server's agent. It queues the executions that the orchestrator sends and runs them one
- * at a time, in order of arrival; it journals, then acts; it reports what is durable, and again after
- * a reconnect what is not acknowledged. While there is no connection everything goes on.
+ * at a time, in order of arrival; it journals, then acts; it reports what is durable, and again
+ * after a reconnect what is not acknowledged. While there is no connection everything goes on.
  *
- * It reaches the network, the disk, the handlers and the clock through the seams below alone, so that
- * a simulation can stand in for each.
+ * It reaches the network, the disk, the handlers and the clock through the seams below alone, so
+ * that a simulation can stand in for each.
  *
  * Threading: the owner's thread. I/O: none but through the seams, and log lines.
  */
@@ -22,8 +22,8 @@
 #include <stdint.h>
 
 enum {
-    AGENT_MAX_QUEUE = 1000,                   /* executions waiting for their turn */
-    AGENT_REPORT_MAX_BYTES = 1024 * 1024,     /* of entries in one report, but always one */
+    AGENT_MAX_QUEUE = 1000,                     /* executions waiting for their turn */
+    AGENT_REPORT_MAX_BYTES = 1024 * 1024,       /* of entries in one report, but always one */
     AGENT_IN_FLIGHT_MAX_BYTES = 4 * 1024 * 1024 /* of reports sent and not acknowledged */
 };
 
@@ -31,7 +31,7 @@ struct agent;
 
 struct agent_link {
     void *ctx;
-    /* See link_send. May cause agent_disconnected before it returns. */
+    /* See link_send. May cause agent_disconnected before it returns, but no other call. */
     bool (*send)(void *ctx, const char *data, size_t len, bool droppable);
 };
 
@@ -45,11 +45,11 @@ struct agent_store {
                                   int64_t epoch, struct error *err);
     enum error_code (*epoch)(void *ctx, const char *server, const char *orchestrator,
                              int64_t *ret_epoch, struct error *err);
-    enum error_code (*open_executions)(
-        void *ctx, const char *server,
-        enum error_code (*each)(void *each_ctx, const char *rollout,
-                                const struct undo_status *status, struct error *err),
-        void *each_ctx, struct error *err);
+    enum error_code (*open_executions)(void *ctx, const char *server,
+                                       enum error_code (*each)(void *each_ctx, const char *rollout,
+                                                               const struct undo_status *status,
+                                                               struct error *err),
+                                       void *each_ctx, struct error *err);
     enum error_code (*find)(void *ctx, const char *server, const char *rollout, int64_t time_ms,
                             struct undo_status *ret_status, struct error *err);
     enum error_code (*load)(void *ctx, const char *server, const char *rollout,
@@ -68,6 +68,7 @@ struct agent_runner {
     /* See runner_start; ends in agent_operation_done, perhaps before this returns. */
     void (*start)(void *ctx, const struct runner_operation *operation);
     void (*cancel)(void *ctx);
+    void (*clean)(void *ctx, const char *rollout, const char *step); /* see runner_clean */
 };
 
 struct agent_clock {
@@ -118,8 +119,8 @@ void agent_start(struct agent *a);
 /* Begins nothing more: no execution, no step. What is under way may end; then `quiet` is called,
  * perhaps before this returns. */
 void agent_stop(struct agent *a);
-/* After agent_stop: ends the operation under way. Its step has no recorded end then, so that the next
- * agent finds it in doubt. */
+/* After agent_stop: ends the operation under way. Its step has no recorded end then, so that the
+ * next agent finds it in doubt. */
 void agent_interrupt(struct agent *a);
 
 /* ---- From the link ------------------------------------------------------------------------- */
@@ -129,15 +130,14 @@ void agent_hello(struct agent *a, struct buf *b);
 /* ERR_STALE: its epoch is below the highest seen of that orchestrator; it must not be obeyed. */
 enum error_code agent_welcome(struct agent *a, const struct wire_welcome *welcome,
                               struct error *err) MUST_CHECK;
-/* execute, rollback, cancel, ack; `text` is the frame as it came. Takes what it needs out of `frame`.
- * Anything but ERR_OK is a reason to end the connection. */
+/* execute, rollback, cancel, ack; `text` is the frame as it came. Takes what it needs out of
+ * `frame`. Anything but ERR_OK is a reason to end the connection. */
 enum error_code agent_receive(struct agent *a, struct wire_frame *frame, const char *text,
                               size_t len, struct error *err) MUST_CHECK;
 void agent_disconnected(struct agent *a);
 
 /* ---- From the runner and the clock --------------------------------------------------------- */
 
-void agent_operation_done(struct agent *a, const struct handler_result *result,
-                          const char *output);
+void agent_operation_done(struct agent *a, const struct handler_result *result, const char *output);
 void agent_operation_output(struct agent *a, int64_t offset, const char *text);
 void agent_alarm(struct agent *a);

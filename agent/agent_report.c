@@ -63,8 +63,7 @@ enum error_code batch_capture(struct agent *a, struct execution *x, struct batch
 {
     AUTO_FREE char *text = mem_strdup(undo);
     struct batch *b = batch_get(a, x, batch);
-    struct undo_capture *capture =
-        b && text ? array_push(&b->captures, sizeof(*capture)) : NULL;
+    struct undo_capture *capture = b && text ? array_push(&b->captures, sizeof(*capture)) : NULL;
     if (!capture)
         return error_set(err, ERR_NO_MEMORY, NULL);
     *capture = (struct undo_capture){.step = step, .undo = TAKE(text)};
@@ -107,8 +106,8 @@ static bool report_next(struct agent *a, struct execution *x)
     const struct undo_portion portion = {x->sent_seq, AGENT_REPORT_MAX_BYTES, WIRE_MAX_ENTRIES};
     struct array entries = {0};
     struct error err = {0};
-    enum error_code code = a->config.store.entries(
-        a->config.store.ctx, a->config.identity.server, x->rollout, &portion, &entries, &err);
+    enum error_code code = a->config.store.entries(a->config.store.ctx, a->config.identity.server,
+                                                   x->rollout, &portion, &entries, &err);
     if (code != ERR_OK) {
         agent_fail(a, &err);
         return false;
@@ -250,6 +249,7 @@ void report_settle(struct agent *a, struct execution *x, const struct executor_r
             return;
         }
     }
+    assert(batch);
     x->settled = true;
     batch_submit(a, TAKE(batch));
 }

@@ -44,12 +44,14 @@ void run_free(struct run *run)
 }
 DEFINE_CLEANUP(run_free, struct run)
 
-static enum error_code run_new(const struct agent *a, struct execution *x, struct run **ret_run,
-                               struct error *err)
+/* NULL when memory is out, with the error set. */
+static struct run *run_new(const struct agent *a, struct execution *x, struct error *err)
 {
     AUTO(run_free) struct run *run = MEM_NEW(struct run);
-    if (!run || !(run->traits = mem_array(x->steps.count, sizeof(*run->traits))))
-        return error_set(err, ERR_NO_MEMORY, NULL);
+    if (!run || !(run->traits = mem_array(x->steps.count, sizeof(*run->traits)))) {
+        error_set(err, ERR_NO_MEMORY, NULL);
+        return NULL;
+    }
     run->execution = x;
     run->first_seq = x->last_seq;
     run->undo_step = -1;
@@ -64,10 +66,9 @@ static enum error_code run_new(const struct agent *a, struct execution *x, struc
         .count = x->steps.count,
         .rollback_on_failure = x->rollback_on_failure,
     };
-    enum error_code code = executor_new(&config, &run->executor, err);
-    if (code == ERR_OK)
-        *ret_run = TAKE(run);
-    return code;
+    if (executor_new(&config, &run->executor, err) != ERR_OK)
+        return NULL;
+    return TAKE(run);
 }
 
 /* ---- Operations ---------------------------------------------------------------------------- */
@@ -87,9 +88,8 @@ static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t ste
         return ERR_OK;
     mem_free(TAKE(run->undo));
     run->undo_step = -1;
-    enum error_code code =
-        a->config.store.capture(a->config.store.ctx, a->config.identity.server,
-                                run->execution->rollout, step, &run->undo, err);
+    enum error_code code = a->config.store.capture(a->config.store.ctx, a->config.identity.server,
+                                                   run->execution->rollout, step, &run->undo, err);
     if (code != ERR_OK && code != ERR_NOT_FOUND)
         return code;
     run->undo_step = step;
@@ -128,7 +128,6 @@ static void operation_start(struct agent *a, struct run *run)
         .attempt = action->attempt,
         .undo = action->type == EXECUTOR_PREPARE ? NULL : run->undo,
         .undo_dir = changes ? run->folder : NULL,
-        .after_restart = run->resumed,
     };
     run->busy = true;
     a->config.runner.start(a->config.runner.ctx, &operation);
@@ -136,8 +135,7 @@ static void operation_start(struct agent *a, struct run *run)
         a->config.clock.set(a->config.clock.ctx, action->timeout_ms);
 }
 
-void agent_operation_done(struct agent *a, const struct handler_result *result,
-                          const char *output)
+void agent_operation_done(struct agent *a, const struct handler_result *result, const char *output)
 {
     struct run *run = a->run;
     assert(run && run->busy);
@@ -419,8 +417,7 @@ static struct executor_record record_of(const struct wire_entry *entry)
 static enum error_code replay(struct run *run, const struct undo_image *image, struct error *err)
 {
     for (size_t i = 0; i < image->entries.count; i++) {
-        struct executor_record record =
-            record_of(ARRAY_AT(&image->entries, struct wire_entry, i));
+        struct executor_record record = record_of(ARRAY_AT(&image->entries, struct wire_entry, i));
         enum error_code code = executor_replay(run->executor, &record, err);
         if (code != ERR_OK)
             return code;
@@ -488,12 +485,13 @@ static void settle_unreadable(struct agent *a, struct execution *x, const struct
 static enum error_code resume(struct agent *a, struct execution *x, struct undo_image *image,
                               struct error *err)
 {
-    AUTO(run_free) struct run *run = NULL;
     enum error_code code = spec_read(x, image, err);
-    if (code == ERR_OK)
-        code = run_new(a, x, &run, err);
-    if (code == ERR_OK)
-        code = replay(run, image, err);
+    if (code != ERR_OK)
+        return code;
+    AUTO(run_free) struct run *run = run_new(a, x, err);
+    if (!run)
+        return ERR_NO_MEMORY;
+    code = replay(run, image, err);
     if (code != ERR_OK)
         return code;
     /* Counted before the undoing goes on, and durable with its next record. */
@@ -503,9 +501,12 @@ static enum error_code resume(struct agent *a, struct execution *x, struct undo_
         if (code != ERR_OK)
             return code;
     }
+    uint32_t step;
+    if (executor_interrupted(run->executor, &step))
+        a->config.runner.clean(a->config.runner.ctx, x->rollout, step_at(run, step)->name);
     run->resumed = true;
+    executor_resume(run->executor, wall_ms(a), x->undo_deaths);
     a->run = TAKE(run);
-    executor_resume(a->run->executor, wall_ms(a), x->undo_deaths);
     return ERR_OK;
 }
 
@@ -532,11 +533,13 @@ static void run_new_execution(struct agent *a, struct execution *x)
 {
     struct error err = {0};
     const struct executor_event begin = {.type = EXECUTOR_BEGIN, .time_ms = wall_ms(a)};
-    if (run_new(a, x, &a->run, &err) != ERR_OK) {
+    struct run *run = run_new(a, x, &err);
+    if (!run) {
         agent_fail(a, &err);
         return;
     }
-    executor_step(a->run->executor, &begin);
+    a->run = run;
+    executor_step(run->executor, &begin);
 }
 
 void run_begin(struct agent *a, struct execution *x)

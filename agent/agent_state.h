@@ -7,9 +7,9 @@
 
 /* What an execution waits for. */
 enum turn {
-    TURN_NONE,   /* nothing; perhaps for acknowledgements */
-    TURN_BEGIN,  /* it is new */
-    TURN_RESUME  /* it is in the journal, to be gone on with or undone */
+    TURN_NONE,  /* nothing; perhaps for acknowledgements */
+    TURN_BEGIN, /* it is new */
+    TURN_RESUME /* it is in the journal, to be gone on with or undone */
 };
 
 /* An execution that is not over and done with: in the queue, under way, or not acknowledged. */
@@ -44,20 +44,20 @@ struct run {
     struct execution *execution;
     struct executor *executor;
     struct executor_traits *traits;
-    struct batch *batch;            /* gathers; NULL: nothing yet */
-    const struct batch *awaited;    /* must be durable before `operation` begins */
+    struct batch *batch;              /* gathers; NULL: nothing yet */
+    const struct batch *awaited;      /* must be durable before `operation` begins */
     struct executor_action operation; /* the one under way, or held */
     bool held;
     bool busy;       /* the runner has it */
     bool has_result; /* it is over, and the executor does not know yet */
     bool finished;   /* nothing is left to do but to become durable */
     bool resumed;
-    bool halted; /* the agent stops: nothing more begins */
+    bool halted;       /* the agent stops: nothing more begins */
     int64_t first_seq; /* last_seq at its beginning */
     int64_t operation_began_ms;
     struct handler_result result;
-    char *output;     /* of the operation; NULL: none */
-    char *undo;       /* what was captured for undo_step */
+    char *output;      /* of the operation; NULL: none */
+    char *undo;        /* what was captured for undo_step */
     int64_t undo_step; /* -1: none */
     char folder[UNDO_FILES_PATH_MAX];
 };
@@ -65,10 +65,10 @@ struct run {
 struct agent {
     struct agent_config config;
     struct execution *first, *last;
-    size_t queued;     /* with a turn to come */
-    struct run *run;   /* NULL: idle */
-    bool draining;     /* in run_drain: its callees must not enter it again */
-    bool choosing;     /* the same for agent_next */
+    size_t queued;   /* with a turn to come */
+    struct run *run; /* NULL: idle */
+    bool draining;   /* in run_drain: its callees must not enter it again */
+    bool choosing;   /* the same for agent_next */
     bool started, stopping, interrupted, quiet, failed;
     bool connected;
     size_t in_flight;

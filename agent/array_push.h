@@ -9,8 +9,8 @@
 
 enum { ARRAY_PUSH_FIRST = 8 };
 
-/* The new last item, zeroed and counted; NULL when memory is out, and then nothing has changed. Only
- * for arrays that grew by this alone. */
+/* The new last item, zeroed and counted; NULL when memory is out, and then nothing has changed.
+ * Only for arrays that grew by this alone. */
 static inline void *array_push(struct array *a, size_t item_size)
 {
     size_t n = a->count;

@@ -1,20 +1,20 @@
 /*
- * executor: the execution of one rollout on one server as pure sequencing. An event goes in, actions
- * come out.
+ * executor: the execution of one rollout on one server as pure sequencing. An event goes in,
+ * actions come out.
  *
  *     executor_step(x, &event);                    what happened, with its time
  *     while (executor_next(x, &action)) ...        what to do about it, in this order
  *
- * All actions are taken before the next event goes in. Where an action says `durable_first`, what was
- * recorded so far (and a capture) is on disk before it is carried out.
+ * All actions are taken before the next event goes in. Where an action says `durable_first`, what
+ * was recorded so far (and a capture) is on disk before it is carried out.
  *
  * Of the operations (prepare, execute, undo) one is under way at a time; each ends in exactly one
- * event. Its time limit comes with it: when that passes, EXECUTOR_TIMER goes in. An operation's limit
- * and a wait (EXECUTOR_TIMER_START) are never under way together.
+ * event. Its time limit comes with it: when that passes, EXECUTOR_TIMER goes in. An operation's
+ * limit and a wait (EXECUTOR_TIMER_START) are never under way together.
  *
  * After a restart: executor_new, executor_replay for every recorded entry, executor_captured for
- * every capture that exists, executor_resume. A step that began and has no recorded end is in doubt;
- * its plan and its type decide whether it is tried again or counted as failed.
+ * every capture that exists, executor_resume. A step that began and has no recorded end is in
+ * doubt; its plan and its type decide whether it is tried again or counted as failed.
  *
  * Threading: an executor belongs to one thread at a time. I/O: none; no clock; it allocates only in
  * executor_new.
@@ -31,10 +31,10 @@
 #include <stdint.h>
 
 enum {
-    EXECUTOR_DEFAULT_ATTEMPTS = 3,  /* of a step whose type may safely run again */
-    EXECUTOR_MAX_INTERRUPTED = 3,   /* deaths of the agent in one step, or in undoing it */
+    EXECUTOR_DEFAULT_ATTEMPTS = 3, /* of a step whose type may safely run again */
+    EXECUTOR_MAX_INTERRUPTED = 3,  /* deaths of the agent in one step, or in undoing it */
     EXECUTOR_UNDO_ATTEMPTS = 3,
-    EXECUTOR_UNDO_WAIT_MS = 1000,        /* before the second attempt; doubles */
+    EXECUTOR_UNDO_WAIT_MS = 1000,         /* before the second attempt; doubles */
     EXECUTOR_UNDO_TIMEOUT_MIN_MS = 60000, /* an undo gets the step's timeout, at least this */
     EXECUTOR_MESSAGE_MAX = 1024,
     EXECUTOR_NO_STEP = -1
@@ -83,14 +83,14 @@ struct executor_event {
 };
 
 enum executor_action_type {
-    EXECUTOR_RECORD,     /* record: an entry of journal and report */
-    EXECUTOR_PREPARE,    /* step, attempt, timeout_ms */
-    EXECUTOR_EXECUTE,    /* step, attempt, timeout_ms, durable_first */
-    EXECUTOR_UNDO,       /* step, attempt, timeout_ms, durable_first */
-    EXECUTOR_STOP,       /* ask the operation under way to end early */
+    EXECUTOR_RECORD,      /* record: an entry of journal and report */
+    EXECUTOR_PREPARE,     /* step, attempt, timeout_ms */
+    EXECUTOR_EXECUTE,     /* step, attempt, timeout_ms, durable_first */
+    EXECUTOR_UNDO,        /* step, attempt, timeout_ms, durable_first */
+    EXECUTOR_STOP,        /* ask the operation under way to end early */
     EXECUTOR_TIMER_START, /* delay_ms */
     EXECUTOR_TIMER_STOP,
-    EXECUTOR_FINISHED    /* it ended, and nothing is under way; a rollback may still come */
+    EXECUTOR_FINISHED /* it ended, and nothing is under way; a rollback may still come */
 };
 
 /* An entry, as the journal keeps it and the report carries it. */
@@ -138,8 +138,12 @@ enum error_code executor_replay(struct executor *x, const struct executor_record
                                 struct error *err) MUST_CHECK;
 /* The step's first capture exists: it is not prepared again. */
 void executor_captured(struct executor *x, uint32_t step);
+/* After the replay, before executor_resume: the step that may have been under way when the
+ * recording stopped, so that what it started can be ended. False when there is none. */
+bool executor_interrupted(const struct executor *x, uint32_t *ret_step);
 /* Goes on after the replay. `undo_deaths`: how often the agent died since the last entry while a
- * rollback was under way, this time included. Gives EXECUTOR_FINISHED when nothing is left to do. */
+ * rollback was under way, this time included. Gives EXECUTOR_FINISHED when nothing is left to do.
+ */
 void executor_resume(struct executor *x, int64_t time_ms, int64_t undo_deaths);
 
 /* True when a rollback is under way and not yet recorded as over. */

@@ -11,7 +11,8 @@
 
 enum { EXPIRE_EVERY_MS = 24 * 3600 * 1000 };
 
-/* ---- The journal's state ----------------------------------------------------------------------- */
+/* ---- The journal's state -----------------------------------------------------------------------
+ */
 
 static void host_fail(struct host *h, const struct error *err)
 {
@@ -74,9 +75,11 @@ static void journal_collect(uv_async_t *async)
     stall_check(h);
 }
 
-/* ---- Stopping --------------------------------------------------------------------------------- */
+/* ---- Stopping ---------------------------------------------------------------------------------
+ */
 
-/* Every part is closed after the ones that use it: links, network, journal, and the loop's handles. */
+/* Every part is closed after the ones that use it: links, network, journal, and the loop's handles.
+ */
 static void handle_gone(struct host *h)
 {
     if (--h->handles > 0)
@@ -175,7 +178,8 @@ void host_stop(struct host *h, int64_t grace_ms, void (*done)(void *ctx), void *
         alarm_set(h->ticker, &h->grace_alarm, grace_ms);
 }
 
-/* ---- Starting --------------------------------------------------------------------------------- */
+/* ---- Starting ---------------------------------------------------------------------------------
+ */
 
 static void alarms_set_up(struct host *h)
 {
@@ -263,14 +267,16 @@ enum error_code host_new(const struct host_config *config, struct host **ret_hos
 enum error_code host_add(struct host *h, const char *server, struct error *err)
 {
     if (!id_valid(server))
-        return error_set(err, ERR_INVALID,
-                         "\"%s\" is not a server id (letters, digits, '.', '_' and '-', at most %d)",
-                         server, ID_MAX);
+        return error_set(
+            err, ERR_INVALID,
+            "\"%s\" is not a server id (letters, digits, '.', '_' and '-', at most %d)", server,
+            ID_MAX);
     for (size_t i = 0; i < h->count; i++) {
         if (strcmp(h->agents[i]->server, server) == 0)
             return error_set(err, ERR_EXISTS, "the server id \"%s\" is given twice", server);
     }
-    struct host_agent **agents = mem_realloc(h->agents, (h->count + 1) * sizeof(struct host_agent *));
+    struct host_agent **agents =
+        mem_realloc(h->agents, (h->count + 1) * sizeof(struct host_agent *));
     if (!agents)
         return error_set(err, ERR_NO_MEMORY, NULL);
     h->agents = agents;

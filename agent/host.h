@@ -38,9 +38,9 @@ enum error_code host_new(const struct host_config *config, struct host **ret_hos
 enum error_code host_add(struct host *h, const char *server, struct error *err) MUST_CHECK;
 /* The agents go on with what is open, and begin to connect. */
 void host_start(struct host *h);
-/* Begins nothing more; gives what runs `grace_ms` to end, then ends it; makes everything durable and
- * says goodbye. Calls `done` when the loop holds nothing of it any more; host_free may be called in
- * it. A second call shortens the time. */
+/* Begins nothing more; gives what runs `grace_ms` to end, then ends it; makes everything durable
+ * and says goodbye. Calls `done` when the loop holds nothing of it any more; host_free may be
+ * called in it. A second call shortens the time. */
 void host_stop(struct host *h, int64_t grace_ms, void (*done)(void *ctx), void *ctx);
 /* After `done` of host_stop. NULL is fine. */
 void host_free(struct host *h);

@@ -6,7 +6,8 @@
 
 enum { ALARMS_PER_AGENT = 3 }; /* its own, the link's, the runner's */
 
-/* ---- The agent's seams, filled with the real parts --------------------------------------------- */
+/* ---- The agent's seams, filled with the real parts ---------------------------------------------
+ */
 
 static enum error_code store_append(void *ctx, const struct undo_append *append, struct error *err)
 {
@@ -91,6 +92,12 @@ static void runner_stop(void *ctx)
     runner_cancel(ha->runner);
 }
 
+static void runner_tidy(void *ctx, const char *rollout, const char *step)
+{
+    const struct host_agent *ha = ctx;
+    runner_clean(ha->runner, rollout, step);
+}
+
 static int64_t clock_wall(void *ctx)
 {
     (void)ctx;
@@ -115,7 +122,8 @@ static void clock_stop(void *ctx)
     alarm_stop(ha->host->ticker, &ha->alarm);
 }
 
-/* ---- What the parts tell the agent -------------------------------------------------------------- */
+/* ---- What the parts tell the agent --------------------------------------------------------------
+ */
 
 static void agent_alarm_fired(void *ctx)
 {
@@ -148,8 +156,8 @@ static enum error_code link_welcome(void *ctx, const struct wire_welcome *welcom
     return agent_welcome(ha->agent, welcome, err);
 }
 
-static enum error_code link_frame(void *ctx, struct wire_frame *frame, const char *text,
-                                  size_t len, struct error *err)
+static enum error_code link_frame(void *ctx, struct wire_frame *frame, const char *text, size_t len,
+                                  struct error *err)
 {
     const struct host_agent *ha = ctx;
     return agent_receive(ha->agent, frame, text, len, err);
@@ -162,7 +170,8 @@ static void link_lost(void *ctx, const char *reason)
     agent_disconnected(ha->agent);
 }
 
-/* ---- Life ---------------------------------------------------------------------------------------- */
+/* ---- Life
+ * ---------------------------------------------------------------------------------------- */
 
 static enum error_code make_agent(struct host_agent *ha, struct error *err)
 {
@@ -186,7 +195,7 @@ static enum error_code make_agent(struct host_agent *ha, struct error *err)
                   .entries = store_entries,
                   .capture = store_capture,
                   .folder = store_folder},
-        .runner = {ha, runner_in, runner_stop},
+        .runner = {ha, runner_in, runner_stop, runner_tidy},
         .clock = {ha, clock_wall, clock_mono, clock_set, clock_stop},
         .owner = {ha, host_agent_failed, host_agent_quiet},
     };

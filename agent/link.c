@@ -27,12 +27,12 @@ struct link {
     struct net_conn *conn; /* NULL when there is none; net's otherwise */
     struct alarm alarm;    /* next attempt, welcome awaited, or heartbeat: one at a time */
     int64_t heartbeat_ms;
-    int64_t heard_ms;   /* monotonic; when something last came */
+    int64_t heard_ms; /* monotonic; when something last came */
     int64_t up_since_ms;
     uint64_t random; /* state of a small generator; jitter needs no better one */
     uint32_t attempt;
     bool had_welcome;
-    bool quiet; /* the present trouble was logged */
+    bool quiet;              /* the present trouble was logged */
     char reason[REASON_MAX]; /* why we closed it; "" when the peer did */
     void (*closed)(void *ctx);
     void *closed_ctx;

@@ -23,10 +23,10 @@
 enum {
     LINK_BACKOFF_FIRST_MS = 200,
     LINK_BACKOFF_MAX_MS = 30000,
-    LINK_SPREAD_MS = 1000,        /* the first reconnect comes within this, at a random time */
+    LINK_SPREAD_MS = 1000, /* the first reconnect comes within this, at a random time */
     LINK_CONNECT_TIMEOUT_MS = 10000,
     LINK_WELCOME_TIMEOUT_MS = 30000,
-    LINK_SILENT_HEARTBEATS = 3,   /* so many without hearing anything: the connection is dead */
+    LINK_SILENT_HEARTBEATS = 3, /* so many without hearing anything: the connection is dead */
     LINK_DROPPABLE_QUEUE_MAX = 1024 * 1024 /* above this, what may be dropped is */
 };
 
@@ -58,19 +58,19 @@ enum error_code link_new(const struct link_config *config, struct link **ret_lin
                          struct error *err) MUST_CHECK;
 /* Begins to connect. */
 void link_start(struct link *l);
-/* Says goodbye after what is queued, and connects no more; `closed` is called when the connection is
- * gone, perhaps before this returns. */
+/* Says goodbye after what is queued, and connects no more; `closed` is called when the connection
+ * is gone, perhaps before this returns. */
 void link_stop(struct link *l, void (*closed)(void *ctx), void *ctx);
 /* The connection must be gone: before link_start or after `closed`. NULL is fine. */
 void link_free(struct link *l);
 
-/* Queues a frame; false when there is no welcomed connection, or it is being dropped. One that may be
- * dropped is when the peer reads slowly. */
+/* Queues a frame; false when there is no welcomed connection, or it is being dropped. One that may
+ * be dropped is when the peer reads slowly. */
 bool link_send(struct link *l, const char *data, size_t len, bool droppable);
 /* Ends the connection, and connects again later. */
 void link_drop(struct link *l, const char *reason);
 bool link_up(const struct link *l);
 
-/* Pure: the delay before attempt number `attempt` (from 0) since the connection was good. `random` is
- * uniform over its range. `had_welcome`: it had come about before. */
+/* Pure: the delay before attempt number `attempt` (from 0) since the connection was good. `random`
+ * is uniform over its range. `had_welcome`: it had come about before. */
 int64_t link_backoff_ms(uint32_t attempt, bool had_welcome, uint32_t random);

@@ -43,7 +43,8 @@ static void program_signalled(uv_signal_t *handle, int signum)
     host_stop(p->host, grace_ms, program_stopped, p);
 }
 
-/* What is durable is safe; nothing else may happen here. Restarted, the agent goes on from there. */
+/* What is durable is safe; nothing else may happen here. Restarted, the agent goes on from there.
+ */
 static void program_failed(void *ctx, const struct error *err)
 {
     struct program *p = ctx;

@@ -27,7 +27,8 @@ const char options_help[] =
     "  --help                  print this and exit\n"
     "  --version               print the version and exit\n"
     "\n"
-    "It logs to standard error, prints \"ready server=ID\" there when its journal is open, connects\n"
+    "It logs to standard error, prints \"ready server=ID\" there when its journal is open, "
+    "connects\n"
     "in the background, and ends cleanly on SIGTERM. What is under way goes on when it is started\n"
     "again.\n"
     "\n"
@@ -74,8 +75,7 @@ static enum error_code server_add(struct options *options, const char *server, s
     return ERR_OK;
 }
 
-static enum error_code option_take(int key, char **argv, struct options *options,
-                                   struct error *err)
+static enum error_code option_take(int key, char **argv, struct options *options, struct error *err)
 {
     switch (key) {
     case KEY_SERVER:

@@ -18,11 +18,11 @@ struct under_way {
     struct handler_run run;
     void *params;
     struct output kept;
-    struct buf live;      /* printed, not yet passed on; at most RUNNER_LIVE_MAX */
-    int64_t live_offset;  /* of its first byte */
-    int64_t printed;      /* bytes in all */
-    bool live_begun;      /* something was passed on live */
-    bool output_failed;   /* memory was out: some output is lost */
+    struct buf live;     /* printed, not yet passed on; at most RUNNER_LIVE_MAX */
+    int64_t live_offset; /* of its first byte */
+    int64_t printed;     /* bytes in all */
+    bool live_begun;     /* something was passed on live */
+    bool output_failed;  /* memory was out: some output is lost */
 };
 
 struct runner {
@@ -157,13 +157,6 @@ static enum error_code params_decode(struct under_way *u, const struct plan_step
     return found != ERR_OK ? found : code;
 }
 
-static void kill_leftovers(const struct runner *r, const struct runner_operation *op)
-{
-    char mark[HANDLER_MARK_MAX];
-    handler_mark(r->config.host->server_id, op->rollout, op->step->name, mark);
-    (void)process_kill_marked(mark);
-}
-
 void runner_start(struct runner *r, const struct runner_operation *op)
 {
     assert(!r->now);
@@ -197,8 +190,6 @@ void runner_start(struct runner *r, const struct runner_operation *op)
         return;
     }
     u->run.params = u->params;
-    if (op->after_restart)
-        kill_leftovers(r, op);
     r->now = TAKE(u);
     handler_start(&r->now->run);
 }
@@ -207,6 +198,13 @@ void runner_cancel(struct runner *r)
 {
     if (r->now)
         handler_cancel(&r->now->run);
+}
+
+void runner_clean(struct runner *r, const char *rollout, const char *step)
+{
+    char mark[HANDLER_MARK_MAX];
+    handler_mark(r->config.host->server_id, rollout, step, mark);
+    (void)process_kill_marked(mark);
 }
 
 bool runner_busy(const struct runner *r)

@@ -18,8 +18,8 @@
 
 struct runner;
 
-/* Live output: at most RUNNER_LIVE_MAX bytes each RUNNER_LIVE_MS; what is more is left out of it, and
- * only the offset tells. */
+/* Live output: at most RUNNER_LIVE_MAX bytes each RUNNER_LIVE_MS; what is more is left out of it,
+ * and only the offset tells. */
 enum { RUNNER_LIVE_MAX = 16 * 1024, RUNNER_LIVE_MS = 100 };
 
 /* One operation; borrowed until it is over. */
@@ -30,15 +30,14 @@ struct runner_operation {
     int64_t attempt;
     const char *undo;     /* what prepare captured; NULL: nothing */
     const char *undo_dir; /* the step's own folder; NULL: of a type that changes nothing */
-    bool after_restart;   /* an earlier agent may have left programs of this step behind */
 };
 
 struct runner_config {
     const struct handler_host *host; /* borrowed */
     struct ticker *ticker;           /* borrowed; one alarm is reserved by the caller */
     void *ctx;
-    /* The operation is over; another may be started at once. `output`: NULL when it printed nothing.
-     * Both are borrowed for the call. */
+    /* The operation is over; another may be started at once. `output`: NULL when it printed
+     * nothing. Both are borrowed for the call. */
     void (*done)(void *ctx, const struct handler_result *result, const char *output);
     void (*live)(void *ctx, int64_t offset, const char *text);
 };
@@ -52,4 +51,6 @@ void runner_free(struct runner *r);
 void runner_start(struct runner *r, const struct runner_operation *operation);
 /* Asks the operation under way to end early; nothing when there is none. */
 void runner_cancel(struct runner *r);
+/* Ends the programs of a step that an earlier agent left behind. */
+void runner_clean(struct runner *r, const char *rollout, const char *step);
 bool runner_busy(const struct runner *r);

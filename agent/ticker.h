@@ -24,8 +24,8 @@ struct alarm {
     void *ctx;
 };
 
-enum error_code ticker_new(uv_loop_t *loop, struct ticker **ret_ticker, struct error *err)
-    MUST_CHECK;
+enum error_code ticker_new(uv_loop_t *loop, struct ticker **ret_ticker,
+                           struct error *err) MUST_CHECK;
 /* Frees it once the loop holds nothing of it any more, then calls `done` (may be NULL). Alarms that
  * are armed do not fire. */
 void ticker_close(struct ticker *t, void (*done)(void *ctx), void *ctx);

@@ -1,6 +1,6 @@
 /*
- * undo_files: the folders in which steps keep what does not fit into a text (a file's former bytes),
- * one per step: ROOT/<server>/<rollout>/<step number>/, mode 0700.
+ * undo_files: the folders in which steps keep what does not fit into a text (a file's former
+ * bytes), one per step: ROOT/<server>/<rollout>/<step number>/, mode 0700.
  *
  * Server and rollout are ids (id_valid), so that they are safe as names of folders.
  *

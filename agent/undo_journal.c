@@ -6,7 +6,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -185,6 +187,19 @@ static enum error_code databases_open(struct undo_journal *j,
     return code;
 }
 
+/* Handlers are told of folders by their full path. */
+static enum error_code files_root_find(struct undo_journal *j, const char *data_dir,
+                                       struct error *err)
+{
+    char path[PATH_MAX];
+    if (!realpath(data_dir, path))
+        return error_errno(err, errno, "cannot use the data directory \"%s\"", data_dir);
+    if (strlen(path) >= DATA_DIR_MAX)
+        return error_set(err, ERR_LIMIT, "the path of the data directory is too long");
+    (void)snprintf(j->files_root, sizeof(j->files_root), "%.*s/undo", (int)DATA_DIR_MAX, path);
+    return ERR_OK;
+}
+
 enum error_code undo_journal_open(const struct undo_journal_config *config,
                                   struct undo_journal **ret_journal, struct error *err)
 {
@@ -195,10 +210,11 @@ enum error_code undo_journal_open(const struct undo_journal_config *config,
         return error_set(err, ERR_NO_MEMORY, NULL);
     j->lock_fd = -1;
     j->retention_ms = config->retention_ms > 0 ? config->retention_ms : UNDO_RETENTION_DEFAULT_MS;
-    (void)snprintf(j->files_root, sizeof(j->files_root), "%s/undo", config->data_dir);
     enum error_code code = folder_make(config->data_dir, err);
     if (code == ERR_OK)
         code = lock_take(config->data_dir, &j->lock_fd, err);
+    if (code == ERR_OK)
+        code = files_root_find(j, config->data_dir, err);
     if (code == ERR_OK)
         code = folder_make(j->files_root, err);
     if (code == ERR_OK)
@@ -336,8 +352,8 @@ static enum error_code delete_execution(struct db *db, int64_t id, struct error 
 }
 
 /* Removes the first execution after *id that may go. Its files go first: were it the other way
- * round, a crash in between would leave files that nobody knows of. One whose files cannot be removed
- * stays, for another day; it must not keep the journal from being written. */
+ * round, a crash in between would leave files that nobody knows of. One whose files cannot be
+ * removed stays, for another day; it must not keep the journal from being written. */
 static enum error_code expire_one(struct db *db, const struct work *w, int64_t *id, bool *ret_more,
                                   struct error *err)
 {
@@ -515,9 +531,11 @@ void undo_journal_close(struct undo_journal *j)
 {
     if (!j)
         return;
+    /* The reader first: who closes last puts the log back into the database, and must be able to.
+     */
+    db_close(TAKE(j->reader));
     if (j->writer)
         works_complete(writer_free(j->writer));
-    db_close(j->reader);
     if (j->lock_fd >= 0)
         (void)close(j->lock_fd);
     mem_free(j);

@@ -1,13 +1,13 @@
 /*
  * undo_journal: what an agent must not forget, in its data directory: the executions taken on, the
- * entries of their reports, what undoing each step needs, and the highest epoch seen. All agents of a
- * process share one.
+ * entries of their reports, what undoing each step needs, and the highest epoch seen. All agents of
+ * a process share one.
  *
- * Appending is asynchronous: what was handed in during a commit goes into the next one together, and
- * `done` comes once it is on disk. Reading shows what is on disk.
+ * Appending is asynchronous: what was handed in during a commit goes into the next one together,
+ * and `done` comes once it is on disk. Reading shows what is on disk.
  *
- * Threading: all calls on the owner's thread; commits run on a thread of their own. I/O: SQLite, and
- * the undo folders (undo_files.h).
+ * Threading: all calls on the owner's thread; commits run on a thread of their own. I/O: SQLite,
+ * and the undo folders (undo_files.h).
  */
 #pragma once
 
@@ -61,21 +61,23 @@ struct undo_append {
     size_t entry_count;
     const struct undo_capture *captures; /* with the files in their steps' folders */
     size_t capture_count;
-    bool settled;      /* after this, nothing is left to do but to have the entries acknowledged */
-    int64_t time_ms;   /* wall clock */
+    bool settled;    /* after this, nothing is left to do but to have the entries acknowledged */
+    int64_t time_ms; /* wall clock */
     int64_t undo_deaths; /* the agent's deaths in undoing the present step */
     /* ERR_OK once durable. Any other code is final: nothing can be made durable any more. */
     void (*done)(void *ctx, enum error_code result);
     void *ctx;
 };
 
-/* ERR_NO_MEMORY: nothing was taken. Entries and captures that are there already stay as they are. */
+/* ERR_NO_MEMORY: nothing was taken. Entries and captures that are there already stay as they are.
+ */
 enum error_code undo_journal_append(struct undo_journal *j, const struct undo_append *append,
                                     struct error *err) MUST_CHECK;
 /* Notes that entries up to `seq` are acknowledged. */
 enum error_code undo_journal_ack(struct undo_journal *j, const char *server, const char *rollout,
                                  int64_t seq, struct error *err) MUST_CHECK;
-/* Notes the highest epoch seen of an orchestrator; what is appended later is durable only with it. */
+/* Notes the highest epoch seen of an orchestrator; what is appended later is durable only with it.
+ */
 enum error_code undo_journal_save_epoch(struct undo_journal *j, const char *server,
                                         const char *orchestrator, int64_t epoch,
                                         struct error *err) MUST_CHECK;
@@ -111,8 +113,8 @@ struct undo_image {
 };
 void undo_image_done(struct undo_image *image);
 
-/* Calls `each` for every execution of the server that is not settled or not acknowledged to the end,
- * oldest first; stops at the first code that is not ERR_OK and returns it. */
+/* Calls `each` for every execution of the server that is not settled or not acknowledged to the
+ * end, oldest first; stops at the first code that is not ERR_OK and returns it. */
 enum error_code undo_journal_open_executions(
     struct undo_journal *j, const char *server,
     enum error_code (*each)(void *ctx, const char *rollout, const struct undo_status *status,
@@ -145,7 +147,6 @@ enum error_code undo_journal_epoch(struct undo_journal *j, const char *server,
                                    const char *orchestrator, int64_t *ret_epoch,
                                    struct error *err) MUST_CHECK;
 /* The step's own folder, made when it is not there. */
-enum error_code undo_journal_folder(struct undo_journal *j, const char *server,
-                                    const char *rollout, uint32_t step,
-                                    char ret_path[UNDO_FILES_PATH_MAX],
+enum error_code undo_journal_folder(struct undo_journal *j, const char *server, const char *rollout,
+                                    uint32_t step, char ret_path[UNDO_FILES_PATH_MAX],
                                     struct error *err) MUST_CHECK;

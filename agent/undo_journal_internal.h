@@ -25,7 +25,7 @@ enum undo_statement {
 };
 
 struct undo_journal {
-    struct db *reader;     /* the owner's thread's own connection; shows what is committed */
+    struct db *reader;     /* the owner's thread's own connection; NULL while it closes */
     struct writer *writer; /* has the connection that writes */
     int lock_fd;
     int64_t retention_ms;

@@ -17,6 +17,8 @@ static enum error_code use_for(struct undo_journal *j, enum undo_statement state
                                const char *server, const char *name, struct db_stmt **ret_stmt,
                                struct error *err)
 {
+    if (!j->reader)
+        return error_set(err, ERR_UNAVAILABLE, "the journal is being closed");
     enum error_code code = db_use(j->reader, statement, ret_stmt, err);
     if (code != ERR_OK)
         return code;
@@ -240,9 +242,9 @@ enum error_code undo_journal_epoch(struct undo_journal *j, const char *server,
     return ERR_OK;
 }
 
-enum error_code undo_journal_folder(struct undo_journal *j, const char *server,
-                                    const char *rollout, uint32_t step,
-                                    char ret_path[UNDO_FILES_PATH_MAX], struct error *err)
+enum error_code undo_journal_folder(struct undo_journal *j, const char *server, const char *rollout,
+                                    uint32_t step, char ret_path[UNDO_FILES_PATH_MAX],
+                                    struct error *err)
 {
     return undo_files_make(j->files_root, server, rollout, step, ret_path, err);
 }

@@ -16,6 +16,13 @@
 
 enum { GUARD_MS = 60000 };
 
+/* Some tests fork while the pool of libuv has threads; ThreadSanitizer is to bear with it. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "die_after_fork=0";
+}
+
 /* ---- What the agent sends ------------------------------------------------------------------ */
 
 static void write_entry(struct buf *b, const struct wire_entry *e)
@@ -198,7 +205,8 @@ void agent_rig_connect(struct agent_rig *r, int64_t epoch)
 {
     struct error err = {0};
     char name[] = "orchestrator";
-    const struct wire_welcome welcome = {.orchestrator = name, .epoch = epoch, .heartbeat_ms = 1000};
+    const struct wire_welcome welcome = {
+        .orchestrator = name, .epoch = epoch, .heartbeat_ms = 1000};
     if (agent_welcome(r->agent, &welcome, &err) != ERR_OK)
         fail_msg("%s", err.message);
 }
@@ -226,7 +234,8 @@ void agent_rig_execute(struct agent_rig *r, const char *rollout, const char *ste
 void agent_rig_ack(struct agent_rig *r, const char *rollout, int64_t seq)
 {
     AUTO_BUF struct buf b = BUF_INIT;
-    buf_printf(&b, "{\"v\":1,\"type\":\"ack\",\"rollout\":\"%s\",\"seq\":%" PRId64 "}", rollout, seq);
+    buf_printf(&b, "{\"v\":1,\"type\":\"ack\",\"rollout\":\"%s\",\"seq\":%" PRId64 "}", rollout,
+               seq);
     agent_rig_frame(r, b.data);
 }
 

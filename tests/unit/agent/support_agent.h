@@ -23,13 +23,13 @@ struct agent_rig {
     uv_timer_t guard; /* ends a test that waits for what does not come */
     struct host *host;
     struct agent *agent;
-    struct buf sent;   /* reports, as above */
-    struct buf output; /* live output, as "offset:text" */
+    struct buf sent;         /* reports, as above */
+    struct buf output;       /* live output, as "offset:text" */
     struct buf last_outputs; /* the outputs in step_ended, each ended by a newline */
     struct buf messages;     /* of the entries, each ended by a newline */
-    bool refuse_sends; /* the connection is gone, but the agent does not know */
+    bool refuse_sends;       /* the connection is gone, but the agent does not know */
     bool failed, stopped;
-    bool ack;          /* acknowledge every report, soon */
+    bool ack;                          /* acknowledge every report, soon */
     struct wire_ack due[RIG_ACKS_MAX]; /* what is to be acknowledged */
     size_t due_count;
 };

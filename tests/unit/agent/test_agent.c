@@ -2,6 +2,7 @@
 #include "common/base/log.h"
 #include "unit/agent/support_agent.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,6 +71,22 @@ static const char *write_step(const struct agent_rig *r, const char *content)
     return step;
 }
 
+/* A step waits at a gate until the test opens it. */
+#define AT_GATE "read x < %s/gate"
+
+static int gate_make(const struct agent_rig *r)
+{
+    assert_int_equal(mkfifo(folder_path(&r->folder, "gate"), 0600), 0);
+    int fd = open(folder_path(&r->folder, "gate"), O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static void gate_open(int fd)
+{
+    assert_int_equal(write(fd, "\n", 1), 1);
+}
+
 static const char *join(const char *a, const char *b)
 {
     static char text[6144];
@@ -127,8 +144,9 @@ static void wrong_params_fail_the_step_without_another_attempt(void **state)
 {
     struct agent_rig *r = *state;
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", "{\"name\":\"e\",\"type\":\"echo\",\"params\":{\"massage\":\"x\"},"
-                               "\"retry\":{\"maximumAttempts\":3}}");
+    agent_rig_execute(r, "r1",
+                      "{\"name\":\"e\",\"type\":\"echo\",\"params\":{\"massage\":\"x\"},"
+                      "\"retry\":{\"maximumAttempts\":3}}");
     agent_rig_await(r, "over=");
     assert_null(strstr(agent_rig_sent(r), "retrying"));
     assert_non_null(strstr(r->messages.data, "massage"));
@@ -182,14 +200,13 @@ static void executions_run_one_at_a_time_in_order_of_arrival(void **state)
 static void live_output_comes_while_the_step_runs(void **state)
 {
     struct agent_rig *r = *state;
+    AUTO_CLOSE int gate = gate_make(r);
     agent_rig_connect(r, 1);
-    agent_rig_execute(
-        r, "r1",
-        shell_step(r, "s", "echo first; while ! test -e %s/go; do sleep 0.02; done; echo end", ""));
+    agent_rig_execute(r, "r1", shell_step(r, "s", "echo first; " AT_GATE "; echo end", ""));
     while (!r->output.data)
         (void)uv_run(&r->loop, UV_RUN_ONCE);
     assert_string_equal(r->output.data, "0:first\n");
-    file_put(folder_path(&r->folder, "go"), "");
+    gate_open(gate);
     agent_rig_await(r, "ended=");
     assert_string_equal(r->output.data, "0:first\n6:end\n");
     assert_string_equal(r->last_outputs.data, "first\nend\n\n");
@@ -252,9 +269,8 @@ static void without_a_connection_everything_goes_on(void **state)
     agent_rig_settle(r);
     assert_string_equal(agent_rig_sent(r), "");
     agent_rig_connect(r, 1);
-    assert_string_equal(
-        agent_rig_sent(r),
-        "[r1 1:started 2:begun0.1 3:0=succeeded 4:1=succeeded 5:ended=succeeded]");
+    assert_string_equal(agent_rig_sent(r),
+                        "[r1 1:started 2:begun0.1 3:0=succeeded 4:1=succeeded 5:ended=succeeded]");
 }
 
 static void a_report_that_did_not_go_out_goes_out_later(void **state)
@@ -288,13 +304,13 @@ static void a_cancel_at_once_ends_the_running_step(void **state)
 static void a_cancel_lets_the_running_step_finish(void **state)
 {
     struct agent_rig *r = *state;
+    AUTO_CLOSE int gate = gate_make(r);
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1",
-                      join(shell_step(r, "a", "while ! test -e %s/go; do sleep 0.02; done", ""),
-                           shell_step(r, "b", "touch %s/never", "")));
+    agent_rig_execute(
+        r, "r1", join(shell_step(r, "a", AT_GATE, ""), shell_step(r, "b", "touch %s/never", "")));
     agent_rig_await(r, "begun0.1");
     agent_rig_frame(r, CANCEL("r1", "false"));
-    file_put(folder_path(&r->folder, "go"), "");
+    gate_open(gate);
     agent_rig_await(r, "ended=");
     assert_non_null(strstr(agent_rig_sent(r), "0=succeeded"));
     assert_int_equal(access(folder_path(&r->folder, "never"), F_OK), -1);
@@ -318,15 +334,16 @@ static void a_cancel_that_overtakes_its_execute_wins(void **state)
 static void what_waits_in_the_queue_can_be_cancelled_and_rolled_back(void **state)
 {
     struct agent_rig *r = *state;
+    AUTO_CLOSE int gate = gate_make(r);
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", shell_step(r, "s", "while ! test -e %s/go; do sleep 0.02; done", ""));
+    agent_rig_execute(r, "r1", shell_step(r, "s", AT_GATE, ""));
     agent_rig_execute(r, "r2", shell_step(r, "s", "touch %s/never", ""));
     agent_rig_execute(r, "r3", shell_step(r, "s", "touch %s/never", ""));
     agent_rig_frame(r, CANCEL("r2", "false"));
     agent_rig_frame(r, ROLLBACK("r3"));
     agent_rig_await(r, "[r2 1:started 2:ended=cancelled]");
     agent_rig_await(r, "[r3 1:started 2:ended=cancelled+undo 3:undoing 4:over=rolled_back]");
-    file_put(folder_path(&r->folder, "go"), "");
+    gate_open(gate);
     agent_rig_await(r, "ended=succeeded");
     agent_rig_settle(r);
     assert_int_equal(access(folder_path(&r->folder, "never"), F_OK), -1);
@@ -369,15 +386,16 @@ static void a_rollback_of_what_is_not_known_cannot_succeed(void **state)
 static void a_rollback_waits_for_the_execution_under_way(void **state)
 {
     struct agent_rig *r = *state;
+    AUTO_CLOSE int gate = gate_make(r);
     agent_rig_connect(r, 1);
     agent_rig_execute(r, "r1", write_step(r, "new"));
     agent_rig_await(r, "ended=succeeded");
     agent_rig_settle(r);
-    agent_rig_execute(r, "r2", shell_step(r, "s", "while ! test -e %s/go; do sleep 0.02; done", ""));
+    agent_rig_execute(r, "r2", shell_step(r, "s", AT_GATE, ""));
     agent_rig_await(r, "[r2 1:started");
     (void)agent_rig_sent(r);
     agent_rig_frame(r, ROLLBACK("r1"));
-    file_put(folder_path(&r->folder, "go"), "");
+    gate_open(gate);
     agent_rig_await(r, "over=");
     const char *sent = agent_rig_sent(r);
     assert_true(strstr(sent, "ended=succeeded") < strstr(sent, "undoing"));
@@ -425,8 +443,9 @@ static void an_agent_that_stops_lets_the_running_step_end(void **state)
 {
     struct agent_rig *r = *state;
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", join(shell_step(r, "a", "echo a >> %s/log; sleep 0.2", ""),
-                                    shell_step(r, "b", "echo b >> %s/log", "")));
+    agent_rig_execute(r, "r1",
+                      join(shell_step(r, "a", "echo a >> %s/log; sleep 0.2", ""),
+                           shell_step(r, "b", "echo b >> %s/log", "")));
     agent_rig_await(r, "begun0.1");
     agent_rig_end(r, 30000);
     assert_non_null(strstr(r->sent.data, "0=succeeded"));
@@ -456,6 +475,7 @@ static void a_step_that_was_interrupted_has_failed_and_is_undone(void **state)
 static void run_until_killed(struct agent_rig *r, const char *steps)
 {
     int status = 0;
+    r->ack = false; /* how far the acknowledgements came before the kill would be chance */
     agent_rig_end(r, 0);
     pid_t child = fork();
     if (child == 0) {
@@ -475,14 +495,14 @@ static void run_until_killed(struct agent_rig *r, const char *steps)
 static void an_idempotent_step_that_a_crash_cut_off_is_run_again(void **state)
 {
     struct agent_rig *r = *state;
-    run_until_killed(r, join(shell_step(r, "a", "echo a >> %s/log", ""),
-                             shell_step(r, "s",
-                                        "cd %s; test -e died || { touch died; kill -9 $PPID; }",
-                                        ",\"onInterrupt\":\"retry\"")));
+    run_until_killed(
+        r, join(shell_step(r, "a", "echo a >> %s/log", ""),
+                shell_step(r, "s", "cd %s; test -e died || { touch died; kill -9 $PPID; }",
+                           ",\"onInterrupt\":\"retry\"")));
     agent_rig_settle(r);
     agent_rig_connect(r, 1);
     const char *sent = agent_rig_sent(r);
-    assert_non_null(strstr(sent, "5:begun1.2 6:1=succeeded 7:ended=succeeded"));
+    assert_non_null(strstr(sent, "4:begun1.1 5:begun1.2 6:1=succeeded 7:ended=succeeded"));
     assert_string_equal(file_get(folder_path(&r->folder, "log")), "a\n");
 }
 
@@ -504,6 +524,7 @@ static void a_step_that_kills_its_agent_every_time_is_given_up(void **state)
     struct agent_rig *r = *state;
     const char *step = shell_step(r, "s", "echo x >> %s/count; kill -9 $PPID; sleep 1",
                                   ",\"onInterrupt\":\"retry\"");
+    r->ack = false;
     agent_rig_end(r, 0);
     for (int death = 0; death < EXECUTOR_MAX_INTERRUPTED; death++) {
         int status = 0;
@@ -546,6 +567,59 @@ static void an_interrupted_rollback_goes_on(void **state)
     assert_non_null(strstr(agent_rig_sent(r), "1=rolled_back"));
 }
 
+/* ---- Want of memory ------------------------------------------------------------------------ */
+
+/* Takes an execute on while every allocation after the first `n` fails. False when none had to. */
+static bool run_short_of_memory(struct agent_rig *r, uint64_t n)
+{
+    AUTO_BUF struct buf b = BUF_INIT;
+    struct wire_frame frame;
+    struct error err = {0};
+    buf_printf(&b,
+               "{\"v\":1,\"type\":\"execute\",\"rollout\":\"r1\",\"epoch\":1,"
+               "\"rollbackOnFailure\":true,\"steps\":[%s]}",
+               join(ECHO_STEP, write_step(r, "new")));
+    assert_int_equal(wire_decode(b.data, b.len, &frame, &err), ERR_OK);
+    agent_rig_connect(r, 1);
+    r->refuse_sends = true;
+    mem_fail_after(n);
+    enum error_code code = agent_receive(r->agent, &frame, b.data, b.len, &err);
+    while (!r->failed && (r->agent->run || r->agent->batches > 0))
+        (void)uv_run(&r->loop, UV_RUN_ONCE);
+    uint64_t failures = mem_fail_count();
+    mem_fail_never();
+    assert_true(failures > 0 || (code == ERR_OK && !r->failed));
+    wire_frame_done(&frame);
+    return failures > 0;
+}
+
+/* Whatever failed, the agent that is started next brings it to an end, or knows nothing of it. */
+static void want_of_memory_at_any_point_loses_nothing(void **state)
+{
+    struct agent_rig *r = *state;
+    for (uint64_t n = 0;; n++) {
+        assert_true(n < 500);
+        r->failed = false;
+        file_put(folder_path(&r->folder, "target"), "old");
+        bool short_of_memory = run_short_of_memory(r, n);
+        agent_rig_restart(r);
+        agent_rig_settle(r);
+        r->refuse_sends = false;
+        agent_rig_connect(r, 1);
+        const char *sent = agent_rig_sent(r);
+        bool succeeded = strstr(sent, "ended=succeeded") != NULL;
+        if (sent[0] != '\0')
+            assert_true(succeeded || strstr(sent, "over=rolled_back") != NULL);
+        assert_string_equal(file_get(folder_path(&r->folder, "target")), succeeded ? "new" : "old");
+        if (!short_of_memory) {
+            assert_true(n > 30); /* it was short of memory at many points */
+            break;
+        }
+        agent_rig_done(r);
+        agent_rig_init(r);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -579,6 +653,7 @@ int main(void)
         TEST(a_step_that_a_crash_cut_off_and_that_may_not_run_again_has_failed),
         TEST(a_step_that_kills_its_agent_every_time_is_given_up),
         TEST(an_interrupted_rollback_goes_on),
+        TEST(want_of_memory_at_any_point_loses_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

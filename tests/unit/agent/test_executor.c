@@ -234,8 +234,8 @@ static const struct executor_record *last(const struct rig *r)
     return &r->records[r->record_count - 1];
 }
 
-/* Replays the first `count` records into a fresh executor, as a restarted agent does. A capture is on
- * disk with the record that the step began. */
+/* Replays the first `count` records into a fresh executor, as a restarted agent does. A capture is
+ * on disk with the record that the step began. */
 static const char *restart(struct rig *r, size_t count, int64_t undo_deaths)
 {
     struct error err;

@@ -114,8 +114,8 @@ static void agent_says_hello(void *ctx, struct buf *b)
     static char instance[] = "i1";
     static char version[] = "1";
     (void)ctx;
-    const struct wire_frame frame = {
-        .type = WIRE_HELLO, .hello = {.id = id, .instance = instance, .version = version}};
+    const struct wire_frame frame = {.type = WIRE_HELLO,
+                                     .hello = {.id = id, .instance = instance, .version = version}};
     wire_encode(b, &frame);
 }
 

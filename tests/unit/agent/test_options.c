@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { ARGS_MAX = 16 };
+enum { ARGS_MAX = 32 };
 
 static const struct options_environment empty;
 
@@ -62,10 +62,11 @@ static void all_options_are_taken(void **state)
     struct options o;
     struct error err = {0};
     (void)state;
-    assert_int_equal(parse("agent --server-id a --server-id=b --orchestrator http://h:1 --data-dir d "
-                           "--installroot /r --stop-timeout 1m --log-format json --log-level warn",
-                           &empty, &o, &err),
-                     ERR_OK);
+    assert_int_equal(
+        parse("agent --server-id a --server-id=b --orchestrator http://h:1 --data-dir d "
+              "--installroot /r --stop-timeout 1m --log-format json --log-level warn",
+              &empty, &o, &err),
+        ERR_OK);
     assert_int_equal(o.servers.count, 2);
     assert_string_equal(*ARRAY_AT(&o.servers, const char *, 1), "b");
     assert_string_equal(o.orchestrator, "http://h:1");

@@ -95,7 +95,8 @@ static void await(struct rig *r, int count)
 
 static struct wire_entry entry(int64_t seq, enum report_type type, int state)
 {
-    return (struct wire_entry){.seq = seq, .type = (int)type, .time_ms = 5, .step = -1, .state = state};
+    return (struct wire_entry){
+        .seq = seq, .type = (int)type, .time_ms = 5, .step = -1, .state = state};
 }
 
 static struct undo_append append_of(struct rig *r, const char *rollout)
@@ -158,9 +159,9 @@ static void what_was_appended_is_there_after_a_restart(void **state)
     entries[1].attempt = 2;
     entries[1].has_exit_code = true;
     entries[1].exit_code = 7;
-    entries[1].message = (char *)(uintptr_t)"it broke";
-    entries[1].output = (char *)(uintptr_t)"two\nlines";
-    struct undo_capture capture = {3, (char *)(uintptr_t)"{\"a\":1}"};
+    entries[1].message = (char *)(uintptr_t) "it broke";
+    entries[1].output = (char *)(uintptr_t) "two\nlines";
+    struct undo_capture capture = {3, (char *)(uintptr_t) "{\"a\":1}"};
     struct undo_append a = append_of(r, "r1");
     a.spec = "{spec}";
     a.spec_len = strlen(a.spec);
@@ -225,12 +226,12 @@ static void the_first_capture_of_a_step_wins(void **state)
     struct rig *r = *state;
     struct error err = {0};
     char *undo = NULL;
-    struct undo_capture capture = {0, (char *)(uintptr_t)"{\"was\":\"original\"}"};
+    struct undo_capture capture = {0, (char *)(uintptr_t) "{\"was\":\"original\"}"};
     struct undo_append a = append_of(r, "r1");
     a.captures = &capture;
     a.capture_count = 1;
     append(r, &a);
-    capture.undo = (char *)(uintptr_t)"{\"was\":\"half changed\"}";
+    capture.undo = (char *)(uintptr_t) "{\"was\":\"half changed\"}";
     append(r, &a);
     assert_int_equal(undo_journal_capture(r->j, "s1", "r1", 0, &undo, &err), ERR_OK);
     assert_string_equal(undo, "{\"was\":\"original\"}");
@@ -256,8 +257,8 @@ static void the_first_spec_wins(void **state)
     undo_image_done(&image);
 }
 
-static enum error_code collect_name(void *ctx, const char *rollout, const struct undo_status *status,
-                                    struct error *err)
+static enum error_code collect_name(void *ctx, const char *rollout,
+                                    const struct undo_status *status, struct error *err)
 {
     char *names = ctx;
     size_t len = strlen(names);
@@ -387,7 +388,7 @@ static void a_capture_with_files_is_made_durable_with_them(void **state)
     struct error err = {0};
     char path[UNDO_FILES_PATH_MAX];
     char file[UNDO_FILES_PATH_MAX + 16];
-    struct undo_capture capture = {0, (char *)(uintptr_t)"{}"};
+    struct undo_capture capture = {0, (char *)(uintptr_t) "{}"};
     assert_int_equal(undo_journal_folder(r->j, "s1", "r1", 0, path, &err), ERR_OK);
     (void)snprintf(file, sizeof(file), "%s/original", path);
     file_put(file, "bytes");
@@ -422,8 +423,7 @@ static void a_directory_that_cannot_be_used_is_refused(void **state)
     struct rig *r = *state;
     struct error err = {0};
     struct undo_journal *j = NULL;
-    struct undo_journal_config config = {
-        .data_dir = "/proc/nowhere", .wake = wake, .wake_ctx = r};
+    struct undo_journal_config config = {.data_dir = "/proc/nowhere", .wake = wake, .wake_ctx = r};
     assert_int_not_equal(undo_journal_open(&config, &j, &err), ERR_OK);
     assert_non_null(strstr(err.message, "/proc/nowhere"));
     file_put(folder_path(&r->folder, "file"), "");

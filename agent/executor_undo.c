@@ -1,0 +1,100 @@
+#include "agent/executor_internal.h"
+
+void executor_undo_attempt(struct executor *x)
+{
+    int64_t limit = x->steps[x->step].timeout_ms;
+    x->phase = PHASE_UNDOING;
+    x->stop = STOP_NONE;
+    struct executor_action *action = executor_emit(x, EXECUTOR_UNDO);
+    action->attempt = x->undo_attempt;
+    action->timeout_ms =
+        limit > EXECUTOR_UNDO_TIMEOUT_MIN_MS ? limit : EXECUTOR_UNDO_TIMEOUT_MIN_MS;
+    /* That this execution is being undone must be on record before it is: after a crash, half of it
+     * undone, it would otherwise go forward again. */
+    action->durable_first = true;
+}
+
+bool executor_undo_find(const struct executor *x, uint32_t *ret_step)
+{
+    for (uint32_t i = x->step; i > 0; i--) {
+        const struct track *t = &x->track[i - 1];
+        if (t->executed && !t->undone) {
+            *ret_step = i - 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+void executor_undo_next(struct executor *x, int64_t time_ms)
+{
+    uint32_t step;
+    if (executor_undo_find(x, &step)) {
+        x->step = step;
+        x->undo_attempt = 1;
+        executor_undo_attempt(x);
+        return;
+    }
+    x->phase = PHASE_ROLLED_BACK;
+    struct executor_record *r = executor_note(x, REPORT_ROLLED_BACK, time_ms);
+    r->state = x->undo_failures > 0 ? EXECUTION_ROLLBACK_FAILED : EXECUTION_ROLLED_BACK;
+    r->message = text_or_null(x->undo_message);
+    r->duration_ms = since(x->undo_began_ms, time_ms);
+    (void)executor_emit(x, EXECUTOR_FINISHED);
+}
+
+void executor_undo_begin(struct executor *x, int64_t time_ms)
+{
+    x->undo_began = true;
+    x->undo_began_ms = time_ms;
+    x->undo_message[0] = '\0';
+    struct executor_record *r = executor_note(x, REPORT_ROLLBACK_STARTED, time_ms);
+    r->state = EXECUTION_ROLLING_BACK;
+    x->step = x->count;
+    executor_undo_next(x, time_ms);
+}
+
+void executor_undo_count(struct executor *x, const char *what)
+{
+    if (x->undo_failures++ == 0)
+        executor_say_step(x, x->undo_message, what);
+}
+
+void executor_undo_failed(struct executor *x, int64_t time_ms, const struct executor_result *result)
+{
+    struct executor_record *r = executor_note_step(x, REPORT_STEP_ROLLED_BACK, time_ms,
+                                                   x->undo_attempt, STEP_ROLLBACK_FAILED);
+    executor_note_result(r, result);
+    r->message = text_or_null(x->step_message);
+    x->track[x->step].undone = true;
+    executor_undo_count(x, x->step_message);
+    executor_undo_next(x, time_ms);
+}
+
+void executor_undo_over(struct executor *x, const struct executor_event *event)
+{
+    const struct executor_result *result = &event->result;
+    bool timed_out = x->stop == STOP_TIMEOUT;
+    executor_say(x->step_message, "%s", result->message ? result->message : "");
+    if (result->outcome == EXECUTOR_OK) {
+        struct executor_record *r = executor_note_step(x, REPORT_STEP_ROLLED_BACK, event->time_ms,
+                                                       x->undo_attempt, STEP_ROLLED_BACK);
+        executor_note_result(r, result);
+        r->message = text_or_null(x->step_message);
+        x->track[x->step].undone = true;
+        executor_undo_next(x, event->time_ms);
+        return;
+    }
+    if (timed_out)
+        executor_say(x->step_message, "undoing it took longer than its time limit");
+    else if (!result->message)
+        executor_say(x->step_message, "undoing it failed");
+    if ((timed_out || result->retryable) && x->undo_attempt < EXECUTOR_UNDO_ATTEMPTS) {
+        x->phase = PHASE_UNDO_WAITING;
+        executor_emit(x, EXECUTOR_TIMER_START)->delay_ms = (int64_t)EXECUTOR_UNDO_WAIT_MS
+                                                           << (x->undo_attempt - 1);
+        x->undo_attempt++;
+        return;
+    }
+    executor_undo_failed(x, event->time_ms, result);
+}
