@@ -222,10 +222,11 @@ class Fleet:
     def events(self, rollout):
         return self.json("events", rollout)["events"]
 
-    def wait_event(self, rollout, wanted, timeout=DEADLINE):
+    def wait_event(self, rollout, wanted, timeout=DEADLINE, after=0):
         """Follows the rollout's events until `wanted(event)`; that event."""
         with subprocess.Popen(
-            [program("kitsune"), "--orchestrator", self.url, "events", rollout, "--follow", "-o", "json"],
+            [program("kitsune"), "--orchestrator", self.url, "events", rollout, "--follow",
+             "--after", str(after), "-o", "json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -89,6 +89,33 @@ class Agents(unittest.TestCase):
             self.assertEqual(by_server(done)["a"]["outcome"], "unknown")
             self.assertEqual(done["counts"]["skipped"], 1)
 
+    def test_a_server_that_returns_after_its_rollout_was_stopped_is_undone(self):
+        for kind in ("in doubt", "finishes late"):
+            with self.subTest(kind=kind), Fleet(agents=["a", "b"]) as fleet:
+                path, mark = fleet.path("f"), fleet.path("mark")
+                write = {"name": "write", "type": "file_write", "params": {"path": path, "content": "new"}}
+                slow = {"name": "wait", "type": "sleep", "params": {"duration": 1}}
+                rollout = fleet.submit(
+                    {
+                        "servers": ["a", "b"],
+                        "steps": [write, gate_step(mark) if kind == "in doubt" else slow],
+                        "rolloutStrategy": {"type": "Sequential", "reconnectTimeoutSeconds": 0.5},
+                    }
+                )
+                fleet.wait_event(rollout, lambda e: e["type"] == "step_started" and e["step"] != "write")
+                fleet.agents["a"].kill()
+                fleet.kitsune("watch", rollout, check=4)
+                self.assertTrue(os.path.exists(path))
+                # A stream ends with its rollout; one that begins behind the end shows who returns.
+                end = fleet.events(rollout)[-1]["seq"]
+                fleet.start_agent("a")
+                fleet.wait_event(rollout, lambda e: e["type"] == "execution_rolled_back", after=end)
+                self.assertFalse(os.path.exists(path))
+                shown = by_server(fleet.json("show", rollout))["a"]
+                self.assertEqual(shown["state"], "rolled_back")
+                # The server is free again.
+                fleet.run({"servers": ["a"], "steps": [echo_step()]})
+
     def test_reports_spooled_while_the_orchestrator_is_away_are_recorded_once(self):
         with Fleet(agents=["a"]) as fleet:
             mark, go = fleet.path("mark"), fleet.path("go")
