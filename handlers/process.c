@@ -3,13 +3,12 @@
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
 #include "handlers/proctree.h"
+#include "handlers/spawn.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -24,16 +23,16 @@
  * of each process that a scan found are in one epoll set, and the loop watches that.
  */
 
-#define MARK_VARIABLE "KITSUNE_RUN="
-
 enum {
     CHUNK_BYTES = 64 * 1024,
     DRAIN_MAX = 2 * 1024 * 1024, /* read at the end; more than a pipe holds */
     KILL_ROUNDS_MAX = 200,       /* scans that found new processes to kill */
-    KILL_WAIT_MS =
-        30 * 1000, /* for killed processes to be gone; one in the kernel's hands may not */
-    RETRY_MS = 50, /* until the next scan, for what cannot be watched */
+    KILL_WAIT_MS = 30 * 1000,    /* for killed processes to be gone; some may hang in the kernel */
+    RETRY_MS = 50,               /* until the next scan, for what cannot be watched */
     MARKED_WAIT_MS = 5 * 1000,
+    UNKNOWN_RETRY_MS = 10, /* until what could not be seen is looked at again, and how often: a
+                            * process may truly have an empty environment */
+    UNKNOWN_SCANS_MAX = 10,
     HANDLES = 3
 };
 
@@ -65,6 +64,9 @@ struct process {
     struct proctree tree; /* as the last scan found it */
     size_t watched;       /* of it, still alive */
     int kill_rounds;
+    bool seen_others;  /* a scan found more than the program itself */
+    int unknown_scans; /* the last ones that found nothing but what is to be looked at again */
+    int clean_scans;   /* the last ones that found nothing */
 
     bool scanning, scan_again;
     uv_work_t scan;
@@ -178,10 +180,21 @@ static void tree_replace(struct process *p)
         watch(p, p->tree.pidfds[i]);
 }
 
+static void timer_fired(uv_timer_t *timer);
+
+static void timer_arm(struct process *p, uint64_t at_ms)
+{
+    uint64_t now = uv_now(p->loop);
+    int rc = uv_timer_start(&p->timer, timer_fired, at_ms > now ? at_ms - now : 0, 0);
+    assert(rc == 0);
+}
+
 static void timer_fired(uv_timer_t *timer)
 {
     struct process *p = timer->data;
     if (uv_now(p->loop) < p->deadline_ms) {
+        /* It was set for a further scan, after which it is the phase's again. */
+        timer_arm(p, p->deadline_ms);
         scan_request(p);
         return;
     }
@@ -204,11 +217,29 @@ static void timer_fired(uv_timer_t *timer)
     }
 }
 
-static void timer_arm(struct process *p, uint64_t at_ms)
+static void timer_retry(struct process *p, uint64_t after_ms)
 {
-    uint64_t now = uv_now(p->loop);
-    int rc = uv_timer_start(&p->timer, timer_fired, at_ms > now ? at_ms - now : 0, 0);
-    assert(rc == 0);
+    uint64_t retry = uv_now(p->loop) + after_ms;
+    timer_arm(p, retry < p->deadline_ms ? retry : p->deadline_ms);
+}
+
+/* Nothing of the tree was found. A process that forks and ends all the time can slip through one
+ * scan, so where there was more than the program itself one is not enough. */
+static void tree_absent(struct process *p)
+{
+    bool over = false;
+    if (p->tree.unknown > 0) {
+        p->clean_scans = 0;
+        over = ++p->unknown_scans > UNKNOWN_SCANS_MAX;
+    } else {
+        over = ++p->clean_scans > (p->seen_others ? 1 : 0);
+    }
+    if (over)
+        process_finish(p);
+    else if (p->tree.unknown > 0)
+        timer_retry(p, UNKNOWN_RETRY_MS);
+    else
+        scan_request(p);
 }
 
 static void scan_over(uv_work_t *work, int status)
@@ -220,9 +251,11 @@ static void scan_over(uv_work_t *work, int status)
     p->scanning = p->scan_again = false;
     tree_replace(p);
     if (complete && p->tree.alive == 0 && p->leader_ended) {
-        process_finish(p);
+        tree_absent(p);
         return;
     }
+    p->seen_others = p->seen_others || p->tree.alive > 0;
+    p->unknown_scans = p->clean_scans = 0;
     if (p->phase == PHASE_KILLING && ++p->kill_rounds > KILL_ROUNDS_MAX) {
         process_give_up(p);
         return;
@@ -230,8 +263,7 @@ static void scan_over(uv_work_t *work, int status)
     if (again) {
         scan_request(p);
     } else if (!complete || p->watched < p->tree.alive) {
-        uint64_t retry = uv_now(p->loop) + RETRY_MS;
-        timer_arm(p, retry < p->deadline_ms ? retry : p->deadline_ms);
+        timer_retry(p, RETRY_MS);
     }
 }
 
@@ -265,7 +297,7 @@ static void scan_request(struct process *p)
     }
     p->scanning = true;
     p->query = (struct proctree_query){
-        .mark = p->mark_variable + sizeof(MARK_VARIABLE) - 1,
+        .mark = p->mark_variable + sizeof(PROCTREE_MARK_VARIABLE) - 1,
         .leader = p->pid,
         .leader_start = p->start_time,
         .signal = signal,
@@ -345,147 +377,6 @@ static void output_ready(uv_stream_t *stream, ssize_t len, const uv_buf_t *buffe
 
 /* ---- The start --------------------------------------------------------------------------- */
 
-static bool same_variable(const char *a, const char *b)
-{
-    size_t len = strcspn(a, "=");
-    return strncmp(a, b, len) == 0 && b[len] == '=';
-}
-
-static bool overridden(const char *variable, const char *const *env)
-{
-    for (size_t i = 0; env && env[i]; i++) {
-        if (same_variable(env[i], variable))
-            return true;
-    }
-    return same_variable(MARK_VARIABLE, variable);
-}
-
-/* The mark first, so that a scan sees it soon. The strings are borrowed. */
-static char **environment_new(const struct process *p, const char *const *env)
-{
-    size_t count = 0, kept = 0;
-    while (environ[count])
-        count++;
-    for (size_t i = 0; env && env[i]; i++)
-        count++;
-    void *memory = mem_array(count + 2, sizeof(char *));
-    const char **all = memory;
-    if (!memory)
-        return NULL;
-    all[kept++] = p->mark_variable;
-    for (size_t i = 0; env && env[i]; i++)
-        all[kept++] = env[i];
-    for (size_t i = 0; environ[i]; i++) {
-        if (!overridden(environ[i], env))
-            all[kept++] = environ[i];
-    }
-    return memory;
-}
-
-static char **arguments_new(const struct process_config *config)
-{
-    size_t count = 0;
-    while (config->args && config->args[count])
-        count++;
-    void *memory = mem_array(count + 2, sizeof(char *));
-    const char **all = memory;
-    if (!memory)
-        return NULL;
-    all[0] = config->program;
-    for (size_t i = 0; i < count; i++)
-        all[i + 1] = config->args[i];
-    return memory;
-}
-
-static enum error_code spawn_error(const struct process_config *config, int errnum,
-                                   struct error *err)
-{
-    const char *program = config->program;
-    switch (errnum) {
-    case ENOENT:
-    case ENOTDIR:
-        if (config->cwd && access(config->cwd, X_OK) != 0)
-            return error_set(err, ERR_NOT_FOUND, "%s: no such folder to run %s in", config->cwd,
-                             program);
-        if (strchr(program, '/') && access(program, F_OK) == 0)
-            return error_set(err, ERR_NOT_FOUND, "%s: the interpreter it asks for does not exist",
-                             program);
-        return error_set(err, ERR_NOT_FOUND, "%s: no such program", program);
-    case EACCES:
-    case EPERM:
-        return error_set(err, ERR_DENIED, "%s: not allowed to run it (is it executable?)", program);
-    case ENOEXEC:
-        return error_set(err, ERR_INVALID, "%s: not a program, and no #! line says what runs it",
-                         program);
-    case E2BIG:
-        return error_set(err, ERR_LIMIT, "%s: arguments and environment are too long", program);
-    case EAGAIN:
-    case ENOMEM:
-    case EMFILE:
-    case ENFILE:
-        return error_set(err, ERR_UNAVAILABLE, "%s: cannot start it now: %s", program,
-                         strerror(errnum));
-    default:
-        return error_errno(err, errnum, "%s", program);
-    }
-}
-
-/* `out_fd` becomes both its output and its error stream, so that their order is kept. */
-static int spawn(const struct process_config *config, int out_fd, char **args, char **env,
-                 pid_t *ret_pid)
-{
-    posix_spawnattr_t attributes;
-    posix_spawn_file_actions_t actions;
-    sigset_t all, none;
-    int rc = posix_spawnattr_init(&attributes);
-    if (rc != 0)
-        return rc;
-    rc = posix_spawn_file_actions_init(&actions);
-    if (rc != 0) {
-        (void)posix_spawnattr_destroy(&attributes);
-        return rc;
-    }
-    (void)sigfillset(&all);
-    (void)sigemptyset(&none);
-    (void)posix_spawnattr_setsigdefault(&attributes, &all);
-    (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF |
-                                                    POSIX_SPAWN_SETSIGMASK);
-
-    rc = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_adddup2(&actions, out_fd, STDERR_FILENO);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_addchdir_np(&actions, config->cwd ? config->cwd : "/");
-    if (rc == 0)
-        rc = posix_spawnp(ret_pid, config->program, &actions, &attributes, args, env);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    (void)posix_spawnattr_destroy(&attributes);
-    return rc;
-}
-
-/* The pipe's writing end is none of 0 to 2, which are set one after the other in the child. */
-static enum error_code pipe_open(int *ret_read_fd, int *ret_write_fd, struct error *err)
-{
-    int fds[2];
-    if (pipe2(fds, O_CLOEXEC) != 0)
-        return error_set(err, ERR_UNAVAILABLE, "cannot make a pipe: %s", strerror(errno));
-    int write_fd = fcntl(fds[1], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    int errnum = errno;
-    (void)close(fds[1]);
-    if (write_fd < 0) {
-        (void)close(fds[0]);
-        return error_set(err, ERR_UNAVAILABLE, "cannot make a pipe: %s", strerror(errnum));
-    }
-    *ret_read_fd = fds[0];
-    *ret_write_fd = write_fd;
-    return ERR_OK;
-}
-
 /* Puts the running program under the loop's eyes. */
 static enum error_code process_attach(struct process *p, struct error *err)
 {
@@ -531,11 +422,11 @@ static struct process *process_new(const struct process_config *config)
     p->exited = config->exited;
     p->kill_grace_ms = config->kill_grace_ms;
     p->linger_ms = config->linger_ms > 0 ? config->linger_ms : config->kill_grace_ms;
-    size_t size = sizeof(MARK_VARIABLE) + strlen(config->mark);
+    size_t size = sizeof(PROCTREE_MARK_VARIABLE) + strlen(config->mark);
     p->mark_variable = mem_alloc(size);
     if (!p->mark_variable)
         return NULL;
-    (void)snprintf(p->mark_variable, size, MARK_VARIABLE "%s", config->mark);
+    (void)snprintf(p->mark_variable, size, PROCTREE_MARK_VARIABLE "%s", config->mark);
     return TAKE(p);
 }
 
@@ -543,30 +434,24 @@ enum error_code process_start(const struct process_config *config, struct proces
                               struct error *err)
 {
     assert(config->loop && config->program && config->mark && config->output && config->exited);
-    AUTO_CLOSE int read_fd = -1;
-    AUTO_CLOSE int write_fd = -1;
+    AUTO_CLOSE int output_fd = -1;
     AUTO(process_free) struct process *p = process_new(config);
-    AUTO_FREE char **args = arguments_new(config);
-    AUTO_FREE char **env = p ? environment_new(p, config->env) : NULL;
-    if (!p || !args || !env)
+    if (!p)
         return error_set(err, ERR_NO_MEMORY, NULL);
     p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (p->epoll_fd < 0)
         return error_set(err, ERR_UNAVAILABLE, "cannot watch processes: %s", strerror(errno));
-    enum error_code code = pipe_open(&read_fd, &write_fd, err);
+    enum error_code code = spawn_program(config, p->mark_variable, &p->pid, &output_fd, err);
     if (code != ERR_OK)
         return code;
-    int rc = spawn(config, write_fd, args, env, &p->pid);
-    if (rc != 0)
-        return spawn_error(config, rc, err);
     code = process_attach(p, err);
     if (code != ERR_OK) {
         (void)kill(-p->pid, SIGKILL);
         (void)waitpid(p->pid, NULL, 0);
         return error_wrap(err, "%s", config->program);
     }
-    process_begin(p, read_fd);
-    read_fd = -1;
+    process_begin(p, output_fd);
+    output_fd = -1;
     *ret_process = TAKE(p);
     return ERR_OK;
 }
@@ -609,10 +494,18 @@ size_t process_kill_marked(const char *mark)
 {
     const struct proctree_query query = {.mark = mark, .signal = SIGKILL};
     size_t found = 0;
+    int unknown_scans = 0;
     for (int round = 0; round < KILL_ROUNDS_MAX; round++) {
         struct proctree tree = {0};
-        if (proctree_scan(&query, &tree, NULL) != ERR_OK || tree.alive == 0)
+        if (proctree_scan(&query, &tree, NULL) != ERR_OK)
             break;
+        if (tree.alive == 0) {
+            if (tree.unknown == 0 || ++unknown_scans > UNKNOWN_SCANS_MAX)
+                break;
+            /* Nothing tells when a program has started. */
+            (void)poll(NULL, 0, UNKNOWN_RETRY_MS);
+            continue;
+        }
         found += tree.alive;
         bool ended = tree_await_end(&tree);
         proctree_done(&tree);

@@ -16,12 +16,11 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
-#define MARK_VARIABLE "KITSUNE_RUN="
-
 enum {
     STAT_MAX = 1024, /* a line of /proc/PID/stat: 52 numbers and a name of 15 bytes */
     ENVIRON_CHUNK = 16 * 1024,
-    PATH_BYTES = 64
+    PATH_BYTES = 64,
+    KERNEL_THREAD_FLAG = 0x00200000 /* PF_KTHREAD of the flags in /proc/PID/stat */
 };
 
 struct entry {
@@ -29,6 +28,7 @@ struct entry {
     uint64_t start;
     bool alive;
     bool member;
+    bool unknown;
 };
 
 struct table {
@@ -69,16 +69,18 @@ static bool entry_read(int proc_fd, pid_t pid, struct entry *ret)
     char state = 0;
     struct entry e = {.pid = pid};
     long threads = 0;
-    /* Fields 3 to 6, 20 and 22 of proc(5). */
+    unsigned flags = 0;
+    /* Fields 3 to 6, 9, 20 and 22 of proc(5). */
     /* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
     int got = sscanf(after_name + 1,
-                     " %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld %*d "
+                     " %c %d %d %d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld %*d "
                      "%" SCNu64,
-                     &state, &e.parent, &e.group, &e.session, &threads, &e.start);
-    if (got != 6)
+                     &state, &e.parent, &e.group, &e.session, &flags, &threads, &e.start);
+    if (got != 7)
         return false;
     /* A process whose first thread has ended shows as a zombie while its other threads go on. */
-    e.alive = (state != 'Z' && state != 'X') || threads > 1;
+    bool kernel_thread = (flags & KERNEL_THREAD_FLAG) != 0;
+    e.alive = ((state != 'Z' && state != 'X') || threads > 1) && !kernel_thread;
     *ret = e;
     return true;
 }
@@ -93,9 +95,9 @@ struct matcher {
 
 static char matcher_byte(const struct matcher *m, size_t at)
 {
-    size_t variable_len = sizeof(MARK_VARIABLE) - 1;
+    size_t variable_len = sizeof(PROCTREE_MARK_VARIABLE) - 1;
     if (at < variable_len)
-        return MARK_VARIABLE[at];
+        return PROCTREE_MARK_VARIABLE[at];
     return m->mark[at - variable_len];
 }
 
@@ -122,24 +124,29 @@ static bool matcher_feed(struct matcher *m, const char *data, size_t len)
     return false;
 }
 
-static bool carries_mark(int proc_fd, pid_t pid, const char *mark)
+/* Sets e->member when its environment carries the mark, e->unknown when it has none to be seen. */
+static void environment_look(int proc_fd, struct entry *e, const char *mark)
 {
     char path[PATH_BYTES];
-    (void)snprintf(path, sizeof(path), "%d/environ", pid);
+    char chunk[ENVIRON_CHUNK];
+    (void)snprintf(path, sizeof(path), "%d/environ", e->pid);
     AUTO_CLOSE int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return false;
+        return;
     struct matcher m = {.mark = mark};
+    size_t total = 0;
     for (;;) {
-        char chunk[ENVIRON_CHUNK];
         ssize_t len = read(fd, chunk, sizeof(chunk));
         if (len < 0 && errno == EINTR)
             continue;
         if (len <= 0)
-            return false;
-        if (matcher_feed(&m, chunk, (size_t)len))
-            return true;
+            break;
+        total += (size_t)len;
+        e->member = matcher_feed(&m, chunk, (size_t)len);
+        if (e->member)
+            return;
     }
+    e->unknown = total == 0 && e->alive;
 }
 
 /* ---- All of them ------------------------------------------------------------------------- */
@@ -174,9 +181,11 @@ static enum error_code table_read(struct table *t, DIR *proc, const struct proct
             continue;
         if (!entry_read(dirfd(proc), (pid_t)pid, &e) || e.start < query->leader_start)
             continue;
-        e.member = (query->leader != 0 && (e.session == query->leader || e.group == query->leader ||
-                                           e.parent == query->leader)) ||
-                   carries_mark(dirfd(proc), e.pid, query->mark);
+        if (query->leader != 0 &&
+            (e.session == query->leader || e.group == query->leader || e.parent == query->leader))
+            e.member = true;
+        else
+            environment_look(dirfd(proc), &e, query->mark);
         enum error_code code = table_add(t, &e, err);
         if (code != ERR_OK)
             return code;
@@ -244,8 +253,10 @@ static void tree_collect(const struct table *t, int proc_fd, const struct proctr
         if (!e->member || !e->alive)
             continue;
         int fd = entry_open(proc_fd, e, &unwatchable);
-        if (fd < 0 && !unwatchable)
+        if (fd < 0 && !unwatchable) {
+            tree->unknown++;
             continue;
+        }
         tree->alive++;
         if (query->signal != 0 && (query->leader == 0 || e->group != query->leader))
             signal_one(fd, e->pid, query->signal);
@@ -268,11 +279,12 @@ enum error_code proctree_scan(const struct proctree_query *query, struct proctre
         return code;
     if (table.count > 0)
         table_spread(&table);
-    size_t members = 0;
-    for (size_t i = 0; i < table.count; i++)
-        members += table.items[i].member ? 1 : 0;
-
     struct proctree tree = {0};
+    size_t members = 0;
+    for (size_t i = 0; i < table.count; i++) {
+        members += table.items[i].member ? 1 : 0;
+        tree.unknown += table.items[i].unknown && !table.items[i].member ? 1 : 0;
+    }
     if (members > 0) {
         size_t room = members < PROCTREE_WATCH_MAX ? members : PROCTREE_WATCH_MAX;
         tree.pidfds = mem_array(room, sizeof(*tree.pidfds));

@@ -17,6 +17,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define PROCTREE_MARK_VARIABLE "KITSUNE_RUN="
+
 enum { PROCTREE_WATCH_MAX = 1024 };
 
 struct proctree_query {
@@ -29,9 +31,12 @@ struct proctree_query {
 
 /* What a scan found; zero-initialise. */
 struct proctree {
-    size_t alive; /* processes of the tree, the leader not counted */
-    int *pidfds;  /* of those that could be had, at most PROCTREE_WATCH_MAX; each readable when its
-                   * process ends */
+    size_t unknown; /* processes to be looked at again: one that is just starting another program
+                     * has no environment for a moment, and one of the tree that ended during the
+                     * scan may have started another that the scan had passed */
+    size_t alive;   /* processes of the tree, the leader not counted */
+    int *pidfds; /* of those that could be had, at most PROCTREE_WATCH_MAX; each readable when its
+                  * process ends */
     size_t watched;
 };
 

@@ -210,12 +210,18 @@ enum error_code rpmdb_installed(const char *root, const char *package,
 
 /* ---- Versions ---------------------------------------------------------------------------- */
 
+/* librpm takes a colon that no number stands before for a part of the version. */
+static bool part_valid(const char *part)
+{
+    return part[0] != '\0' && !strchr(part, ':');
+}
+
 enum error_code rpm_version_parse(const char *text, struct rpm_version *ret_version,
                                   struct error *err)
 {
     rpmver parsed = rpmverParse(text);
-    if (!parsed || text[0] == ':' || rpmverV(parsed)[0] == '\0' ||
-        (rpmverR(parsed) && rpmverR(parsed)[0] == '\0')) {
+    if (!parsed || text[0] == ':' || !part_valid(rpmverV(parsed)) ||
+        (rpmverR(parsed) && !part_valid(rpmverR(parsed)))) {
         rpmverFree(parsed);
         return error_set(err, ERR_INVALID,
                          "%s is no version: VERSION, VERSION-RELEASE or EPOCH:VERSION-RELEASE",

@@ -2,8 +2,10 @@
 
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
+#include "common/base/clock.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
@@ -223,6 +225,55 @@ static void what_carries_the_mark_is_killed_and_nothing_else(void **state)
     assert_int_equal(waitpid(fourth, NULL, 0), fourth);
 }
 
+static void release(uv_timer_t *timer)
+{
+    assert_int_equal(write(*(const int *)timer->data, "\n", 1), 1);
+    uv_close((uv_handle_t *)timer, NULL);
+}
+
+/* What could not be told at first is found to be of the tree while the program's others are given
+ * their time; that time has an end all the same. */
+static void a_process_that_is_found_late_is_ended_too(void **state)
+{
+    (void)state;
+    uv_loop_t loop;
+    struct seen seen = {0};
+    struct process *process = NULL;
+    char script[128];
+    char name[] = "sh", option[] = "-c";
+    char *args[] = {name, option, script, NULL};
+    char *env[] = {NULL};
+    int fds[2], status = 0;
+    pid_t late = 0;
+    uv_timer_t timer = {.data = &fds[1]};
+    posix_spawn_file_actions_t actions;
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(uv_loop_init(&loop), 0);
+    struct process_config config = config_of(&loop, &seen, "true", NULL);
+    assert_int_equal(process_start(&config, &process, NULL), ERR_OK);
+    /* It has no environment until the timer lets it go on, and the mark then. */
+    (void)snprintf(script, sizeof(script), "read line; exec env KITSUNE_RUN=%s sleep 20",
+                   own_mark());
+    assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
+    assert_int_equal(posix_spawn_file_actions_adddup2(&actions, fds[0], STDIN_FILENO), 0);
+    assert_int_equal(posix_spawnp(&late, name, &actions, NULL, args, env), 0);
+    assert_int_equal(posix_spawn_file_actions_destroy(&actions), 0);
+    assert_int_equal(uv_timer_init(&loop, &timer), 0);
+    assert_int_equal(uv_timer_start(&timer, release, 30, 0), 0);
+    int64_t begin = clock_mono_ms();
+    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(seen.exited, 1);
+    assert_true(clock_mono_ms() - begin < 10000);
+    /* On a machine so busy that it got its mark too late to be found it lives still. */
+    (void)kill(late, SIGKILL);
+    assert_int_equal(waitpid(late, &status, 0), late);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(close(fds[0]), 0);
+    assert_int_equal(close(fds[1]), 0);
+    buf_done(&seen.output);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +283,7 @@ int main(void)
         cmocka_unit_test(without_descriptors_the_start_fails_and_can_be_tried_again),
         cmocka_unit_test(a_process_outside_of_the_tree_cannot_hold_the_end_up),
         cmocka_unit_test(what_carries_the_mark_is_killed_and_nothing_else),
+        cmocka_unit_test(a_process_that_is_found_late_is_ended_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

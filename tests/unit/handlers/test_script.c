@@ -294,11 +294,13 @@ static void a_tree_that_keeps_forking_is_ended(void **state)
     struct bed bed;
     bed_open(&bed);
     bed.cancel_at = "ready";
-    /* Each hands over to a fresh one in a session of its own, ten at a time; TERM is ignored. */
-    bed_write(bed_path(&bed, "hop"), "trap '' TERM\nsleep 0.02\nexec setsid -f sh \"$0\"\n");
+    /* Each hands over to a fresh one in a session of its own, ten at a time; TERM is ignored.
+     * Bounded, so that a failure of this test leaves no storm behind. */
+    bed_write(bed_path(&bed, "hop"), "trap '' TERM\nsleep 0.02\n"
+                                     "[ $1 -lt 1000 ] && exec setsid -f sh \"$0\" $(($1 + 1))\n");
     char text[PATH_MAX];
     (void)snprintf(text, sizeof(text),
-                   "for i in 1 2 3 4 5 6 7 8 9 10; do setsid -f sh %s/hop; done; echo ready;"
+                   "for i in 1 2 3 4 5 6 7 8 9 10; do setsid -f sh %s/hop 0; done; echo ready;"
                    " sleep 1000",
                    bed.dir);
     run_shell(&bed, text);
