@@ -121,6 +121,8 @@ struct rollout *rollout_find(struct dispatcher *d, const char *id);
 /* Finds, or loads from the journal. ERR_NOT_FOUND. */
 enum error_code rollout_get(struct dispatcher *d, const char *id, struct rollout **ret_rollout,
                             struct error *err) MUST_CHECK;
+/* Drops it when nothing of it is under way. */
+bool rollout_forget(struct rollout *r);
 /* Drops ended rollouts that nobody looked at for longest, down to DISPATCH_ENDED_KEPT. */
 void rollout_evict(struct dispatcher *d);
 

@@ -58,7 +58,7 @@ static enum error_code dispatcher_restore(struct dispatcher *d, struct error *er
         if (code == ERR_OK)
             rollout_open(r);
     }
-    for (size_t i = 0; i < list.count && code == ERR_OK; i++) {
+    for (size_t i = 0; i < list.count && code == ERR_OK && d->config.held == NULL; i++) {
         struct rollout *r = rollout_find(d, list.ids[i]);
         struct decision decision;
         if (r == NULL)
@@ -120,6 +120,9 @@ void dispatcher_tick(struct dispatcher *d)
     int64_t now = d->config.now_mono_ms(d->config.ctx);
     struct timer *timer = NULL;
     while (!d->failed && (timer = timers_pop(&d->timers, now)) != NULL) {
+        /* What is due waits for the start after this one. */
+        if (d->config.held != NULL && timer->kind != TIMER_SILENCE)
+            continue;
         switch ((enum timer_kind)timer->kind) {
         case TIMER_START:
         case TIMER_RECONNECT:
@@ -248,6 +251,8 @@ static enum error_code submit_find(struct dispatcher *d, const char *wanted, cha
                                    struct rollout **ret_rollout, struct error *err)
 {
     *ret_rollout = NULL;
+    if (d->config.held != NULL)
+        return error_set(err, ERR_UNAVAILABLE, "%s", d->config.held);
     enum error_code code = dispatcher_writable(d, err);
     if (code != ERR_OK)
         return code;
@@ -344,6 +349,12 @@ enum error_code dispatcher_rollout(struct dispatcher *d, const char *id,
         .ended_ms = r->ended_ms,
     };
     return ERR_OK;
+}
+
+bool dispatcher_forget(struct dispatcher *d, const char *id)
+{
+    struct rollout *r = rollout_find(d, id);
+    return r == NULL || rollout_forget(r);
 }
 
 const char *dispatcher_waiting_for(struct dispatcher *d, const char *id, uint32_t server)

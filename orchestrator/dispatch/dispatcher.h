@@ -40,6 +40,10 @@ enum {
 struct dispatcher_config {
     struct journal *journal; /* borrowed until dispatcher_free */
     int64_t heartbeat_ms;    /* what agents are told; a session is silent after three */
+    /* Why nothing may be dispatched (borrowed): rollouts can be looked at, paused and cancelled on
+     * paper, but no agent is welcomed, no deadline passes, and a submit is refused with this. NULL:
+     * as usual. */
+    const char *held;
     void *ctx;
     int64_t (*now_mono_ms)(void *ctx);
     int64_t (*now_wall_ms)(void *ctx);
@@ -131,6 +135,9 @@ struct rollout_view {
 /* Loads an ended rollout when needed. ERR_NOT_FOUND. */
 enum error_code dispatcher_rollout(struct dispatcher *d, const char *id,
                                    struct rollout_view *ret_view, struct error *err) MUST_CHECK;
+/* Lets an ended rollout go out of memory, since the journal is about to remove it. False when
+ * something of it is still under way. */
+bool dispatcher_forget(struct dispatcher *d, const char *id);
 /* The rollout that this one's execution on a server waits for; NULL when none. */
 const char *dispatcher_waiting_for(struct dispatcher *d, const char *id, uint32_t server);
 bool dispatcher_connected(struct dispatcher *d, const char *server);

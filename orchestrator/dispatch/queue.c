@@ -49,7 +49,7 @@ void queue_settle(struct slot *slot)
         if (slot->timer.slot != 0 && slot->timer.kind == TIMER_START)
             timers_disarm(&d->timers, &slot->timer);
     }
-    if (x->outcome != EXECUTION_PENDING)
+    if (x->state != EXECUTION_QUEUED && x->state != EXECUTION_RUNNING)
         slot->cancel = 0;
     if (x->state == EXECUTION_ROLLED_BACK || x->state == EXECUTION_ROLLBACK_FAILED)
         slot->rollback = false;
@@ -156,10 +156,10 @@ static void slot_send_rollback(struct slot *slot)
     (void)queue_send(slot->server, &frame);
 }
 
-/* Lets the head of a queue go when the engine wants it. */
+/* Lets the head of a queue go when the engine wants it; one that is to stop goes no further. */
 static void slot_pump(struct slot *slot)
 {
-    if (slot == NULL || !slot->wanted || slot->server->head != slot)
+    if (slot == NULL || !slot->wanted || slot->cancel != 0 || slot->server->head != slot)
         return;
     if (slot->timer.slot == 0)
         queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot,
@@ -226,6 +226,10 @@ void queue_release(struct rollout *r)
 static void slot_cancel(struct slot *slot, bool now)
 {
     const struct execution *x = slot_execution(slot);
+    /* It can have ended while the decision was being made durable. An agent that knows nothing of it
+     * (any more) would take the cancel for one that came ahead of its execute. */
+    if (x->state != EXECUTION_QUEUED && x->state != EXECUTION_RUNNING)
+        return;
     slot->cancel = now ? 2 : 1;
     bool reachable = slot->server->session != NULL && slot->sent;
     if (x->state == EXECUTION_QUEUED && !reachable) {
@@ -290,8 +294,8 @@ void queue_resume(struct rollout *r)
     for (uint32_t i = 0; i < r->slot_count; i++) {
         struct slot *slot = &r->slots[i];
         const struct execution *x = slot_execution(slot);
-        /* The former process may have sent it just before it ended. */
-        slot->sent = x->state != EXECUTION_PENDING;
+        /* The former process may have sent it just before it ended, if its turn had come. */
+        slot->sent = x->state != EXECUTION_PENDING && slot->server->head == slot;
         if (slot_in_hand(slot))
             slot_await_reconnect(slot);
     }

@@ -155,6 +155,15 @@ static bool rollout_idle(const struct rollout *r)
     return !r->open && !r->queued && r->appends == 0;
 }
 
+bool rollout_forget(struct rollout *r)
+{
+    if (!rollout_idle(r))
+        return false;
+    r->d->ended_loaded--;
+    rollout_free(r);
+    return true;
+}
+
 void rollout_evict(struct dispatcher *d)
 {
     while (d->ended_loaded > DISPATCH_ENDED_KEPT) {

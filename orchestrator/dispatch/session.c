@@ -6,7 +6,8 @@
 enum {
     SESSION_SILENT_HEARTBEATS = 3, /* that may be missed before a session is dropped */
     CLOSE_PROTOCOL = 1002,         /* WebSocket close codes, RFC 6455 section 7.4.1 */
-    CLOSE_POLICY = 1008
+    CLOSE_POLICY = 1008,
+    CLOSE_TRY_LATER = 1013
 };
 
 static void session_note(struct session *s, const char *what, const char *detail)
@@ -138,6 +139,11 @@ static void session_hello(struct session *s, const struct wire_hello *hello)
     struct dispatcher *d = s->d;
     struct error err = {0};
     struct server *server = NULL;
+    if (d->config.held != NULL) {
+        /* It comes again; what it has to report stays with it until then. */
+        session_end(s, CLOSE_TRY_LATER, "the orchestrator is held: its journal was restored");
+        return;
+    }
     if (s->server != NULL || !id_valid(hello->id)) {
         session_fault(s, s->server != NULL ? "a second hello" : "not a valid server id");
         return;

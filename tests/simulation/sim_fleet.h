@@ -1,0 +1,486 @@
+/*
+ * sim_fleet: a whole system in one process, from a seed: the production dispatcher with its engine,
+ * the production agents with their links, and in between and below them a simulated network, disks,
+ * hosts, clock and people.
+ *
+ *   sim_fleet.c               the program: seeds, coverage
+ *   sim_fleet_world.c         makes a world, lets time pass, knows when all is quiet
+ *   sim_fleet_faults.c        what goes wrong, and when
+ *   sim_fleet_queue.c         what will happen, in order of time
+ *   sim_fleet_orchestrator.c  the orchestrator's process
+ *   sim_journal.c             its disk, in place of orchestrator/journal
+ *   sim_fleet_agent.c         the agents' processes
+ *   sim_fleet_store.c         their disks, in place of agent/undo_journal
+ *   sim_fleet_host.c          what steps do to a server, in place of agent/runner
+ *   sim_fleet_net.c           connections, in place of common/net and agent/ticker
+ *   sim_fleet_people.c        plans, and who submits, pauses and cancels them
+ *   sim_fleet_check.c         what must hold
+ *
+ * Everything follows from the seed: nothing depends on addresses, on the order of a hash or on real
+ * time. The first thing that does not hold is kept as `failure` and ends the world.
+ */
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/link.h"
+#include "agent/ticker.h"
+#include "common/net/net.h"
+#include "orchestrator/dispatch/dispatcher.h"
+#include "simulation/rng.h"
+
+enum {
+    SIM_MAX_SERVERS = 6,
+    SIM_MAX_ROLLOUTS = 12, /* more than the dispatcher keeps in memory once they have ended */
+    SIM_MAX_STEPS = 4,
+    SIM_KEYS = 3,      /* values of a host that steps change */
+    SIM_NAME_MAX = 16, /* of a server, a rollout, an instance */
+    SIM_MAX_CONNS = 256,
+    SIM_MAX_COMMANDS = 512,
+    SIM_FAILURE_MAX = 384,
+    SIM_HEARTBEAT_MS = 5000
+};
+
+#define SIM_PATHS(X)                                                                               \
+    X(PATH_SUCCEEDED, "rollout succeeded")                                                         \
+    X(PATH_FAILED, "rollout failed")                                                               \
+    X(PATH_CANCELLED, "rollout cancelled")                                                         \
+    X(PATH_ROLLED_BACK, "rollout rolled back")                                                     \
+    X(PATH_ROLLBACK_FAILED, "rollout rollback failed")                                             \
+    X(PATH_CALM, "world without faults")                                                           \
+    X(PATH_ORCHESTRATOR_KILLED, "orchestrator killed")                                             \
+    X(PATH_ORCHESTRATOR_STOPPED, "orchestrator stopped in good order")                             \
+    X(PATH_ORCHESTRATOR_MID_COMMIT, "orchestrator killed in mid-commit, lost")                     \
+    X(PATH_ORCHESTRATOR_MID_COMMIT_KEPT, "orchestrator killed in mid-commit, durable")             \
+    X(PATH_ORCHESTRATOR_UNTOLD, "orchestrator killed between commit and acting on it")             \
+    X(PATH_ORCHESTRATOR_MID_SEND, "orchestrator killed while sending")                             \
+    X(PATH_ORCHESTRATOR_FSYNC, "the journal failed for good")                                      \
+    X(PATH_ORCHESTRATOR_STALL, "the journal stalled and went on")                                  \
+    X(PATH_ORCHESTRATOR_POWER, "orchestrator's machine gone without a word")                       \
+    X(PATH_AGENT_KILLED, "agent killed")                                                           \
+    X(PATH_AGENT_STOPPED, "agent stopped in good order")                                           \
+    X(PATH_AGENT_MID_COMMIT, "agent killed in mid-commit, lost")                                   \
+    X(PATH_AGENT_MID_COMMIT_KEPT, "agent killed in mid-commit, durable")                           \
+    X(PATH_AGENT_UNTOLD, "agent killed between commit and acting on it")                           \
+    X(PATH_AGENT_MID_PREPARE, "agent killed in prepare")                                           \
+    X(PATH_AGENT_MID_EXECUTE, "agent killed in execute")                                           \
+    X(PATH_AGENT_MID_UNDO, "agent killed in undo")                                                 \
+    X(PATH_AGENT_BEFORE_OPERATION, "agent killed as an operation was to begin")                    \
+    X(PATH_AGENT_FSYNC, "an agent's journal failed for good")                                      \
+    X(PATH_AGENT_STALL, "an agent's journal stalled and went on")                                  \
+    X(PATH_AGENT_GONE, "agent gone for ever")                                                      \
+    X(PATH_AGENT_LOST_DATA, "agent lost its data")                                                 \
+    X(PATH_ORPHAN, "a step went on without its agent")                                             \
+    X(PATH_ORPHAN_ENDED, "a step went on without its agent and was ended")                         \
+    X(PATH_BROKEN, "connection broken, frames lost")                                               \
+    X(PATH_HALF_OPEN, "connection half open")                                                      \
+    X(PATH_PARTITION, "partition")                                                                 \
+    X(PATH_ONE_WAY, "one-way partition")                                                           \
+    X(PATH_CLOCK, "wall clock set")                                                                \
+    X(PATH_RESENT, "entry reported again that is durable")                                         \
+    X(PATH_DUPLICATE, "report entry known already")                                                \
+    X(PATH_EVICTED, "ended rollout loaded again")                                                  \
+    X(PATH_EXECUTE_AGAIN, "execute sent again")                                                    \
+    X(PATH_IN_DOUBT_RETRIED, "step in doubt tried again")                                          \
+    X(PATH_IN_DOUBT_FAILED, "step in doubt failed")                                                \
+    X(PATH_KILLED_BY_STEP, "step that kills its agent given up")                                   \
+    X(PATH_RETRIED, "step tried again")                                                            \
+    X(PATH_TIMED_OUT, "step timed out")                                                            \
+    X(PATH_UNDO_RETRIED, "undo tried again")                                                       \
+    X(PATH_UNDO_FAILED, "undo failed")                                                             \
+    X(PATH_UNDO_CONFLICT, "undo found a change by another")                                        \
+    X(PATH_OWN_UNDO, "server undid itself")                                                        \
+    X(PATH_TOLD_UNDO, "server undid as told")                                                      \
+    X(PATH_UNREACHABLE, "unreachable")                                                             \
+    X(PATH_UNKNOWN, "unknown")                                                                     \
+    X(PATH_WITHDRAWN, "withdrawn")                                                                 \
+    X(PATH_STRAY, "began after it was given up")                                                   \
+    X(PATH_LATE_RETURN, "came back after unknown")                                                 \
+    X(PATH_LATE_RETURN_OVER, "came back after the rollout's end")                                  \
+    X(PATH_LATE_ROLLED_BACK, "came back after the rollout's end and was undone")                   \
+    X(PATH_TOMBSTONE, "cancelled before it began")                                                 \
+    X(PATH_LOST_RECORD, "agent came back without any record")                                      \
+    X(PATH_QUEUE_WAIT, "rollout waited for another")                                               \
+    X(PATH_NO_WAIT_REFUSED, "rollout refused for another")                                         \
+    X(PATH_SUBMIT_REPEATED, "submitted again")                                                     \
+    X(PATH_SUBMIT_OTHER, "id used for another plan")                                               \
+    X(PATH_ANSWER_LOST, "answer lost with the orchestrator")                                       \
+    X(PATH_PAUSED, "paused")                                                                       \
+    X(PATH_RESUMED, "resumed")                                                                     \
+    X(PATH_CANCEL_NOW, "cancelled at once")                                                        \
+    X(PATH_CANCEL_UNDOING, "cancelled with undo")                                                  \
+    X(PATH_THRESHOLD, "threshold exceeded")                                                        \
+    X(PATH_CANARY_PASSED, "canary passed")                                                         \
+    X(PATH_RESUMED_ROLLOUT, "rollout resumed from the journal")
+#define X(value, name) value,
+enum sim_path { SIM_PATHS(X) SIM_PATH_COUNT };
+#undef X
+extern const char *const sim_path_names[SIM_PATH_COUNT];
+
+/* ---- What will happen (sim_fleet_queue.c) ----------------------------------------------------- */
+
+#define SIM_EVENTS(X)                                                                              \
+    X(EV_TICK, sim_orchestrator_tick)             /* a deadline of the dispatcher */               \
+    X(EV_COMMIT, sim_journal_commit)              /* the journal's writer has written a group */   \
+    X(EV_COLLECT, sim_orchestrator_collect)       /* the orchestrator's loop is woken by it */     \
+    X(EV_ORCHESTRATOR_START, sim_orchestrator_start)                                               \
+    X(EV_STORE_BEGIN, sim_store_begin)            /* who: the agent, as in those that follow */    \
+    X(EV_STORE_COMMIT, sim_store_commit)                                                           \
+    X(EV_STORE_COLLECT, sim_agent_collect)                                                         \
+    X(EV_AGENT_ALARM, sim_agent_alarm)                                                             \
+    X(EV_LINK_ALARM, sim_agent_link_alarm)                                                         \
+    X(EV_AGENT_INTERRUPT, sim_agent_interrupt)                                                     \
+    X(EV_AGENT_START, sim_agent_start)                                                             \
+    X(EV_OPERATION_HALF, sim_host_half)                                                            \
+    X(EV_OPERATION_END, sim_host_end)                                                              \
+    X(EV_CONN_ACCEPT, sim_net_accept)             /* who: the connection, as in those below */     \
+    X(EV_CONN_OPENED, sim_net_opened)                                                              \
+    X(EV_CONN_DELIVER, sim_net_deliver)           /* token: the direction */                       \
+    X(EV_CONN_CLOSED, sim_net_closed)             /* token: the side */                            \
+    X(EV_CONN_TIMEOUT, sim_net_timeout)           /* it should have come about by now */           \
+    X(EV_HEAL, sim_faults_heal)                   /* who: the server */                            \
+    X(EV_FAULT, sim_faults_next)                                                                   \
+    X(EV_PEOPLE, sim_people_act)
+#define X(kind, handler) kind,
+enum sim_event_kind { SIM_EVENTS(X) SIM_EVENT_COUNT };
+#undef X
+
+/* What a token means is the handler's: mostly, an event whose token is not the one that is waited
+ * for is passed over. */
+struct sim_event {
+    int64_t at_ms;
+    uint64_t order;
+    enum sim_event_kind kind;
+    uint32_t who;
+    uint64_t token;
+};
+
+struct sim_queue {
+    struct sim_event *heap;
+    size_t count, capacity;
+    uint64_t order;
+};
+
+struct sim;
+#define X(kind, handler) void handler(struct sim *sim, uint32_t who, uint64_t token);
+SIM_EVENTS(X)
+#undef X
+
+void sim_after(struct sim *sim, int64_t delay_ms, enum sim_event_kind kind, uint32_t who,
+               uint64_t token);
+/* The next one; false when there is none. */
+bool sim_queue_pop(struct sim_queue *q, struct sim_event *ret_event);
+void sim_queue_done(struct sim_queue *q);
+
+/* ---- Rollouts, and what is known of them ------------------------------------------------------ */
+
+/* What the orchestrator's disk says of one server of a rollout. */
+struct sim_fact {
+    bool started, ended, unreachable, withdrawn, unknown, undoing, undone, on_behalf;
+    enum execution_state ended_as, undone_as;
+    int64_t agent_seq;
+};
+
+enum sim_ask { ASK_NOT_YET, ASK_SENT, ASK_ANSWERED, ASK_REFUSED };
+
+struct sim_rollout {
+    char id[SIM_NAME_MAX];
+    char *text;        /* the plan's */
+    struct plan *plan; /* the same, read */
+    bool no_wait;
+    int64_t submit_at_ms;
+    enum sim_ask asked;
+    uint32_t node_of[SIM_MAX_SERVERS]; /* by number in the plan */
+    /* On the orchestrator's disk: */
+    bool created, stopped, undo_begun, paused, ended;
+    uint32_t place;  /* in the order of creation */
+    uint32_t opened; /* servers in batches that were begun */
+    enum rollout_state state;
+    struct sim_fact facts[SIM_MAX_SERVERS]; /* by number in the plan */
+};
+
+/* What really happened to a server by a rollout. */
+struct sim_trace {
+    bool heard;        /* its agent was told of it */
+    bool amnesia;      /* and lost its data afterwards: nothing can be asked of it */
+    bool began[SIM_MAX_STEPS], done[SIM_MAX_STEPS]; /* began: not for instant steps */
+    bool undo_began[SIM_MAX_STEPS];
+    int64_t attempt[SIM_MAX_STEPS]; /* highest that ran */
+    uint64_t captured[SIM_MAX_STEPS];
+    bool touched[SIM_KEYS];
+    uint64_t base[SIM_KEYS]; /* before the first change */
+    uint32_t bad, bad_undos; /* operations that did not go well */
+    int32_t undo_at;         /* step whose undo was begun last; SIM_MAX_STEPS: none */
+};
+
+/* ---- The orchestrator's disk and process ------------------------------------------------------ */
+
+struct sim_disk_event {
+    enum event_type type;
+    char *json;
+    size_t len;
+};
+
+struct sim_disk_rollout {
+    uint32_t number; /* in sim->rollouts */
+    char *by, *plan_text;
+    size_t plan_len;
+    struct journal_summary summary;
+    struct sim_disk_event *events;
+    size_t event_count, event_capacity;
+};
+
+struct sim_disk {
+    struct sim_disk_rollout rollouts[SIM_MAX_ROLLOUTS]; /* in the order of creation */
+    uint32_t count;
+    int64_t epoch;
+    bool full, broken; /* broken: the next commit fails for good */
+};
+
+struct sim_orchestrator {
+    bool running, dying;
+    bool power;             /* it died without a word to its peers */
+    uint32_t sends_to_live; /* it dies after so many more; 0: it does not */
+    struct sim_disk disk;
+    struct journal *journal;
+    struct dispatcher *dispatcher;
+    uint64_t tick_token;
+    int64_t tick_at_ms;
+};
+
+/* Opens the disk; raises the epoch. */
+struct journal *sim_journal_open(struct sim *sim);
+/* The process has died: what is not durable is lost. */
+void sim_journal_kill(struct journal *j);
+/* All becomes durable; for a stop in good order. */
+void sim_journal_drain(struct journal *j);
+bool sim_journal_idle(const struct journal *j);
+void sim_disk_done(struct sim_disk *disk);
+
+/* Kills a process that is to die. After each event. */
+void sim_orchestrator_settle(struct sim *sim);
+void sim_orchestrator_stop(struct sim *sim);
+void sim_orchestrator_free(struct sim *sim);
+
+/* ---- Agents: disk, host, process -------------------------------------------------------------- */
+
+struct sim_store_entry {
+    int64_t seq;
+    int type, state;
+    int64_t step;
+    char *json;
+    size_t len;
+};
+
+struct sim_store_execution {
+    uint32_t rollout;
+    char *spec;
+    size_t spec_len;
+    int64_t last_seq, acked_seq, undo_deaths;
+    bool settled;
+    struct sim_store_entry *entries;
+    size_t entry_count, entry_capacity;
+    char *captures[SIM_MAX_STEPS];
+};
+
+struct sim_store_op;
+struct sim_store {
+    struct sim_store_execution executions[SIM_MAX_ROLLOUTS]; /* durable, in order */
+    uint32_t count;
+    int64_t epoch; /* of the only orchestrator */
+    char instance[SIM_NAME_MAX];
+    uint32_t instances;
+    struct sim_store_op *first, *last; /* handed in and not durable */
+    size_t pending, writing;           /* the first `writing` are being written */
+    struct sim_store_op *written, *written_last; /* durable, and nobody was told */
+    bool full, broken;
+};
+
+/* One operation of a handler under way, with or without its agent. */
+struct sim_operation {
+    bool active, orphan, cancelled;
+    uint64_t token;
+    enum handler_operation operation;
+    uint32_t rollout, step, key;
+    int64_t attempt;
+    unsigned traits;
+    uint64_t undo; /* rollback: the value to bring back */
+    uint32_t fate; /* enum fate, sim_fleet_host.c */
+};
+
+struct ticker {
+    struct sim_node *node;
+};
+
+struct sim_node {
+    struct sim *sim;
+    uint32_t index;
+    char id[SIM_NAME_MAX];
+    bool running, dying, gone, stopping;
+    bool reboot; /* when it dies, so does what its steps started */
+    bool partitioned;
+    uint32_t sends_to_live, appends_to_live, operations_to_live; /* 0: not by that */
+    uint64_t life;
+    struct agent *agent;
+    struct link *link;
+    struct ticker ticker;
+    struct alarm *link_alarm;
+    uint64_t link_token, alarm_token, heal_token;
+    struct sim_store store;
+    struct sim_operation operation;
+    struct sim_operation orphan;
+    uint64_t operations; /* tokens */
+    uint64_t values[SIM_KEYS];
+    uint32_t holder; /* the rollout that is changing the host; SIM_MAX_ROLLOUTS: none */
+    struct sim_trace traces[SIM_MAX_ROLLOUTS];
+};
+
+extern const struct step_catalog sim_catalog;
+
+void sim_agent_settle(struct sim_node *n);
+void sim_agent_stop(struct sim_node *n);
+/* Ends the process at once; nothing of it remains but disk and host. */
+void sim_agent_kill(struct sim_node *n);
+/* What its disk says, for checks; NULL when nothing. */
+const struct sim_store_execution *sim_store_find(const struct sim_node *n, uint32_t rollout);
+const struct sim_store_entry *sim_store_entry(const struct sim_store_execution *x, int64_t seq);
+/* Whether it has an entry of that type about that step (-1: about the execution). */
+bool sim_store_says(const struct sim_node *n, uint32_t rollout, enum report_type type,
+                    int64_t step);
+void sim_store_seam(struct sim_node *n, struct agent_store *ret_store);
+/* The process has died. */
+void sim_store_kill(struct sim_node *n);
+/* Calls what waits for durable writes. */
+void sim_store_collect(struct sim_node *n);
+bool sim_store_idle(const struct sim_node *n);
+/* Forgets everything; also for the end. */
+void sim_store_wipe(struct sim_node *n);
+void sim_host_seam(struct sim_node *n, struct agent_runner *ret_runner);
+/* The agent has died, perhaps in an operation. */
+void sim_host_abandon(struct sim_node *n);
+
+/* ---- Connections ------------------------------------------------------------------------------ */
+
+enum { TO_ORCHESTRATOR, TO_AGENT, DIRECTIONS };
+
+struct sim_frame;
+struct net_conn {
+    struct sim *sim;
+    uint32_t id;
+    struct sim_node *node;
+    struct net_client_config config;
+    struct session *session;   /* the orchestrator's end; NULL: none (yet, or any more) */
+    bool open[DIRECTIONS];     /* by who sends to whom ends there: the receiving end lives */
+    bool closing[DIRECTIONS];  /* that end takes nothing in any more */
+    bool blocked[DIRECTIONS];  /* nothing arrives for now */
+    bool broken;               /* what is sent is lost */
+    bool up;                   /* it has come about, as the agent sees it */
+    bool telling[DIRECTIONS];  /* that end will be told */
+    struct sim_frame *first[DIRECTIONS], *last[DIRECTIONS];
+    int64_t last_at_ms[DIRECTIONS];
+};
+
+struct sim_net {
+    struct net_conn *conns[SIM_MAX_CONNS];
+    uint32_t count; /* ids given */
+};
+
+/* Sends to the agent. */
+bool sim_net_send(struct net_conn *c, const char *data, size_t len);
+/* The orchestrator closes its end. */
+void sim_net_close(struct net_conn *c);
+/* Both ends are told, in their own time; what is on its way is lost. */
+void sim_net_break(struct net_conn *c);
+void sim_net_block(struct net_conn *c, bool to_orchestrator, bool to_agent);
+/* The process at that end has died; `silently`: nobody tells the other one. */
+void sim_net_end_died(struct net_conn *c, int direction, bool silently);
+/* The connection of that agent that was made last; NULL. */
+struct net_conn *sim_net_of(const struct sim *sim, const struct sim_node *n);
+bool sim_net_idle(const struct sim *sim);
+void sim_net_done(struct sim *sim);
+/* Whose random numbers and time the replaced functions of the base library give. */
+void sim_net_use(struct sim *sim);
+
+/* ---- People ----------------------------------------------------------------------------------- */
+
+struct sim_command {
+    struct sim *sim;
+    uint32_t rollout, token;
+    bool submit;
+};
+
+struct sim_people {
+    struct sim_command commands[SIM_MAX_COMMANDS];
+    uint32_t count;
+    bool durable[SIM_MAX_COMMANDS]; /* by token: on the orchestrator's disk */
+};
+
+void sim_people_init(struct sim *sim);
+void sim_people_free(struct sim *sim);
+
+/* ---- The world -------------------------------------------------------------------------------- */
+
+struct sim_profile {
+    bool calm;
+    int64_t fault_every_ms;
+    uint32_t trouble; /* operations in a hundred that do not go well */
+    uint32_t orchestrator, agents, network, disks; /* weights of faults */
+};
+
+struct sim {
+    struct rng rng;
+    uint64_t seed;
+    int64_t now_ms, wall_offset_ms;
+    int64_t faults_until_ms, quiet_since_ms; /* -1: not quiet */
+    bool verbose;
+    bool watching; /* false: the world is being taken apart */
+    struct sim_profile profile;
+    struct sim_queue queue;
+    struct sim_net net;
+    struct sim_orchestrator orchestrator;
+    struct sim_node nodes[SIM_MAX_SERVERS];
+    uint32_t node_count;
+    struct sim_rollout rollouts[SIM_MAX_ROLLOUTS];
+    uint32_t rollout_count;
+    struct sim_people people;
+    uint64_t *paths;
+    uint64_t ended; /* rollouts, over all worlds */
+    char failure[SIM_FAILURE_MAX];
+};
+
+/* Runs a world to its end; true when all held. */
+bool sim_run(struct sim *sim, uint64_t seed, bool verbose);
+
+static inline void sim_hit(struct sim *sim, enum sim_path path)
+{
+    sim->paths[path]++;
+}
+static inline bool sim_faulty(const struct sim *sim)
+{
+    return sim->now_ms < sim->faults_until_ms;
+}
+int64_t sim_wall_ms(const struct sim *sim);
+/* Something does not hold. The first time counts. */
+void sim_fail(struct sim *sim, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void sim_trace(const struct sim *sim, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The rollout's number; SIM_MAX_ROLLOUTS when there is none of that id. */
+uint32_t sim_rollout_find(const struct sim *sim, const char *id);
+/* The server's number in the rollout's plan; false when it has none. */
+bool sim_rollout_server(const struct sim *sim, uint32_t rollout, uint32_t node, uint32_t *ret);
+/* Memory that must be there. */
+void *sim_checked(void *p);
+
+/* ---- What must hold (sim_fleet_check.c) ------------------------------------------------------- */
+
+/* An event has become durable. */
+void sim_check_event(struct sim *sim, uint32_t rollout, const struct event *event);
+void sim_check_summary(struct sim *sim, uint32_t rollout, const struct journal_summary *summary);
+/* The orchestrator sends this to an agent. */
+void sim_check_frame(struct sim *sim, const struct sim_node *n, const char *data, size_t len);
+/* An agent's frame arrives at the orchestrator. */
+void sim_check_arrival(struct sim *sim, const struct sim_node *n, const char *data);
+/* The agent records these. */
+void sim_check_append(struct sim_node *n, uint32_t rollout, const struct undo_append *append);
+/* A replay of the disk gives what the living engine says. */
+void sim_check_replay(struct sim *sim);
+/* All is quiet. */
+void sim_check_end(struct sim *sim);

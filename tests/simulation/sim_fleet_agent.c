@@ -1,0 +1,209 @@
+/* An agent's process: agent and link as agent/host_agent.c puts them together, on simulated parts. */
+#include "simulation/sim_fleet.h"
+
+#include "common/base/cleanup.h"
+
+#include <string.h>
+
+enum { RESTART_MAX_MS = 4000, RESTART_LONG_MS = 70000, GRACE_MAX_MS = 400 };
+
+/* ---- Seams ----------------------------------------------------------------------------------- */
+
+static bool seam_send(void *ctx, const char *data, size_t len, bool droppable)
+{
+    const struct sim_node *n = ctx;
+    return n->running && link_send(n->link, data, len, droppable);
+}
+
+static int64_t seam_wall(void *ctx)
+{
+    return sim_wall_ms(((const struct sim_node *)ctx)->sim);
+}
+
+static int64_t seam_mono(void *ctx)
+{
+    return ((const struct sim_node *)ctx)->sim->now_ms;
+}
+
+static void seam_alarm_set(void *ctx, int64_t delay_ms)
+{
+    struct sim_node *n = ctx;
+    sim_after(n->sim, delay_ms, EV_AGENT_ALARM, n->index, ++n->alarm_token);
+}
+
+static void seam_alarm_stop(void *ctx)
+{
+    ((struct sim_node *)ctx)->alarm_token++;
+}
+
+static void seam_failed(void *ctx, const struct error *err)
+{
+    struct sim_node *n = ctx;
+    if (n->running && !n->dying)
+        sim_fail(n->sim, "%s: the agent gives up: %s", n->id, err->message);
+    n->dying = true;
+}
+
+static void seam_quiet(void *ctx)
+{
+    struct sim_node *n = ctx;
+    if (n->running && !n->dying)
+        sim_hit(n->sim, PATH_AGENT_STOPPED);
+    n->dying = true;
+}
+
+static void link_hello(void *ctx, struct buf *b)
+{
+    agent_hello(((struct sim_node *)ctx)->agent, b);
+}
+
+static enum error_code link_welcome(void *ctx, const struct wire_welcome *welcome,
+                                    struct error *err)
+{
+    struct sim_node *n = ctx;
+    enum error_code code = agent_welcome(n->agent, welcome, err);
+    if (code != ERR_OK)
+        sim_fail(n->sim, "%s refuses the orchestrator: %s", n->id, err->message);
+    return code;
+}
+
+static enum error_code link_frame(void *ctx, struct wire_frame *frame, const char *text,
+                                  size_t len, struct error *err)
+{
+    struct sim_node *n = ctx;
+    enum error_code code = agent_receive(n->agent, frame, text, len, err);
+    if (code != ERR_OK)
+        sim_fail(n->sim, "%s refuses a command: %s", n->id, err->message);
+    return code;
+}
+
+static void link_lost(void *ctx, const char *reason)
+{
+    (void)reason;
+    agent_disconnected(((struct sim_node *)ctx)->agent);
+}
+
+/* ---- Coming ---------------------------------------------------------------------------------- */
+
+static enum error_code make_parts(struct sim_node *n, struct error *err)
+{
+    struct agent_config config = {
+        .identity = {.server = n->id,
+                     .instance = n->store.instance,
+                     .version = (char *)(uintptr_t)KITSUNE_VERSION},
+        .catalog = &sim_catalog,
+        .link = {n, seam_send},
+        .clock = {n, seam_wall, seam_mono, seam_alarm_set, seam_alarm_stop},
+        .owner = {n, seam_failed, seam_quiet},
+    };
+    const struct link_config link = {
+        .net = (struct net *)(void *)n,
+        .ticker = &n->ticker,
+        .url = "http://orchestrator:7233",
+        .server = n->id,
+        .events = {n, link_hello, link_welcome, link_frame, link_lost},
+    };
+    sim_store_seam(n, &config.store);
+    sim_host_seam(n, &config.runner);
+    enum error_code code = link_new(&link, &n->link, err);
+    return code == ERR_OK ? agent_new(&config, &n->agent, err) : code;
+}
+
+void sim_agent_start(struct sim *sim, uint32_t who, uint64_t token)
+{
+    struct sim_node *n = &sim->nodes[who];
+    struct error err = {0};
+    (void)token;
+    if (n->running || n->gone)
+        return;
+    sim_trace(sim, "%s starts", n->id);
+    n->running = true;
+    n->dying = n->stopping = n->reboot = false;
+    n->sends_to_live = n->appends_to_live = n->operations_to_live = 0;
+    n->life++;
+    n->ticker.node = n;
+    if (make_parts(n, &err) != ERR_OK) {
+        sim_fail(sim, "%s does not start: %s", n->id, err.message);
+        return;
+    }
+    agent_start(n->agent);
+    link_start(n->link);
+}
+
+void sim_agent_collect(struct sim *sim, uint32_t who, uint64_t token)
+{
+    struct sim_node *n = &sim->nodes[who];
+    if (n->running && token == n->life)
+        sim_store_collect(n);
+}
+
+void sim_agent_alarm(struct sim *sim, uint32_t who, uint64_t token)
+{
+    struct sim_node *n = &sim->nodes[who];
+    if (n->running && token == n->alarm_token)
+        agent_alarm(n->agent);
+}
+
+void sim_agent_link_alarm(struct sim *sim, uint32_t who, uint64_t token)
+{
+    struct sim_node *n = &sim->nodes[who];
+    if (n->running && token == n->link_token)
+        n->link_alarm->fired(n->link_alarm->ctx);
+}
+
+/* ---- Going ----------------------------------------------------------------------------------- */
+
+void sim_agent_kill(struct sim_node *n)
+{
+    struct sim *sim = n->sim;
+    n->running = false;
+    n->life++;
+    n->link_token++;
+    n->alarm_token++;
+    for (uint32_t i = 0; i < SIM_MAX_CONNS; i++) {
+        struct net_conn *c = sim->net.conns[i];
+        if (c == NULL || c->node != n || !c->open[TO_AGENT])
+            continue;
+        c->config.events.closed(c->config.ctx, c, "the agent has died");
+        sim_net_end_died(c, TO_AGENT, n->reboot || n->gone);
+    }
+    sim_store_kill(n);
+    sim_host_abandon(n);
+    agent_free(n->agent);
+    link_free(n->link);
+    n->agent = NULL;
+    n->link = NULL;
+}
+
+void sim_agent_settle(struct sim_node *n)
+{
+    struct sim *sim = n->sim;
+    if (!n->running || !n->dying)
+        return;
+    sim_trace(sim, "%s dies", n->id);
+    sim_hit(sim, PATH_AGENT_KILLED);
+    sim_agent_kill(n);
+    uint32_t most = rng_chance(&sim->rng, 80) ? RESTART_MAX_MS : RESTART_LONG_MS;
+    if (!n->gone)
+        sim_after(sim, sim_faulty(sim) ? rng_between(&sim->rng, 1, most) : 1, EV_AGENT_START,
+                  n->index, 0);
+}
+
+/* As at SIGTERM: what is under way may end for a while. */
+void sim_agent_stop(struct sim_node *n)
+{
+    if (n->stopping)
+        return;
+    sim_trace(n->sim, "%s is to stop", n->id);
+    n->stopping = true;
+    sim_after(n->sim, rng_between(&n->sim->rng, 1, GRACE_MAX_MS), EV_AGENT_INTERRUPT, n->index,
+              n->life);
+    agent_stop(n->agent);
+}
+
+void sim_agent_interrupt(struct sim *sim, uint32_t who, uint64_t token)
+{
+    struct sim_node *n = &sim->nodes[who];
+    if (n->running && !n->dying && token == n->life)
+        agent_interrupt(n->agent);
+}

@@ -1,0 +1,496 @@
+/* An agent's disk, by the rules of agent/undo_journal.h: what was handed in becomes durable in order,
+ * in groups, after a while; reading shows what is durable; a crash loses the rest. */
+#include "simulation/sim_fleet.h"
+
+#include "common/base/alloc.h"
+#include "common/base/cleanup.h"
+#include "common/json/json.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { COMMIT_MAX_MS = 15, WAKE_MAX_MS = 2, STALL_RETRY_MS = 500 };
+
+enum op_kind { OP_APPEND, OP_ACK, OP_EPOCH };
+
+struct sim_store_op {
+    struct sim_store_op *next;
+    enum op_kind kind;
+    uint32_t rollout;
+    int64_t number; /* acknowledged entry, or epoch */
+    char *spec;
+    size_t spec_len;
+    struct sim_store_entry *entries;
+    size_t entry_count;
+    char *captures[SIM_MAX_STEPS];
+    bool settled;
+    int64_t undo_deaths;
+    void (*done)(void *ctx, enum error_code result);
+    void *ctx;
+};
+
+static void op_free(struct sim_store_op *op)
+{
+    for (size_t i = 0; i < op->entry_count; i++)
+        mem_free(op->entries[i].json);
+    for (size_t i = 0; i < SIM_MAX_STEPS; i++)
+        mem_free(op->captures[i]);
+    mem_free(op->entries);
+    mem_free(op->spec);
+    mem_free(op);
+}
+
+/* ---- Handing in ------------------------------------------------------------------------------ */
+
+static void group_begin(struct sim_node *n, size_t works)
+{
+    struct sim *sim = n->sim;
+    n->store.writing = works;
+    if (works > 0)
+        sim_after(sim, rng_between(&sim->rng, 1, COMMIT_MAX_MS), EV_STORE_COMMIT, n->index,
+                  n->life);
+}
+
+void sim_store_begin(struct sim *sim, uint32_t who, uint64_t token)
+{
+    struct sim_node *n = &sim->nodes[who];
+    if (n->running && token == n->life && n->store.writing == 0)
+        group_begin(n, n->store.pending);
+}
+
+/* The writer may be quick and take the first alone, or find all that comes with it. */
+static void submit(struct sim_node *n, struct sim_store_op *op)
+{
+    struct sim_store *s = &n->store;
+    if (n->appends_to_live > 0 && --n->appends_to_live == 0)
+        n->dying = true;
+    if (s->last != NULL)
+        s->last->next = op;
+    else
+        s->first = op;
+    s->last = op;
+    s->pending++;
+    if (n->dying || s->writing > 0)
+        return;
+    if (rng_chance(&n->sim->rng, 50))
+        group_begin(n, s->pending);
+    else
+        sim_after(n->sim, 0, EV_STORE_BEGIN, n->index, n->life);
+}
+
+static struct sim_store_op *op_new(struct sim_node *n, enum op_kind kind, const char *rollout)
+{
+    struct sim_store_op *op = sim_checked(MEM_NEW(struct sim_store_op));
+    op->kind = kind;
+    op->rollout = rollout == NULL ? SIM_MAX_ROLLOUTS : sim_rollout_find(n->sim, rollout);
+    if (rollout != NULL && op->rollout == SIM_MAX_ROLLOUTS)
+        sim_fail(n->sim, "%s records a rollout that there is not: %s", n->id, rollout);
+    return op;
+}
+
+static void op_take_entries(struct sim_store_op *op, const struct undo_append *append)
+{
+    op->entries = sim_checked(mem_array(append->entry_count, sizeof(*op->entries)));
+    op->entry_count = append->entry_count;
+    for (size_t i = 0; i < append->entry_count; i++) {
+        const struct wire_entry *entry = &append->entries[i];
+        AUTO_BUF struct buf text = BUF_INIT;
+        json_encode(&text, &wire_entry_table, entry);
+        op->entries[i] = (struct sim_store_entry){
+            .seq = entry->seq, .type = entry->type, .state = entry->state, .step = entry->step};
+        op->entries[i].json = sim_checked(buf_take(&text, &op->entries[i].len));
+    }
+}
+
+static enum error_code store_append(void *ctx, const struct undo_append *append, struct error *err)
+{
+    struct sim_node *n = ctx;
+    struct sim_store_op *op = op_new(n, OP_APPEND, append->rollout);
+    (void)err;
+    sim_check_append(n, op->rollout, append);
+    if (append->spec != NULL) {
+        op->spec = sim_checked(mem_strndup(append->spec, append->spec_len));
+        op->spec_len = append->spec_len;
+    }
+    op_take_entries(op, append);
+    for (size_t i = 0; i < append->capture_count; i++)
+        op->captures[append->captures[i].step] =
+            sim_checked(mem_strdup(append->captures[i].undo));
+    op->settled = append->settled;
+    op->undo_deaths = append->undo_deaths;
+    op->done = append->done;
+    op->ctx = append->ctx;
+    submit(n, op);
+    return ERR_OK;
+}
+
+static enum error_code store_ack(void *ctx, const char *server, const char *rollout, int64_t seq,
+                                 struct error *err)
+{
+    struct sim_node *n = ctx;
+    struct sim_store_op *op = op_new(n, OP_ACK, rollout);
+    (void)server;
+    (void)err;
+    op->number = seq;
+    submit(n, op);
+    return ERR_OK;
+}
+
+static enum error_code store_save_epoch(void *ctx, const char *server, const char *orchestrator,
+                                        int64_t epoch, struct error *err)
+{
+    struct sim_node *n = ctx;
+    struct sim_store_op *op = op_new(n, OP_EPOCH, NULL);
+    (void)server;
+    (void)orchestrator;
+    (void)err;
+    op->number = epoch;
+    submit(n, op);
+    return ERR_OK;
+}
+
+/* ---- Becoming durable ------------------------------------------------------------------------ */
+
+static struct sim_store_execution *find(struct sim_store *s, uint32_t rollout)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->executions[i].rollout == rollout)
+            return &s->executions[i];
+    return NULL;
+}
+
+const struct sim_store_execution *sim_store_find(const struct sim_node *n, uint32_t rollout)
+{
+    for (uint32_t i = 0; i < n->store.count; i++)
+        if (n->store.executions[i].rollout == rollout)
+            return &n->store.executions[i];
+    return NULL;
+}
+
+const struct sim_store_entry *sim_store_entry(const struct sim_store_execution *x, int64_t seq)
+{
+    for (size_t i = 0; i < x->entry_count; i++)
+        if (x->entries[i].seq == seq)
+            return &x->entries[i];
+    return NULL;
+}
+
+bool sim_store_says(const struct sim_node *n, uint32_t rollout, enum report_type type, int64_t step)
+{
+    const struct sim_store_execution *x = sim_store_find(n, rollout);
+    for (size_t i = 0; x != NULL && i < x->entry_count; i++)
+        if (x->entries[i].type == (int)type && x->entries[i].step == step)
+            return true;
+    return false;
+}
+
+static void apply_append(struct sim_store *s, struct sim_store_op *op)
+{
+    struct sim_store_execution *x = find(s, op->rollout);
+    if (x == NULL) {
+        assert(s->count < SIM_MAX_ROLLOUTS);
+        x = &s->executions[s->count++];
+        *x = (struct sim_store_execution){.rollout = op->rollout};
+    }
+    if (x->spec == NULL) {
+        x->spec = TAKE(op->spec);
+        x->spec_len = op->spec_len;
+    }
+    for (size_t i = 0; i < op->entry_count; i++) {
+        if (sim_store_entry(x, op->entries[i].seq) != NULL)
+            continue;
+        if (x->entry_count == x->entry_capacity) {
+            x->entry_capacity = x->entry_capacity == 0 ? 16 : x->entry_capacity * 2;
+            x->entries = sim_checked(
+                mem_realloc(x->entries, x->entry_capacity * sizeof(*x->entries)));
+        }
+        x->entries[x->entry_count++] = op->entries[i];
+        op->entries[i].json = NULL;
+        if (op->entries[i].seq > x->last_seq)
+            x->last_seq = op->entries[i].seq;
+    }
+    for (size_t i = 0; i < SIM_MAX_STEPS; i++)
+        if (x->captures[i] == NULL)
+            x->captures[i] = TAKE(op->captures[i]);
+    x->settled = op->settled;
+    x->undo_deaths = op->undo_deaths;
+}
+
+static void op_apply(struct sim_store *s, struct sim_store_op *op)
+{
+    struct sim_store_execution *x = find(s, op->rollout);
+    switch (op->kind) {
+    case OP_APPEND:
+        apply_append(s, op);
+        return;
+    case OP_ACK:
+        if (x != NULL && op->number > x->acked_seq)
+            x->acked_seq = op->number;
+        return;
+    case OP_EPOCH:
+        if (op->number > s->epoch)
+            s->epoch = op->number;
+        return;
+    }
+}
+
+static void group_apply(struct sim_store *s)
+{
+    for (; s->writing > 0; s->writing--) {
+        struct sim_store_op *op = s->first;
+        s->first = op->next;
+        if (s->first == NULL)
+            s->last = NULL;
+        s->pending--;
+        op->next = NULL;
+        op_apply(s, op);
+        if (s->written_last != NULL)
+            s->written_last->next = op;
+        else
+            s->written = op;
+        s->written_last = op;
+    }
+}
+
+void sim_store_commit(struct sim *sim, uint32_t who, uint64_t token)
+{
+    struct sim_node *n = &sim->nodes[who];
+    struct sim_store *s = &n->store;
+    if (!n->running || token != n->life)
+        return;
+    if (s->broken) {
+        sim_hit(sim, PATH_AGENT_FSYNC);
+        if (rng_chance(&sim->rng, 50))
+            group_apply(s);
+        n->dying = true;
+        return;
+    }
+    if (s->full) {
+        sim_hit(sim, PATH_AGENT_STALL);
+        sim_after(sim, STALL_RETRY_MS, EV_STORE_COMMIT, who, token);
+        return;
+    }
+    group_apply(s);
+    sim_after(sim, rng_below(&sim->rng, WAKE_MAX_MS + 1), EV_STORE_COLLECT, who, token);
+    group_begin(n, s->pending);
+}
+
+static struct sim_store_op *take(struct sim_store_op **first)
+{
+    struct sim_store_op *op = *first;
+    *first = op->next;
+    return op;
+}
+
+static void settle(struct sim_store_op *op, enum error_code result)
+{
+    if (op->done != NULL)
+        op->done(op->ctx, result);
+    op_free(op);
+}
+
+void sim_store_collect(struct sim_node *n)
+{
+    struct sim_store_op *works = TAKE(n->store.written);
+    n->store.written_last = NULL;
+    while (works != NULL)
+        settle(take(&works), ERR_OK);
+}
+
+void sim_store_kill(struct sim_node *n)
+{
+    struct sim_store *s = &n->store;
+    struct sim *sim = n->sim;
+    if (s->writing > 0 && sim->watching) {
+        bool kept = !s->full && rng_chance(&sim->rng, 50);
+        sim_hit(sim, kept ? PATH_AGENT_MID_COMMIT_KEPT : PATH_AGENT_MID_COMMIT);
+        if (kept)
+            group_apply(s);
+    }
+    if (s->written != NULL)
+        sim_hit(sim, PATH_AGENT_UNTOLD);
+    s->writing = s->pending = 0;
+    while (s->written != NULL)
+        settle(take(&s->written), ERR_IO);
+    while (s->first != NULL)
+        settle(take(&s->first), ERR_IO);
+    s->last = s->written_last = NULL;
+    s->broken = false;
+}
+
+bool sim_store_idle(const struct sim_node *n)
+{
+    return n->store.first == NULL && n->store.written == NULL;
+}
+
+void sim_store_wipe(struct sim_node *n)
+{
+    struct sim_store *s = &n->store;
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct sim_store_execution *x = &s->executions[i];
+        for (size_t k = 0; k < x->entry_count; k++)
+            mem_free(x->entries[k].json);
+        for (size_t k = 0; k < SIM_MAX_STEPS; k++)
+            mem_free(x->captures[k]);
+        mem_free(x->entries);
+        mem_free(x->spec);
+    }
+    *s = (struct sim_store){.instances = s->instances + 1};
+    (void)snprintf(s->instance, sizeof(s->instance), "i%u-%u", n->index, s->instances);
+}
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+static struct undo_status status_of(const struct sim_store_execution *x)
+{
+    return (struct undo_status){.last_seq = x->last_seq,
+                                .acked_seq = x->acked_seq,
+                                .settled = x->settled,
+                                .undo_deaths = x->undo_deaths};
+}
+
+static enum error_code store_epoch(void *ctx, const char *server, const char *orchestrator,
+                                   int64_t *ret_epoch, struct error *err)
+{
+    const struct sim_node *n = ctx;
+    (void)server;
+    (void)orchestrator;
+    (void)err;
+    *ret_epoch = n->store.epoch;
+    return ERR_OK;
+}
+
+static enum error_code
+store_open_executions(void *ctx, const char *server,
+                      enum error_code (*each)(void *each_ctx, const char *rollout,
+                                              const struct undo_status *status, struct error *err),
+                      void *each_ctx, struct error *err)
+{
+    const struct sim_node *n = ctx;
+    (void)server;
+    for (uint32_t i = 0; i < n->store.count; i++) {
+        const struct sim_store_execution *x = &n->store.executions[i];
+        struct undo_status status = status_of(x);
+        if (x->settled && x->acked_seq >= x->last_seq)
+            continue;
+        enum error_code code = each(each_ctx, n->sim->rollouts[x->rollout].id, &status, err);
+        if (code != ERR_OK)
+            return code;
+    }
+    return ERR_OK;
+}
+
+static enum error_code known(const struct sim_node *n, const char *rollout,
+                             const struct sim_store_execution **ret_execution, struct error *err)
+{
+    *ret_execution = sim_store_find(n, sim_rollout_find(n->sim, rollout));
+    if (*ret_execution == NULL)
+        return error_set(err, ERR_NOT_FOUND, "no record of this rollout on this server");
+    return ERR_OK;
+}
+
+static enum error_code store_find(void *ctx, const char *server, const char *rollout,
+                                  int64_t time_ms, struct undo_status *ret_status,
+                                  struct error *err)
+{
+    const struct sim_store_execution *x = NULL;
+    (void)server;
+    (void)time_ms;
+    enum error_code code = known(ctx, rollout, &x, err);
+    if (code == ERR_OK)
+        *ret_status = status_of(x);
+    return code;
+}
+
+static enum error_code store_entries(void *ctx, const char *server, const char *rollout,
+                                     const struct undo_portion *portion, struct array *ret_entries,
+                                     struct error *err)
+{
+    const struct sim_store_execution *x = NULL;
+    (void)server;
+    *ret_entries = (struct array){0};
+    enum error_code code = known(ctx, rollout, &x, err);
+    if (code != ERR_OK || x->entry_count == 0)
+        return ERR_OK;
+    struct wire_entry *entries = sim_checked(mem_array(x->entry_count, sizeof(*entries)));
+    size_t bytes = 0;
+    for (size_t i = 0; i < x->entry_count && code == ERR_OK; i++) {
+        const struct sim_store_entry *stored = &x->entries[i];
+        if (stored->seq <= portion->after_seq)
+            continue;
+        bytes += stored->len;
+        if (ret_entries->count > 0 &&
+            (bytes > portion->max_bytes || ret_entries->count == portion->max_count))
+            break;
+        code = json_read(stored->json, stored->len, WIRE_MAX_BYTES, &wire_entry_table,
+                         &entries[ret_entries->count++], err);
+    }
+    ret_entries->items = entries;
+    if (code != ERR_OK)
+        undo_entries_done(ret_entries);
+    return code;
+}
+
+static enum error_code store_load(void *ctx, const char *server, const char *rollout,
+                                  struct undo_image *ret_image, struct error *err)
+{
+    static const struct undo_portion all = {.max_bytes = SIZE_MAX, .max_count = SIZE_MAX};
+    const struct sim_store_execution *x = NULL;
+    struct undo_image image = {0};
+    enum error_code code = known(ctx, rollout, &x, err);
+    if (code == ERR_OK)
+        code = store_entries(ctx, server, rollout, &all, &image.entries, err);
+    if (code != ERR_OK)
+        return code;
+    image.status = status_of(x);
+    if (x->spec != NULL) {
+        image.spec = sim_checked(mem_strndup(x->spec, x->spec_len));
+        image.spec_len = x->spec_len;
+    }
+    int64_t *steps = sim_checked(mem_array(SIM_MAX_STEPS, sizeof(*steps)));
+    image.captured.items = steps;
+    for (size_t i = 0; i < SIM_MAX_STEPS; i++)
+        if (x->captures[i] != NULL)
+            steps[image.captured.count++] = (int64_t)i;
+    *ret_image = image;
+    return ERR_OK;
+}
+
+static enum error_code store_capture(void *ctx, const char *server, const char *rollout,
+                                     uint32_t step, char **ret_undo, struct error *err)
+{
+    const struct sim_store_execution *x = NULL;
+    (void)server;
+    enum error_code code = known(ctx, rollout, &x, err);
+    if (code == ERR_OK && x->captures[step] == NULL)
+        code = error_set(err, ERR_NOT_FOUND, "nothing was captured for this step");
+    if (code == ERR_OK)
+        *ret_undo = sim_checked(mem_strdup(x->captures[step]));
+    return code;
+}
+
+static enum error_code store_folder(void *ctx, const char *server, const char *rollout,
+                                    uint32_t step, char ret_path[UNDO_FILES_PATH_MAX],
+                                    struct error *err)
+{
+    (void)ctx;
+    (void)err;
+    (void)snprintf(ret_path, UNDO_FILES_PATH_MAX, "/undo/%s/%s/%u", server, rollout, step);
+    return ERR_OK;
+}
+
+void sim_store_seam(struct sim_node *n, struct agent_store *ret_store)
+{
+    *ret_store = (struct agent_store){.ctx = n,
+                                      .append = store_append,
+                                      .ack = store_ack,
+                                      .save_epoch = store_save_epoch,
+                                      .epoch = store_epoch,
+                                      .open_executions = store_open_executions,
+                                      .find = store_find,
+                                      .load = store_load,
+                                      .entries = store_entries,
+                                      .capture = store_capture,
+                                      .folder = store_folder};
+}
