@@ -3,6 +3,7 @@
 #include "common/base/log.h"
 #include "common/net/net.h"
 #include "orchestrator/api/api.h"
+#include "orchestrator/check.h"
 #include "orchestrator/dispatch/dispatcher.h"
 #include "orchestrator/journal/journal.h"
 #include "orchestrator/options.h"
@@ -15,7 +16,10 @@
 #include <unistd.h>
 #include <uv.h>
 
-enum { STALL_RETRY_MS = 1000 /* how often a full disk is tried again */ };
+enum {
+    STALL_RETRY_MS = 1000,       /* how often a full disk is tried again */
+    RETAIN_EVERY_MS = 3600 * 1000 /* how often old rollouts are looked for */
+};
 
 struct program {
     struct options options;
@@ -23,11 +27,13 @@ struct program {
     uv_async_t wake;     /* the journal's writer has something */
     uv_timer_t deadline; /* the dispatcher's earliest */
     uv_timer_t stall;    /* tries a stalled journal again */
+    uv_timer_t retain;   /* removes old rollouts */
     uv_signal_t terminate, interrupt;
     struct net *net;
     struct journal *journal;
     struct dispatcher *dispatcher;
     struct api *api;
+    struct error held; /* why nothing is acted upon; ERR_OK: as usual */
     bool stalled, stopping;
 };
 
@@ -133,6 +139,40 @@ static void program_wake(uv_async_t *async)
     }
 }
 
+/* ---- Old rollouts ------------------------------------------------------------------------------
+ */
+
+static bool retain_may(void *ctx, const char *id)
+{
+    struct program *p = ctx;
+    return dispatcher_forget(p->dispatcher, id);
+}
+
+static void retain_done(void *ctx, enum error_code result, const struct error *err,
+                        uint64_t removed)
+{
+    (void)ctx;
+    if (removed > 0)
+        log_info("old rollouts were removed", LOG_INT("count", removed), LOG_END);
+    if (result != ERR_OK && result != ERR_CANCELLED)
+        log_error("old rollouts cannot be removed", LOG_STR("error", err->message), LOG_END);
+}
+
+static void program_retain(uv_timer_t *timer)
+{
+    struct program *p = timer->data;
+    struct error err = {0};
+    const struct journal_retention how = {
+        .before_ms = clock_wall_ms() - p->options.retain_ms,
+        .may = retain_may,
+        .done = retain_done,
+        .ctx = p,
+    };
+    enum error_code code = journal_retain(p->journal, &how, &err);
+    if (code != ERR_OK && code != ERR_BUSY)
+        log_error("old rollouts cannot be removed", LOG_STR("error", err.message), LOG_END);
+}
+
 /* ---- Stopping -----------------------------------------------------------------------------------
  */
 
@@ -147,6 +187,7 @@ static void program_closed(void *ctx)
     uv_close((uv_handle_t *)&p->wake, NULL);
     uv_close((uv_handle_t *)&p->deadline, NULL);
     uv_close((uv_handle_t *)&p->stall, NULL);
+    uv_close((uv_handle_t *)&p->retain, NULL);
 }
 
 static void program_stop(uv_signal_t *handle, int signum)
@@ -159,6 +200,7 @@ static void program_stop(uv_signal_t *handle, int signum)
     uv_close((uv_handle_t *)&p->terminate, NULL);
     uv_close((uv_handle_t *)&p->interrupt, NULL);
     (void)uv_timer_stop(&p->deadline);
+    (void)uv_timer_stop(&p->retain);
     api_stop(p->api);
     net_close(p->net, program_closed, p);
 }
@@ -179,14 +221,38 @@ static enum error_code program_start_loop(struct program *p, struct error *err)
 {
     if (uv_loop_init(&p->loop) != 0 || uv_async_init(&p->loop, &p->wake, program_wake) != 0 ||
         uv_timer_init(&p->loop, &p->deadline) != 0 || uv_timer_init(&p->loop, &p->stall) != 0 ||
+        uv_timer_init(&p->loop, &p->retain) != 0 ||
         uv_signal_init(&p->loop, &p->terminate) != 0 ||
         uv_signal_init(&p->loop, &p->interrupt) != 0 ||
         uv_signal_start(&p->terminate, program_stop, SIGTERM) != 0 ||
         uv_signal_start(&p->interrupt, program_stop, SIGINT) != 0)
         return error_set(err, ERR_UNAVAILABLE, "the event loop cannot be set up");
-    p->wake.data = p->deadline.data = p->stall.data = p;
+    p->wake.data = p->deadline.data = p->stall.data = p->retain.data = p;
     p->terminate.data = p->interrupt.data = p;
     return ERR_OK;
+}
+
+static enum error_code program_open_journal(struct program *p, struct error *err)
+{
+    const struct options *o = &p->options;
+    enum error_code code = ERR_OK;
+    if (o->accept_restored)
+        code = journal_accept_restored(o->data_dir, o->accept_epoch, err);
+    if (code == ERR_OK)
+        code = journal_open(o->data_dir, journal_signal, p, &p->journal, err);
+    if (code == ERR_OK && journal_held(p->journal, &p->held))
+        log_warn("nothing is dispatched", LOG_STR("why", p->held.message), LOG_END);
+    return code;
+}
+
+/* An open rollout that cannot be loaded: the file is named, and what to do. */
+static enum error_code program_say_damage(const struct program *p, struct error *err)
+{
+    struct error why = *err;
+    return error_set(err, ERR_CORRUPT,
+                     "%s/journal.db: %.120s; --check lists all that is damaged; restore from a "
+                     "backup",
+                     p->options.data_dir, why.message);
 }
 
 static enum error_code program_start(struct program *p, struct error *err)
@@ -195,12 +261,14 @@ static enum error_code program_start(struct program *p, struct error *err)
     if (code == ERR_OK)
         code = net_new(&p->loop, 0, &p->net, err);
     if (code == ERR_OK)
-        code = journal_open(p->options.data_dir, journal_signal, p, &p->journal, err);
+        code = program_open_journal(p, err);
     if (code != ERR_OK)
         return code;
+    const char *held = p->held.code == ERR_OK ? NULL : p->held.message;
     struct dispatcher_config dispatch = {
         .journal = p->journal,
         .heartbeat_ms = p->options.heartbeat_ms,
+        .held = held,
         .ctx = p,
         .now_mono_ms = hook_mono,
         .now_wall_ms = hook_wall,
@@ -214,17 +282,21 @@ static enum error_code program_start(struct program *p, struct error *err)
     };
     code = dispatcher_new(&dispatch, &p->dispatcher, err);
     if (code != ERR_OK)
-        return code;
+        return code == ERR_CORRUPT ? program_say_damage(p, err) : code;
     struct api_config api = {
         .journal = p->journal,
         .dispatcher = p->dispatcher,
         .host = p->options.host,
         .port = p->options.port,
+        .held = held,
     };
     code = api_new(p->net, &api, &p->api, err);
-    if (code == ERR_OK)
-        hook_rearm(p);
-    return code;
+    if (code != ERR_OK)
+        return code;
+    hook_rearm(p);
+    if (held == NULL && p->options.retain_ms > 0)
+        (void)uv_timer_start(&p->retain, program_retain, 0, RETAIN_EVERY_MS);
+    return ERR_OK;
 }
 
 static void program_say_ready(const struct program *p)
@@ -252,6 +324,8 @@ int main(int argc, char **argv)
                     stdout);
         return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     }
+    if (program.options.check)
+        return check_run(program.options.data_dir);
     log_setup(program.options.log_format, program.options.log_level);
     program_raise_limits();
     (void)signal(SIGPIPE, SIG_IGN);

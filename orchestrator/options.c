@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "orchestrator/api/api_doc.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,12 @@ const char options_help[] =
     "  --data-dir DIR          where the journal lives (default /var/lib/kitsune-orchestrator)\n"
     "  --heartbeat DURATION    how often agents say that they live (default 15s); an agent is\n"
     "                          taken for gone after three\n"
+    "  --retain DURATION       how long ended rollouts are kept (default 90d; 0: forever)\n"
+    "  --check                 look for damage in the journal, say what there is, and exit: 0 when\n"
+    "                          it is sound, else 1; nothing is changed\n"
+    "  --accept-restored[=EPOCH]\n"
+    "                          go on with a journal that was restored from a backup (see\n"
+    "                          kitsune-orchestrator(8)), in an epoch not below EPOCH\n"
     "  --log-format FORMAT     logfmt or json (default logfmt)\n"
     "  --log-level LEVEL       debug, info, warn or error (default info)\n"
     "  --help                  print this and exit\n"
@@ -28,6 +35,7 @@ const char options_help[] =
     "Example: kitsune-orchestrator --data-dir /tmp/kitsune --listen 127.0.0.1:7233\n";
 
 enum { HEARTBEAT_MIN_MS = 100, HEARTBEAT_MAX_MS = 3600 * 1000, HEARTBEAT_DEFAULT_MS = 15 * 1000 };
+static const int64_t retain_default_ms = INT64_C(90) * 24 * 3600 * 1000;
 
 enum error_code options_parse_listen(const char *text, struct options *options, struct error *err)
 {
@@ -68,10 +76,34 @@ static enum error_code options_heartbeat(const char *text, struct options *optio
     return ERR_OK;
 }
 
+static enum error_code options_retain(const char *text, struct options *options, struct error *err)
+{
+    if (duration_parse(text, &options->retain_ms, err) != ERR_OK)
+        return error_wrap(err, "--retain");
+    return ERR_OK;
+}
+
+static enum error_code options_accept(const char *text, struct options *options, struct error *err)
+{
+    char *end = NULL;
+    options->accept_restored = true;
+    if (text == NULL)
+        return ERR_OK;
+    errno = 0;
+    long long epoch = strtoll(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || epoch > OPTIONS_MAX_EPOCH)
+        return error_set(err, ERR_INVALID, "--accept-restored=%s: an epoch is a number", text);
+    options->accept_epoch = epoch;
+    return ERR_OK;
+}
+
 enum option_key {
     KEY_LISTEN = 256,
     KEY_DATA,
     KEY_BEAT,
+    KEY_RETAIN,
+    KEY_CHECK,
+    KEY_ACCEPT,
     KEY_FORMAT,
     KEY_LEVEL,
     KEY_HELP,
@@ -82,6 +114,9 @@ static const struct option long_options[] = {
     {"listen", required_argument, NULL, KEY_LISTEN},
     {"data-dir", required_argument, NULL, KEY_DATA},
     {"heartbeat", required_argument, NULL, KEY_BEAT},
+    {"retain", required_argument, NULL, KEY_RETAIN},
+    {"check", no_argument, NULL, KEY_CHECK},
+    {"accept-restored", optional_argument, NULL, KEY_ACCEPT},
     {"log-format", required_argument, NULL, KEY_FORMAT},
     {"log-level", required_argument, NULL, KEY_LEVEL},
     {"help", no_argument, NULL, KEY_HELP},
@@ -100,6 +135,13 @@ static enum error_code options_take(int key, char **argv, struct options *option
         return ERR_OK;
     case KEY_BEAT:
         return options_heartbeat(optarg, options, err);
+    case KEY_RETAIN:
+        return options_retain(optarg, options, err);
+    case KEY_CHECK:
+        options->check = true;
+        return ERR_OK;
+    case KEY_ACCEPT:
+        return options_accept(optarg, options, err);
     case KEY_FORMAT:
         if (!log_format_parse(optarg, &options->log_format))
             return error_set(err, ERR_INVALID, "--log-format must be logfmt or json, not %s",
@@ -130,6 +172,7 @@ enum error_code options_parse(int argc, char **argv, struct options *ret_options
         .port = API_DEFAULT_PORT,
         .data_dir = "/var/lib/kitsune-orchestrator",
         .heartbeat_ms = HEARTBEAT_DEFAULT_MS,
+        .retain_ms = retain_default_ms,
         .log_format = LOG_LOGFMT,
         .log_level = LOG_INFO,
     };

@@ -10,12 +10,17 @@
 #include <stdint.h>
 
 enum { OPTIONS_MAX_HOST = 256 };
+#define OPTIONS_MAX_EPOCH INT64_C(1000000000000) /* far above what starting can reach */
 
 struct options {
     char host[OPTIONS_MAX_HOST]; /* default 127.0.0.1 */
     uint16_t port;               /* default 7233; 0: a free one */
     const char *data_dir;        /* default /var/lib/kitsune-orchestrator */
     int64_t heartbeat_ms;        /* default 15000 */
+    int64_t retain_ms;           /* ended rollouts are kept so long; default 90 days; 0: forever */
+    bool check;                  /* look for damage and end */
+    bool accept_restored;        /* go on with a journal that was restored from a backup */
+    int64_t accept_epoch;        /* in an epoch not below this; 0: not said */
     enum log_format log_format;
     enum log_level log_level;
     bool help, version;

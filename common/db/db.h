@@ -24,6 +24,7 @@ struct db_schema {
     size_t migration_count;
     const char *const *statements; /* SQL, indexed by the store's enum; prepared on first use */
     size_t statement_count;
+    bool shrinks; /* a database made anew can give freed pages back: see db_give_back */
 };
 
 /* WAL, synchronous=FULL, foreign_keys=ON, busy timeout, cell size checks on; mode 0600. Errors:
@@ -68,3 +69,20 @@ int64_t db_size_bytes(struct db *db);
 
 /* PRAGMA quick_check; ERR_CORRUPT with the first finding. */
 enum error_code db_verify(struct db *db, struct error *err) MUST_CHECK;
+
+/* ---- Upkeep (db_upkeep.c) ----------------------------------------------------------------------
+ */
+
+/* PRAGMA integrity_check: each finding on one line, at most 100. ERR_OK also when there are some. */
+enum error_code db_check(struct db *db, void (*each)(void *ctx, const char *finding), void *ctx,
+                         struct error *err) MUST_CHECK;
+/* In a transaction: gives at most `pages` freed pages back to the file system (the file itself
+ * becomes shorter with the next checkpoint). *ret_more: there are more. Nothing happens to a
+ * database that was not made with db_schema.shrinks. */
+enum error_code db_give_back(struct db *db, int pages, bool *ret_more,
+                             struct error *err) MUST_CHECK;
+/* Copies one state of the database into a file that it makes (mode 0600), while others go on
+ * writing. The copy has no log beside it. `stop` is asked now and then: true ends it with
+ * ERR_CANCELLED. On an error no file is left. Not within a transaction. */
+enum error_code db_copy(struct db *db, const char *path, bool (*stop)(void *ctx), void *ctx,
+                        struct error *err) MUST_CHECK;

@@ -166,7 +166,11 @@ static enum error_code configure(struct db *db, struct error *err)
         code = identity_check(db, err);
     if (code != ERR_OK || db->mode == DB_READ_ONLY)
         return code;
-    code = use_wal(db, err);
+    /* Only a database that has no page yet can be given this. */
+    if (db->schema->shrinks)
+        code = db_exec(db, "PRAGMA auto_vacuum=INCREMENTAL", err);
+    if (code == ERR_OK)
+        code = use_wal(db, err);
     if (code == ERR_OK)
         code = db_exec(db, pragmas_write, err);
     if (code == ERR_OK)

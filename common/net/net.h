@@ -118,6 +118,8 @@ size_t net_stream_queued(const struct net_request *req);
 /* Asks for a writable callback, now or when the queue is empty. */
 void net_stream_want(struct net_request *req);
 void net_stream_end(struct net_request *req);
+/* Gives the answer up: the connection is closed without the mark that it was whole. */
+void net_stream_break(struct net_request *req);
 
 /* ---- Client ---------------------------------------------------------------------------------- */
 

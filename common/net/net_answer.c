@@ -205,3 +205,10 @@ void net_stream_end(struct net_request *req)
     }
     net_request_writable(req);
 }
+
+void net_stream_break(struct net_request *req)
+{
+    assert(req->streaming);
+    if (!req->dropping && !req->ended)
+        request_drop(req);
+}

@@ -31,6 +31,7 @@ static const struct api_route routes[] = {
     {NET_GET, "/v1/handlers", handle_handler_list, false},
     {NET_GET, "/v1/handlers/{type}", handle_handler_get, false},
     {NET_GET, "/v1/agent", handle_agent_get, false},
+    {NET_GET, "/v1/backup", handle_backup, true},
     {NET_GET, "/healthz", handle_health, false},
     {NET_GET, "/readyz", handle_ready, false},
     {NET_GET, "/metrics", handle_metrics, false},
@@ -298,6 +299,8 @@ static void api_request_closed(void *ctx, struct net_request *req)
     if (call->stream != NULL)
         stream_free(call->stream);
     call->stream = NULL;
+    if (call->pending == 0)
+        call_backup_free(call);
     call_free(call);
 }
 

@@ -34,6 +34,7 @@ struct api_config {
     struct dispatcher *dispatcher;
     const char *host;
     uint16_t port;
+    const char *held; /* why nothing is acted upon (borrowed); NULL: as usual */
 };
 
 /* Listens. Errors: as net_server_new. */

@@ -159,11 +159,14 @@ static void call_health(struct api_call *call, bool ready_too)
 {
     struct error why = {0};
     bool final = false;
-    char ok[] = "ok", stalled[] = "stalled", failed[] = "failed", stopping[] = "stopping";
+    char ok[] = "ok", stalled[] = "stalled", failed[] = "failed", stopping[] = "stopping", held[] = "held";
     struct api_health document = {.status = ok};
     if (journal_stalled(call->api->config.journal, &final, &why)) {
         document.status = final ? failed : stalled;
         document.detail = keep(call, why.message);
+    } else if (ready_too && call->api->config.held != NULL) {
+        document.status = held;
+        document.detail = keep(call, call->api->config.held);
     } else if (ready_too && call->api->stopping) {
         document.status = stopping;
     }

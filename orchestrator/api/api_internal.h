@@ -22,6 +22,7 @@ struct api_call {
     int status;  /* of an answer that waits for the journal */
     bool repeat; /* a submit that was known already */
     struct stream *stream;
+    struct api_backup *backup;
     struct api_text *texts; /* freed with the call */
 };
 
@@ -45,6 +46,7 @@ struct api {
     struct net_server *server;
     struct stream *streams;
     size_t stream_count;
+    size_t backups; /* being made or handed out */
     bool stopping;
 };
 
@@ -86,6 +88,11 @@ void call_rollout(struct api_call *call, int status, const char *id);
 void handle_rollout_events(struct api_call *call);
 void handle_step_output(struct api_call *call);
 void stream_free(struct stream *stream);
+
+/* ---- api_backup.c
+ * -------------------------------------------------------------------------------- */
+void handle_backup(struct api_call *call);
+void call_backup_free(struct api_call *call);
 
 /* ---- api_fleet.c
  * --------------------------------------------------------------------------------- */

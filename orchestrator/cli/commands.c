@@ -42,6 +42,10 @@ const struct command commands[] = {
     {"server", "ID", "Show one server", NULL, "kitsune server web-3", 0, 1, 1, cmd_server},
     {"handlers", "[TYPE]", "List the step types, or document one", NULL,
      "kitsune handlers yum_upgrade", 0, 0, 1, cmd_handlers},
+    {"backup", "FILE", "Save a copy of the orchestrator's journal",
+     "Nothing is stopped for it. FILE is whole or not there; it holds plans and output, so keep it\n"
+     "as safe as the orchestrator. How to restore one: kitsune-orchestrator(8).",
+     "kitsune backup /var/backups/kitsune.db --force", OPT_BIT(OPT_FORCE), 1, 1, cmd_backup},
     {"schema", "", "Print the JSON Schema of a plan", NULL, "kitsune schema > plan.schema.json", 0,
      0, 0, cmd_schema},
     {"version", "", "Print the version", NULL, "kitsune version", 0, 0, 0, cmd_version},

@@ -15,6 +15,7 @@ int cmd_resume(struct cli *cli);
 int cmd_cancel(struct cli *cli);
 int cmd_servers(struct cli *cli);
 int cmd_server(struct cli *cli);
+int cmd_backup(struct cli *cli);
 int cmd_handlers(struct cli *cli);
 int cmd_schema(struct cli *cli);
 int cmd_version(struct cli *cli);

@@ -16,6 +16,7 @@ _kitsune()
         [cancel]="--now --rollback --reason"
         [servers]="--limit --all"
         [server]=""
+        [backup]="FILE --force"
         [handlers]="TYPE"
         [schema]=""
         [version]=""
@@ -56,7 +57,7 @@ _kitsune()
     fi
     for word in ${takes[$command]}; do
         case $word in
-        PLAN)
+        PLAN | FILE)
             if [[ $cur != -* ]]; then
                 compopt -o filenames 2>/dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$cur")

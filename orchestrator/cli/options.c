@@ -31,6 +31,7 @@ const struct option_spec option_specs[OPT_COUNT] = {
     [OPT_NOW] = {"now", 0, OPTION_FLAG, NULL, 0, "end steps that are running, too"},
     [OPT_ROLLBACK] = {"rollback", 0, OPTION_FLAG, NULL, 0, "undo what was changed"},
     [OPT_REASON] = {"reason", 'm', OPTION_TEXT, "TEXT", 0, "why, for the record"},
+    [OPT_FORCE] = {"force", 0, OPTION_FLAG, NULL, 0, "replace a file that is there"},
 };
 
 enum error_code command_find(const char *name, const struct command **ret_command,

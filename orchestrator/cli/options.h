@@ -34,6 +34,7 @@ enum option_id {
     OPT_NOW,
     OPT_ROLLBACK,
     OPT_REASON,
+    OPT_FORCE,
     OPT_COUNT
 };
 #define OPT_BIT(id) (1U << (id))

@@ -8,8 +8,8 @@
  *
  * Nothing is acted on before it is durable: `done` of an append comes after the commit.
  *
- * Threading: all calls on the owner's thread; `wake` comes on the writer's thread and must only
- * signal the owner's loop, which then calls journal_collect. I/O: the data directory.
+ * Threading: all calls on the owner's thread; `wake` comes on threads of the journal's own and must
+ * only signal the owner's loop, which then calls journal_collect. I/O: the data directory.
  */
 #pragma once
 
@@ -41,6 +41,10 @@ void journal_close(struct journal *j);
 const char *journal_identity(const struct journal *j); /* made once with the journal */
 int64_t journal_epoch(const struct journal *j);        /* one more with each open */
 const char *journal_dir(const struct journal *j);
+/* True when the database is older than DIR/epoch says: restored from a backup, or its log was lost.
+ * Then the epoch was not raised and nothing of it may be acted upon; *ret_why (may be NULL) says so,
+ * with the remedy. Identity is "" when there is none. */
+bool journal_held(const struct journal *j, struct error *ret_why);
 
 /* ---- Appending ---------------------------------------------------------------------------------
  */
@@ -151,3 +155,55 @@ enum error_code journal_output(struct journal *j, const char *id, uint32_t serve
                                struct buf *b, int32_t *ret_attempt, struct error *err) MUST_CHECK;
 /* Bytes on disk. */
 int64_t journal_size_bytes(struct journal *j);
+
+/* ---- Upkeep ------------------------------------------------------------------------------------
+ */
+
+struct journal_finding {
+    const char *file;
+    const char *rollout; /* NULL: of the file as a whole */
+    uint64_t seq;        /* of the event; 0: none */
+    const char *what;
+};
+struct journal_checked {
+    uint64_t rollouts, events, outputs, findings;
+    int64_t size_bytes;
+};
+/* Checks the journal in DIR without changing anything in it: SQLite's own check, every row's sum,
+ * and each rollout's events replayed through a fresh engine and compared with its summary. Tells
+ * each finding. ERR_OK also when there are some, and when the database cannot even be opened for
+ * damage. ERR_BUSY: an orchestrator runs on it; ERR_NOT_FOUND: no journal there. */
+enum error_code journal_check(const char *dir,
+                              void (*each)(void *ctx, const struct journal_finding *finding),
+                              void *ctx, struct journal_checked *ret_checked,
+                              struct error *err) MUST_CHECK;
+
+/* Says that a journal which journal_held is to go on: its next journal_open begins an epoch above
+ * all that DIR/epoch knows of, and not below `epoch` (0: not said). ERR_BUSY and the like: as
+ * journal_open. */
+enum error_code journal_accept_restored(const char *dir, int64_t epoch,
+                                        struct error *err) MUST_CHECK;
+
+/* Makes a consistent copy of the database beside it, on a thread of its own; the journal goes on
+ * meanwhile. `done` comes on the owner's thread, out of journal_collect or journal_close: with a
+ * descriptor of the copy (the receiver closes it; the file has no name any more), or -1 and why
+ * not. ERR_BUSY: one is being made; on an error `done` is not called. */
+enum error_code journal_backup(struct journal *j,
+                               void (*done)(void *ctx, enum error_code result,
+                                            const struct error *err, int fd, int64_t size_bytes),
+                               void *ctx, struct error *err) MUST_CHECK;
+
+struct journal_retention {
+    int64_t before_ms; /* wall clock: rollouts that ended before it go */
+    /* Asked before a rollout is removed: false leaves it for another time. From true on it is not
+     * found any more. */
+    bool (*may)(void *ctx, const char *id);
+    void (*done)(void *ctx, enum error_code result, const struct error *err, uint64_t removed);
+    void *ctx;
+};
+/* Removes ended rollouts with their events and outputs, piece by piece between other work, and gives
+ * the space back. Those with undo still owed stay. `done` comes out of journal_collect or
+ * journal_close. ERR_BUSY: it is under way; ERR_UNAVAILABLE: journal_held. On an error `done` is not
+ * called. */
+enum error_code journal_retain(struct journal *j, const struct journal_retention *how,
+                               struct error *err) MUST_CHECK;

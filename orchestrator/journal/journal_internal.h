@@ -6,6 +6,11 @@
  *   journal_read.c     reading
  *   journal_replay.c   a rollout's engine out of its events
  *   journal_lock.c     the data directory and its lock
+ *   journal_check.c    looking for damage
+ *   journal_backup.c   a copy, made while it runs
+ *   journal_retain.c   removing old rollouts
+ *   journal_record.c   identity and epoch, also beside the database
+ *   journal_sum.c      sums of the rows
  *   journal_schema.c   tables and statements
  */
 #pragma once
@@ -61,6 +66,7 @@ struct journal {
     int64_t epoch;
     int64_t unsummed; /* rollouts up to this number may have rows without a sum */
     int lock;         /* descriptor */
+    struct error held; /* why nothing may be acted upon; ERR_OK: not held */
     struct db *reader;
     struct writer *writer; /* NULL once closing has ended its thread */
     struct error end;      /* then: why nothing becomes durable any more */
@@ -69,6 +75,10 @@ struct journal {
     size_t barrier_first, barrier_count, barrier_capacity;
     struct writer_work *late, **late_end; /* given after the writer's end */
     bool collecting;
+    void (*wake)(void *ctx);
+    void *wake_ctx;
+    struct backup *backup; /* under way; NULL: none */
+    struct retain *retain; /* under way; NULL: none */
 };
 
 /* ---- journal_append.c --------------------------------------------------------------------------
@@ -82,9 +92,23 @@ bool summary_is_open(const struct journal_summary *summary);
 /* ---- journal_lock.c ----------------------------------------------------------------------------
  */
 
-/* Makes the directory where it is missing, and holds its lock: *ret_fd, which the caller closes.
- * ERR_BUSY names the holder. */
-enum error_code journal_lock(const char *dir, int *ret_fd, struct error *err) MUST_CHECK;
+/* Makes the directory where it is missing (if `make`), and holds its lock: *ret_fd, which the caller
+ * closes. ERR_BUSY names the holder. */
+enum error_code journal_lock(const char *dir, bool make, int *ret_fd, struct error *err) MUST_CHECK;
+
+/* ---- journal_record.c --------------------------------------------------------------------------
+ */
+
+/* Reads identity ("" when there is none yet), epoch and `unsummed` into j. ERR_CORRUPT. */
+enum error_code record_read(struct journal *j, struct db *db, struct error *err) MUST_CHECK;
+/* Writes them with this epoch, in a transaction of its own; makes an identity where there is none. */
+enum error_code record_write(struct journal *j, struct db *db, int64_t epoch,
+                             struct error *err) MUST_CHECK;
+/* The highest epoch that DIR/epoch knows of; 0 when there is no such file. */
+enum error_code epoch_file_read(const char *dir, int64_t *ret_epoch, struct error *err) MUST_CHECK;
+enum error_code epoch_file_write(const char *dir, int64_t epoch, struct error *err) MUST_CHECK;
+/* After record_read: raises the epoch, or holds the journal as it is: j->held. */
+enum error_code epoch_begin(struct journal *j, struct db *db, struct error *err) MUST_CHECK;
 
 /* ---- journal_read.c ----------------------------------------------------------------------------
  */
@@ -98,9 +122,62 @@ enum error_code rollout_read_summary(struct db *db, const char *id,
 enum error_code rollout_read_row(struct db_stmt *s, int64_t unsummed,
                                  struct journal_rollout *ret_rollout,
                                  struct error *err) MUST_CHECK;
+/* A plan's text, appended to `b` (also a damaged one). ERR_CORRUPT. */
+enum error_code plan_read_text(struct db *db, const char *id, int64_t num, int64_t unsummed,
+                               struct buf *b, struct error *err) MUST_CHECK;
 /* Whether the row that `s` stands on holds what was written, by its sum. */
 bool event_row_sound(struct db_stmt *s, int64_t unsummed);
 bool output_row_sound(struct db_stmt *s, int64_t key, int64_t unsummed);
 /* A rollout's number. ERR_NOT_FOUND. */
 enum error_code rollout_find_num(struct db *db, const char *id, int64_t *ret_num,
                                  uint64_t *ret_last_seq, struct error *err) MUST_CHECK;
+
+/* ---- journal_replay.c --------------------------------------------------------------------------
+ */
+
+/* A rollout that is being rebuilt out of its events. */
+struct replay {
+    const char *id;
+    struct plan *plan;
+    struct engine *engine;
+    uint64_t last_seq;
+    int64_t unsummed; /* as in struct journal */
+};
+
+/* Plan and fresh engine; id and unsummed are set, the rest is zero. ERR_CORRUPT. To be ended by
+ * replay_done in any case. */
+enum error_code replay_begin(struct replay *r, const char *text, size_t len,
+                             struct error *err) MUST_CHECK;
+/* The row of JOURNAL_EVENTS_AFTER that the statement stands on. ERR_CORRUPT says what is wrong. */
+enum error_code replay_row(struct replay *r, struct db_stmt *s, struct error *err) MUST_CHECK;
+void replay_done(struct replay *r);
+
+/* ---- journal_check.c ---------------------------------------------------------------------------
+ */
+
+/* Checks a small database whole, without replaying; ERR_CORRUPT with the first finding. A larger one
+ * would keep the service waiting: only its tables are looked at. */
+enum error_code check_open(struct journal *j, struct db *db, struct error *err) MUST_CHECK;
+
+/* ---- journal_backup.c --------------------------------------------------------------------------
+ */
+
+#define BACKUP_FILE "backup.tmp" /* in the data directory, while it is made */
+
+/* Tells of a backup that has ended. */
+void backup_collect(struct journal *j);
+/* Gives up the one that is under way, and tells so. */
+void backup_stop(struct journal *j);
+/* Removes what a crash has left. */
+void backup_sweep(const char *dir);
+
+/* ---- journal_retain.c --------------------------------------------------------------------------
+ */
+
+bool retain_owns(const struct journal *j, const struct writer_work *work);
+/* A piece of work came back from the writer. */
+void retain_settle(struct journal *j);
+/* A rollout that is about to go is found no more. */
+bool retain_hides(const struct journal *j, const char *id);
+/* The piece under way is the last. */
+void retain_stop(struct journal *j);

@@ -29,10 +29,10 @@ static int fd_take(int *fd)
     return taken;
 }
 
-static enum error_code dir_prepare(const char *dir, int *ret_fd, struct error *err)
+static enum error_code dir_prepare(const char *dir, bool make, int *ret_fd, struct error *err)
 {
-    bool made = mkdir(dir, S_IRWXU) == 0;
-    if (!made && errno != EEXIST)
+    bool made = make && mkdir(dir, S_IRWXU) == 0;
+    if (make && !made && errno != EEXIST)
         return error_errno(err, errno, "%s: cannot make the data directory", dir);
     AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
@@ -79,14 +79,16 @@ static void holder_write(int fd)
         return;
 }
 
-enum error_code journal_lock(const char *dir, int *ret_fd, struct error *err)
+enum error_code journal_lock(const char *dir, bool make, int *ret_fd, struct error *err)
 {
     AUTO_CLOSE int dir_fd = -1;
-    enum error_code code = dir_prepare(dir, &dir_fd, err);
+    enum error_code code = dir_prepare(dir, make, &dir_fd, err);
     if (code != ERR_OK)
         return code;
     AUTO_CLOSE int fd =
-        openat(dir_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
+        openat(dir_fd, "lock", O_RDWR | (make ? O_CREAT : 0) | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    if (fd < 0 && !make && errno == ENOENT)
+        return ERR_OK; /* no orchestrator was ever here */
     if (fd < 0)
         return error_errno(err, errno, "%s/lock: cannot open", dir);
     /* Belongs to the open file, so it holds within one process too, and ends with the holder. */

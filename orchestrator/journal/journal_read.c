@@ -39,6 +39,8 @@ static enum error_code find_num(struct journal *j, const char *id, int64_t *ret_
                                 struct error *err)
 {
     uint64_t last_seq = 0;
+    if (retain_hides(j, id))
+        return error_set(err, ERR_NOT_FOUND, "no rollout %s", id);
     return rollout_find_num(j->reader, id, ret_num, &last_seq, err);
 }
 
@@ -47,13 +49,21 @@ static uint32_t capped(uint32_t limit)
     return limit < JOURNAL_MAX_READ ? limit : JOURNAL_MAX_READ;
 }
 
+/* Why there is no text in a column that always has one. */
+static enum error_code text_missing(struct db_stmt *s, int column, struct error *err)
+{
+    return db_column_null(s, column)
+               ? error_set(err, ERR_CORRUPT, "journal: a row without its text")
+               : error_set(err, ERR_NO_MEMORY, NULL);
+}
+
 /* Appends a text column of the row that `s` stands on. */
 static enum error_code take_text(struct db_stmt *s, int column, struct buf *b, struct error *err)
 {
     size_t len = 0;
     const char *text = db_column_text(s, column, &len);
     if (text == NULL)
-        return error_set(err, ERR_NO_MEMORY, NULL);
+        return text_missing(s, column, err);
     buf_append(b, text, len);
     return buf_check(b, err);
 }
@@ -108,10 +118,10 @@ enum error_code rollout_read_row(struct db_stmt *s, int64_t unsummed,
     int64_t num = db_column_int(s, COLUMN_NUM);
     bool open = db_column_int(s, COLUMN_OPEN) != 0;
     if (r.id == NULL || state == NULL)
-        return error_set(err, ERR_NO_MEMORY, NULL);
+        return text_missing(s, r.id == NULL ? COLUMN_ID : COLUMN_STATE, err);
     if (!sum_fits(s, COLUMN_MADE_SUM, sum_made(num, r.id, r.name, r.by), num, unsummed))
         return error_set(err, ERR_CORRUPT,
-                         "journal: rollout \"%s\": its record is damaged (id, name or submitter)",
+                         "journal: rollout %s: its record is damaged (id, name or submitter)",
                          r.id);
     if (!state_parse(state, &r.summary.state))
         return error_set(err, ERR_CORRUPT, "journal: rollout %s has the unknown state \"%s\"", r.id,
@@ -182,6 +192,8 @@ enum error_code journal_get(struct journal *j, const char *id,
                             struct error *err)
 {
     struct db_stmt *s = NULL;
+    if (retain_hides(j, id))
+        return error_set(err, ERR_NOT_FOUND, "no rollout %s", id);
     enum error_code code = db_use(j->reader, JOURNAL_ROLLOUT_GET, &s, err);
     if (code != ERR_OK)
         return code;
@@ -263,32 +275,34 @@ enum error_code journal_resolve(struct journal *j, const char *prefix, char ret_
     return code;
 }
 
-enum error_code journal_plan_text(struct journal *j, const char *id, struct buf *b,
-                                  struct error *err)
+enum error_code plan_read_text(struct db *db, const char *id, int64_t num, int64_t unsummed,
+                               struct buf *b, struct error *err)
 {
-    int64_t num = 0;
     struct db_stmt *s = NULL;
-    enum error_code code = find_num(j, id, &num, err);
-    if (code == ERR_OK)
-        code = db_use(j->reader, JOURNAL_PLAN_GET, &s, err);
+    enum error_code code = db_use(db, JOURNAL_PLAN_GET, &s, err);
     if (code != ERR_OK)
         return code;
     bool row = false;
+    size_t from = b->len;
     db_bind_int(s, 1, num);
     code = db_step(s, &row, err);
     if (code == ERR_OK && !row)
         code = error_set(err, ERR_CORRUPT, "journal: rollout %s has lost its plan", id);
-    size_t from = b->len;
     if (code == ERR_OK)
         code = take_text(s, PLAN_COLUMN_TEXT, b, err);
-    if (code == ERR_OK && !sum_fits(s, PLAN_COLUMN_SUM,
-                                    sum_plan(num, b->data + from, b->len - from), num,
-                                    j->unsummed)) {
-        b->len = from;
+    if (code == ERR_OK &&
+        !sum_fits(s, PLAN_COLUMN_SUM, sum_plan(num, b->data + from, b->len - from), num, unsummed))
         code = error_set(err, ERR_CORRUPT, "journal: rollout %s: its plan is damaged", id);
-    }
     db_reset(s);
     return code;
+}
+
+enum error_code journal_plan_text(struct journal *j, const char *id, struct buf *b,
+                                  struct error *err)
+{
+    int64_t num = 0;
+    enum error_code code = find_num(j, id, &num, err);
+    return code == ERR_OK ? plan_read_text(j->reader, id, num, j->unsummed, b, err) : code;
 }
 
 /* ---- Events and outputs ----------------------------------------------------------------- */
@@ -318,6 +332,32 @@ static enum error_code event_damaged(const char *id, uint64_t seq, struct error 
                      (unsigned long long)seq);
 }
 
+/* An event as it is stored, borrowed from the statement that stands on it. */
+struct event_row {
+    uint64_t seq;
+    const char *type, *json;
+    size_t len;
+};
+
+/* The row that `s` stands on, which must be event number `seq`. */
+static enum error_code event_row_take(const struct journal *j, const char *id, struct db_stmt *s,
+                                      uint64_t seq, struct event_row *ret_row, struct error *err)
+{
+    struct event_row row = {.seq =
+                                (uint64_t)db_column_int(s, EVENT_COLUMN_KEY) & JOURNAL_MAX_SEQ};
+    row.type = db_column_text(s, EVENT_COLUMN_TYPE, NULL);
+    row.json = db_column_text(s, EVENT_COLUMN_JSON, &row.len);
+    if (row.type == NULL || row.json == NULL)
+        return text_missing(s, row.type == NULL ? EVENT_COLUMN_TYPE : EVENT_COLUMN_JSON, err);
+    if (!event_row_sound(s, j->unsummed))
+        return event_damaged(id, row.seq, err);
+    if (row.seq != seq)
+        return error_set(err, ERR_CORRUPT, "journal: rollout %s: event %llu is missing", id,
+                         (unsigned long long)seq);
+    *ret_row = row;
+    return ERR_OK;
+}
+
 /* NOLINTNEXTLINE(readability-function-size): journal.h gives the parameters */
 enum error_code journal_events(struct journal *j, const char *id, uint64_t after_seq,
                                uint32_t limit,
@@ -337,23 +377,15 @@ enum error_code journal_events(struct journal *j, const char *id, uint64_t after
     db_bind_int(s, 2, event_key(num, JOURNAL_MAX_SEQ));
     db_bind_int(s, 3, capped(limit));
     bool more = true;
-    while (more) {
+    for (uint64_t seq = after_seq + 1; more; seq++) {
+        struct event_row row;
         code = db_step(s, &more, err);
         if (code != ERR_OK || !more)
             break;
-        size_t len = 0;
-        const char *type = db_column_text(s, EVENT_COLUMN_TYPE, NULL);
-        const char *json = db_column_text(s, EVENT_COLUMN_JSON, &len);
-        if (type == NULL || json == NULL) {
-            code = error_set(err, ERR_NO_MEMORY, NULL);
+        code = event_row_take(j, id, s, seq, &row, err);
+        if (code != ERR_OK)
             break;
-        }
-        uint64_t seq = (uint64_t)db_column_int(s, EVENT_COLUMN_KEY) & JOURNAL_MAX_SEQ;
-        if (!event_row_sound(s, j->unsummed)) {
-            code = event_damaged(id, seq, err);
-            break;
-        }
-        more = each(ctx, seq, type, json, len);
+        more = each(ctx, row.seq, row.type, row.json, row.len);
     }
     db_reset(s);
     return code;

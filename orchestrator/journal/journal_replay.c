@@ -6,15 +6,6 @@
 
 #include <string.h>
 
-/* What is being rebuilt. */
-struct replay {
-    const char *id;
-    const struct plan *plan;
-    struct engine *engine;
-    uint64_t last_seq;
-    int64_t unsummed; /* as in struct journal */
-};
-
 DEFINE_CLEANUP(event_hold_free, struct event_doc)
 
 static enum error_code replay_corrupt(const struct replay *r, uint64_t seq, const char *why,
@@ -46,20 +37,39 @@ static enum error_code replay_event(struct replay *r, uint64_t seq, const char *
     return ERR_OK;
 }
 
-/* The row that the statement stands on. */
-static enum error_code replay_row(struct replay *r, struct db_stmt *s, struct error *err)
+enum error_code replay_row(struct replay *r, struct db_stmt *s, struct error *err)
 {
     uint64_t seq = (uint64_t)db_column_int(s, EVENT_COLUMN_KEY) & JOURNAL_MAX_SEQ;
     if (seq != r->last_seq + 1)
         return replay_corrupt(r, r->last_seq + 1, "it is missing", err);
+    if (!event_row_sound(s, r->unsummed))
+        return replay_corrupt(r, seq, "it is damaged", err);
     size_t len = 0;
     const char *json = db_column_text(s, EVENT_COLUMN_JSON, &len);
     if (json == NULL)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    if (!event_row_sound(s, r->unsummed))
-        return replay_corrupt(r, seq, "it is damaged", err);
     r->last_seq = seq;
     return replay_event(r, seq, json, len, err);
+}
+
+enum error_code replay_begin(struct replay *r, const char *text, size_t len, struct error *err)
+{
+    struct error why = {0};
+    enum error_code code = plan_read(text, len, &r->plan, &why);
+    if (code != ERR_OK && code != ERR_NO_MEMORY)
+        return error_set(err, ERR_CORRUPT, "journal: rollout %s: its plan: %s", r->id,
+                         why.message);
+    if (code == ERR_OK)
+        code = engine_new(r->plan, &r->engine, &why);
+    if (code != ERR_OK)
+        return error_set(err, code, "rollout %s: %s", r->id, why.message);
+    return ERR_OK;
+}
+
+void replay_done(struct replay *r)
+{
+    engine_free(r->engine);
+    plan_free(r->plan);
 }
 
 static enum error_code replay_all(struct replay *r, struct db *db, int64_t num, struct error *err)
@@ -93,26 +103,17 @@ enum error_code journal_load(struct journal *j, const char *id, struct plan **re
     if (code != ERR_OK)
         return code;
 
-    AUTO(plan_free) struct plan *plan = NULL;
-    AUTO(engine_free) struct engine *engine = NULL;
-    struct error why = {0};
-    code = plan_read(text.data, text.len, &plan, &why);
-    if (code != ERR_OK && code != ERR_NO_MEMORY)
-        return error_set(err, ERR_CORRUPT, "journal: rollout %s: its plan: %s", id, why.message);
+    __attribute__((cleanup(replay_done))) struct replay r = {.id = id, .unsummed = j->unsummed};
+    code = replay_begin(&r, text.data, text.len, err);
     if (code == ERR_OK)
-        code = engine_new(plan, &engine, &why);
-    if (code != ERR_OK)
-        return error_set(err, code, "rollout %s: %s", id, why.message);
-
-    struct replay r = {.id = id, .plan = plan, .engine = engine, .unsummed = j->unsummed};
-    code = replay_all(&r, j->reader, num, err);
+        code = replay_all(&r, j->reader, num, err);
     /* Read after the row, so there can be more by now, but never less. */
     if (code == ERR_OK && r.last_seq < last_seq)
         code = replay_corrupt(&r, r.last_seq + 1, "it is missing", err);
     if (code != ERR_OK)
         return code;
     *ret_last_seq = r.last_seq;
-    *ret_engine = TAKE(engine);
-    *ret_plan = TAKE(plan);
+    *ret_engine = TAKE(r.engine);
+    *ret_plan = TAKE(r.plan);
     return ERR_OK;
 }

@@ -5,8 +5,6 @@
 #include "orchestrator/journal/journal_schema.h"
 
 #include <assert.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,7 +23,7 @@ static const char *remedy(enum error_code code)
     case ERR_DENIED:
         return "; run as the owner of the data directory, and check that it is writable";
     case ERR_CORRUPT:
-        return "; restore the data directory from a backup, or start with another one";
+        return "; --check lists all that is damaged; restore from a backup";
     case ERR_IO:
         return "; check the disk (see the kernel's log)";
     case ERR_UNSUPPORTED:
@@ -56,90 +54,6 @@ static enum error_code with_remedy(enum error_code code, const struct error *why
     return error_set(err, code, "%s%s", why->message, remedy(code));
 }
 
-static enum error_code meta_get(struct db *db, const char *name, struct buf *b, struct error *err)
-{
-    struct db_stmt *s = NULL;
-    enum error_code code = db_use(db, JOURNAL_META_GET, &s, err);
-    if (code != ERR_OK)
-        return code;
-    bool row = false;
-    db_bind_text(s, 1, name, strlen(name));
-    code = db_step(s, &row, err);
-    if (code == ERR_OK && row) {
-        size_t len = 0;
-        const char *text = db_column_text(s, 0, &len);
-        if (text != NULL)
-            buf_append(b, text, len);
-        code = text == NULL ? error_set(err, ERR_NO_MEMORY, NULL) : buf_check(b, err);
-    }
-    db_reset(s);
-    return code;
-}
-
-static enum error_code meta_put(struct db *db, const char *name, const char *value,
-                                struct error *err)
-{
-    struct db_stmt *s = NULL;
-    enum error_code code = db_use(db, JOURNAL_META_PUT, &s, err);
-    if (code != ERR_OK)
-        return code;
-    db_bind_text(s, 1, name, strlen(name));
-    db_bind_text(s, 2, value, strlen(value));
-    return db_run(s, err);
-}
-
-/* The name the journal was given when it was made. */
-static enum error_code identity_load(struct journal *j, struct db *db, struct error *err)
-{
-    AUTO_BUF struct buf text = BUF_INIT;
-    enum error_code code = meta_get(db, "identity", &text, err);
-    if (code != ERR_OK)
-        return code;
-    if (text.len == 0) {
-        char fresh[ID_RANDOM_LEN + 1];
-        code = id_random(fresh, err);
-        if (code == ERR_OK)
-            code = meta_put(db, "identity", fresh, err);
-        if (code != ERR_OK)
-            return code;
-        buf_puts(&text, fresh);
-    }
-    j->identity = buf_take(&text, NULL);
-    return j->identity == NULL ? error_set(err, ERR_NO_MEMORY, NULL) : ERR_OK;
-}
-
-static enum error_code epoch_raise(struct journal *j, struct db *db, struct error *err)
-{
-    AUTO_BUF struct buf text = BUF_INIT;
-    enum error_code code = meta_get(db, "epoch", &text, err);
-    if (code != ERR_OK)
-        return code;
-    int64_t before = text.len == 0 ? 0 : strtoll(text.data, NULL, 10);
-    buf_clear(&text);
-    buf_put_int(&text, before + 1);
-    code = buf_check(&text, err);
-    if (code == ERR_OK)
-        code = meta_put(db, "epoch", text.data, err);
-    if (code == ERR_OK)
-        j->epoch = before + 1;
-    return code;
-}
-
-static enum error_code begin_epoch(struct journal *j, struct db *db, struct error *err)
-{
-    enum error_code code = db_begin(db, err);
-    if (code != ERR_OK)
-        return code;
-    code = identity_load(j, db, err);
-    if (code == ERR_OK)
-        code = epoch_raise(j, db, err);
-    if (code == ERR_OK)
-        code = db_commit(db, err);
-    if (code != ERR_OK)
-        db_rollback(db);
-    return code;
-}
-
 DEFINE_CLEANUP(db_close, struct db)
 
 static enum error_code stores_open(struct journal *j, void (*wake)(void *ctx), void *wake_ctx,
@@ -152,8 +66,15 @@ static enum error_code stores_open(struct journal *j, void (*wake)(void *ctx), v
         return code;
     AUTO(db_close) struct db *db = NULL;
     code = db_open(path.data, DB_READ_WRITE, &journal_schema, &db, err);
+    /* The steps of the schema are fixed: they fail so only on what is not the schema before. */
+    if (code == ERR_INTERNAL)
+        code = error_set(err, ERR_CORRUPT, "%s: its tables are damaged", path.data);
     if (code == ERR_OK)
-        code = begin_epoch(j, db, err);
+        code = record_read(j, db, err);
+    if (code == ERR_OK)
+        code = check_open(j, db, err);
+    if (code == ERR_OK)
+        code = epoch_begin(j, db, err);
     if (code == ERR_OK)
         code = db_open(path.data, DB_READ_ONLY, &journal_schema, &j->reader, err);
     if (code == ERR_OK)
@@ -177,15 +98,48 @@ enum error_code journal_open(const char *dir, void (*wake)(void *ctx), void *wak
     j->dir = mem_strdup(dir);
     if (j->barriers == NULL || j->dir == NULL)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    enum error_code code = journal_lock(dir, &j->lock, err);
+    enum error_code code = journal_lock(dir, true, &j->lock, err);
     if (code != ERR_OK)
         return code; /* says what to do itself */
+    backup_sweep(dir);
+    j->wake = wake;
+    j->wake_ctx = wake_ctx;
     struct error why = {0};
     code = stores_open(j, wake, wake_ctx, &why);
     if (code != ERR_OK)
         return with_remedy(code, &why, err);
     *ret_journal = TAKE(j);
     return ERR_OK;
+}
+
+enum error_code journal_accept_restored(const char *dir, int64_t epoch, struct error *err)
+{
+    AUTO(journal_close) struct journal *j = MEM_NEW(struct journal);
+    AUTO(db_close) struct db *db = NULL;
+    AUTO_BUF struct buf path = BUF_INIT;
+    int64_t known = 0;
+    if (j == NULL)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    j->lock = -1;
+    j->dir = mem_strdup(dir);
+    buf_printf(&path, "%s/journal.db", dir);
+    if (j->dir == NULL || buf_check(&path, NULL) != ERR_OK)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    enum error_code code = journal_lock(dir, true, &j->lock, err);
+    if (code != ERR_OK)
+        return code;
+    struct error why = {0};
+    code = db_open(path.data, DB_READ_WRITE, &journal_schema, &db, &why);
+    if (code == ERR_OK)
+        code = record_read(j, db, &why);
+    if (code == ERR_OK)
+        code = epoch_file_read(dir, &known, &why);
+    if (code != ERR_OK)
+        return with_remedy(code, &why, err);
+    /* What opening it adds one to. */
+    int64_t base = j->epoch > known ? j->epoch : known;
+    base = epoch - 1 > base ? epoch - 1 : base;
+    return base == j->epoch ? ERR_OK : record_write(j, db, base, err);
 }
 
 const char *journal_identity(const struct journal *j)
@@ -196,6 +150,14 @@ const char *journal_identity(const struct journal *j)
 int64_t journal_epoch(const struct journal *j)
 {
     return j->epoch;
+}
+
+bool journal_held(const struct journal *j, struct error *ret_why)
+{
+    bool held = j->held.code != ERR_OK;
+    if (held && ret_why != NULL)
+        *ret_why = j->held;
+    return held;
 }
 
 const char *journal_dir(const struct journal *j)
@@ -275,7 +237,10 @@ static void settle_all(struct journal *j, struct writer_work *works)
     j->collecting = true;
     while (works != NULL) {
         struct writer_work *next = works->next;
-        append_settle(j, (struct journal_append *)works);
+        if (retain_owns(j, works))
+            retain_settle(j);
+        else
+            append_settle(j, (struct journal_append *)works);
         works = next;
     }
     j->collecting = false;
@@ -302,6 +267,7 @@ void journal_collect(struct journal *j)
 {
     assert(!j->collecting); /* a `done` must not collect: it would break the order */
     settle_all(j, writer_collect(j->writer));
+    backup_collect(j);
 }
 
 bool journal_stalled(struct journal *j, bool *ret_final, struct error *ret_why)
@@ -353,6 +319,8 @@ void journal_close(struct journal *j)
 {
     if (j == NULL)
         return;
+    backup_stop(j);
+    retain_stop(j);
     if (j->writer != NULL) {
         drain(j);
         error_ignore(error_set(&j->end, ERR_UNAVAILABLE, CLOSED));

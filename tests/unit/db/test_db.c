@@ -62,9 +62,9 @@ static const char *const migrations[] = {
 };
 
 static const struct db_schema schema_one = {0x4b495431, migrations, 1, statements,
-                                            SQL_COUNT_STATEMENTS};
+                                            SQL_COUNT_STATEMENTS, false};
 static const struct db_schema schema_two = {0x4b495431, migrations, 2, statements,
-                                            SQL_COUNT_STATEMENTS};
+                                            SQL_COUNT_STATEMENTS, false};
 
 static int setup(void **state)
 {

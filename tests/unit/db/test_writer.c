@@ -39,7 +39,7 @@ static const char *const statements[SQL_N] = {
 static const char *const migrations[] = {
     "CREATE TABLE item(at INTEGER PRIMARY KEY, id INTEGER UNIQUE, filler BLOB);",
 };
-static const struct db_schema schema = {0x4b495432, migrations, 1, statements, SQL_N};
+static const struct db_schema schema = {0x4b495432, migrations, 1, statements, SQL_N, false};
 
 enum { WAIT_SECONDS = 30, ROOM_KEEP = 0, ROOM_LITTLE, ROOM_AMPLE };
 

@@ -306,73 +306,12 @@ static void the_size_grows_with_what_is_kept(void **state)
 
 /* ---- Replay ----------------------------------------------------------------------------- */
 
-enum { HISTORY_MAX = 64 };
-
-/* All that three servers report of two steps that succeed. */
-static size_t history(struct event events[HISTORY_MAX])
-{
-    size_t count = 0;
-    events[count++] = rig_event(EVENT_ROLLOUT_CREATED, EVENT_NO_SERVER);
-    for (uint32_t server = 0; server < 3; server++) {
-        int64_t agent_seq = 0;
-        struct event event = rig_event(EVENT_EXECUTION_STARTED, server);
-        event.agent_seq = ++agent_seq;
-        events[count++] = event;
-        for (int32_t step = 0; step < 2; step++) {
-            event = rig_event(EVENT_STEP_STARTED, server);
-            event.step = step;
-            event.attempt = 1;
-            event.agent_seq = ++agent_seq;
-            events[count++] = event;
-            event.type = EVENT_STEP_ENDED;
-            event.step_state = STEP_SUCCEEDED;
-            event.agent_seq = ++agent_seq;
-            event.message = "well";
-            events[count++] = event;
-        }
-        event = rig_event(EVENT_EXECUTION_ENDED, server);
-        event.state = EXECUTION_SUCCEEDED;
-        event.agent_seq = ++agent_seq;
-        events[count++] = event;
-    }
-    return count;
-}
-
-/* Applies the history as the orchestrator does, and journals it with its notes. */
-static uint64_t live(struct rig *rig, struct engine *engine)
-{
-    struct event events[HISTORY_MAX];
-    size_t count = history(events);
-    uint64_t seq = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct event batch[16];
-        size_t used = 0;
-        struct decision decision;
-        struct error err = {0};
-        events[i].seq = seq + 1;
-        if (engine_apply(engine, &events[i], &err) != ERR_OK)
-            fail_msg("event %zu: %s", i, err.message);
-        batch[used++] = events[i];
-        while (engine_next(engine, &decision)) {
-            if (decision.type != DECISION_NOTE)
-                continue;
-            decision.note.time_ms = events[i].time_ms;
-            batch[used++] = decision.note;
-        }
-        rig_append(rig, "r1", seq + 1, i == 0, batch, used);
-        seq += used;
-    }
-    assert_true(rig_wait(rig, count));
-    assert_int_equal(rig->last_result, ERR_OK);
-    return seq;
-}
-
 static void a_replay_gives_the_state_that_was(void **state)
 {
     struct rig *rig = *state;
     AUTO(engine_free) struct engine *engine = NULL;
     assert_int_equal(engine_new(rig->plan, &engine, NULL), ERR_OK);
-    uint64_t last = live(rig, engine);
+    uint64_t last = rig_live(rig, "r1", engine);
     assert_int_equal(engine_state(engine), ROLLOUT_SUCCEEDED);
 
     AUTO(plan_free) struct plan *plan = NULL;
@@ -434,7 +373,7 @@ static void an_event_that_does_not_fit_is_named(void **state)
         rig_open(&rig);
         struct engine *engine = NULL;
         assert_int_equal(engine_new(rig.plan, &engine, NULL), ERR_OK);
-        (void)live(&rig, engine);
+        (void)rig_live(&rig, "r1", engine);
         engine_free(engine);
         tamper(&rig, cases[i].sql);
         struct plan *plan = NULL;
@@ -456,7 +395,7 @@ static void a_replay_survives_want_of_memory(void **state)
     struct rig *rig = *state;
     AUTO(engine_free) struct engine *engine = NULL;
     assert_int_equal(engine_new(rig->plan, &engine, NULL), ERR_OK);
-    (void)live(rig, engine);
+    (void)rig_live(rig, "r1", engine);
     enum error_code code = ERR_NO_MEMORY;
     for (uint64_t n = 0; code != ERR_OK; n++) {
         AUTO(plan_free) struct plan *plan = NULL;

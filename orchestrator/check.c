@@ -1,0 +1,51 @@
+/* check: see check.h. */
+#include "orchestrator/check.h"
+
+#include "orchestrator/journal/journal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Text out of a damaged file may hold anything: what is no plain character shows as a question mark.
+ */
+static void put_plain(const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++)
+        (void)putchar(*c >= ' ' && *c <= '~' ? *c : '?');
+}
+
+static void check_print(void *ctx, const struct journal_finding *finding)
+{
+    (void)ctx;
+    put_plain(finding->file);
+    if (finding->rollout != NULL) {
+        (void)fputs(": rollout ", stdout);
+        put_plain(finding->rollout);
+    }
+    if (finding->seq != 0)
+        (void)printf(": event %" PRIu64, finding->seq);
+    (void)fputs(": ", stdout);
+    put_plain(finding->what);
+    (void)putchar('\n');
+}
+
+int check_run(const char *data_dir)
+{
+    struct journal_checked checked = {0};
+    struct error err = {0};
+    if (journal_check(data_dir, check_print, NULL, &checked, &err) != ERR_OK) {
+        (void)fflush(stdout);
+        (void)fprintf(stderr, "kitsune-orchestrator: %s\n", err.message);
+        return EXIT_FAILURE;
+    }
+    (void)printf("checked %" PRIu64 " rollouts, %" PRIu64 " events and %" PRIu64
+                 " outputs in %" PRId64 " bytes: ",
+                 checked.rollouts, checked.events, checked.outputs, checked.size_bytes);
+    if (checked.findings == 0)
+        (void)puts("sound");
+    else
+        (void)printf("%" PRIu64 " finding%s\n", checked.findings,
+                     checked.findings == 1 ? "" : "s");
+    return fflush(stdout) == 0 && checked.findings == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
