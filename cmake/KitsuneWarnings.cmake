@@ -25,7 +25,11 @@ else()
   set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 endif()
 
-# Fuzzers see which code a text reaches only where the libraries are instrumented too.
+# Fuzzers see which code a text reaches only where the libraries are instrumented too; what is no
+# fuzzer finds the instrumentation's symbols in the sanitizer's runtime.
 if(KITSUNE_FUZZ)
+  if(NOT KITSUNE_SANITIZE MATCHES "address")
+    message(FATAL_ERROR "KITSUNE_FUZZ needs KITSUNE_SANITIZE=address,undefined")
+  endif()
   target_compile_options(kitsune_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
