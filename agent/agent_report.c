@@ -194,10 +194,12 @@ static void batch_done(void *ctx, enum error_code result)
         return;
     }
     batch_report(a, x, batch);
-    if (a->run && a->run->execution == x)
+    if (a->run && a->run->execution == x) {
         run_durable(a, batch);
-    else
+    } else {
         execution_forget_if_done(a, x);
+        agent_next(a);
+    }
     agent_check_quiet(a);
 }
 

@@ -227,6 +227,12 @@ static void script_check(const void *params, const char *path, struct problems *
                  (int)ARGS_TOTAL_MAX);
 }
 
+static const char *script_undo_lacks(const void *params)
+{
+    const struct script_params *script = params;
+    return script->rollback_script ? NULL : "there is no rollback_script";
+}
+
 const struct step_type script_type = {
     .name = "script",
     .doc =
@@ -241,6 +247,7 @@ const struct step_type script_type = {
     .traits = STEP_TYPE_CHANGES,
     .params = &script_table,
     .check = script_check,
+    .undo_lacks = script_undo_lacks,
 };
 
 /* ---- file_write -------------------------------------------------------------------------- */

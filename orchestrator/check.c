@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Text out of a damaged file may hold anything: what is no plain character shows as a question mark.
+/* Text out of a damaged file may hold anything: what is no plain character shows as a question
+ * mark.
  */
 static void put_plain(const char *text)
 {
@@ -45,7 +46,6 @@ int check_run(const char *data_dir)
     if (checked.findings == 0)
         (void)puts("sound");
     else
-        (void)printf("%" PRIu64 " finding%s\n", checked.findings,
-                     checked.findings == 1 ? "" : "s");
+        (void)printf("%" PRIu64 " finding%s\n", checked.findings, checked.findings == 1 ? "" : "s");
     return fflush(stdout) == 0 && checked.findings == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

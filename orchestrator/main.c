@@ -17,7 +17,7 @@
 #include <uv.h>
 
 enum {
-    STALL_RETRY_MS = 1000,       /* how often a full disk is tried again */
+    STALL_RETRY_MS = 1000,        /* how often a full disk is tried again */
     RETAIN_EVERY_MS = 3600 * 1000 /* how often old rollouts are looked for */
 };
 
@@ -221,8 +221,7 @@ static enum error_code program_start_loop(struct program *p, struct error *err)
 {
     if (uv_loop_init(&p->loop) != 0 || uv_async_init(&p->loop, &p->wake, program_wake) != 0 ||
         uv_timer_init(&p->loop, &p->deadline) != 0 || uv_timer_init(&p->loop, &p->stall) != 0 ||
-        uv_timer_init(&p->loop, &p->retain) != 0 ||
-        uv_signal_init(&p->loop, &p->terminate) != 0 ||
+        uv_timer_init(&p->loop, &p->retain) != 0 || uv_signal_init(&p->loop, &p->terminate) != 0 ||
         uv_signal_init(&p->loop, &p->interrupt) != 0 ||
         uv_signal_start(&p->terminate, program_stop, SIGTERM) != 0 ||
         uv_signal_start(&p->interrupt, program_stop, SIGINT) != 0)

@@ -73,7 +73,8 @@ enum error_code db_verify(struct db *db, struct error *err) MUST_CHECK;
 /* ---- Upkeep (db_upkeep.c) ----------------------------------------------------------------------
  */
 
-/* PRAGMA integrity_check: each finding on one line, at most 100. ERR_OK also when there are some. */
+/* PRAGMA integrity_check: each finding on one line, at most 100. ERR_OK also when there are some.
+ */
 enum error_code db_check(struct db *db, void (*each)(void *ctx, const char *finding), void *ctx,
                          struct error *err) MUST_CHECK;
 /* In a transaction: gives at most `pages` freed pages back to the file system (the file itself

@@ -26,9 +26,10 @@ static enum error_code check_tell(const char *finding, void (*each)(void *ctx, c
     if (strcmp(finding, "ok") == 0)
         return ERR_OK;
     size_t len = strnlen(finding, sizeof(text) - 1);
-    for (size_t i = 0; i < len; i++)
-        text[i] = finding[i] == '\n' ? ' ' : finding[i];
+    memcpy(text, finding, len);
     text[len] = '\0';
+    for (char *end = text; (end = strchr(end, '\n')) != NULL;)
+        *end = ' ';
     each(ctx, text);
     return ERR_OK;
 }
@@ -139,8 +140,7 @@ static enum error_code copy_snapshot(struct db *db, const char *path, bool (*sto
     if (code == ERR_OK)
         code = db_query_int(db, "SELECT count(*) FROM sqlite_schema", &version, err);
     if (code == ERR_OK) {
-        int result =
-            sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+        int result = sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
         code = result == SQLITE_OK ? copy_into(db, to, path, stop, ctx, err)
                                    : copy_fail(to, path, result, err);
         (void)sqlite3_close(to);

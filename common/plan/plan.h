@@ -89,6 +89,7 @@ struct plan_strategy {
     struct plan_limit max_unreachable; /* absent: unreachable servers count as failures */
     double canary_percentage;          /* default 10 */
     int64_t max_parallel;              /* 0: no cap */
+    int64_t max_touched;               /* 0: no cap; a plan of more servers is refused */
     int64_t start_timeout_ms;          /* default 300000 */
     int64_t reconnect_timeout_ms; /* running, then silent for so long: unknown; default 300000 */
 };

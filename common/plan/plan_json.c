@@ -5,6 +5,10 @@
 
 #include <string.h>
 
+#define X(value, name) [value] = (name),
+const char *const step_undo_names[STEP_UNDO_COUNT] = {STEP_UNDOS(X)};
+#undef X
+
 /* Defaults that are written out make the canonical text longer than what was submitted. */
 enum { CANONICAL_MAX_BYTES = 2 * PLAN_MAX_BYTES };
 
@@ -142,4 +146,30 @@ void step_params_free(const struct step_type *type, void *params)
         return;
     json_release(type->params, params);
     mem_free(params);
+}
+
+enum error_code step_undo_find(const struct step_catalog *catalog, const struct plan_step *step,
+                               enum step_undo *ret_undo, const char **ret_lacks, struct error *err)
+{
+    const struct step_type *type = step_catalog_find(catalog, step->type);
+    if (!type)
+        return error_set(err, ERR_INVALID, "\"%s\" is not a step type", step->type);
+    const char *lacks = NULL;
+    bool changes = (type->traits & STEP_TYPE_CHANGES) != 0;
+    if (changes && type->undo_lacks) {
+        struct problems ps = {0};
+        void *params = NULL;
+        enum error_code code =
+            step_params_decode(type, step->params_json, step->name, &params, &ps, err);
+        problems_done(&ps);
+        if (code != ERR_OK)
+            return code;
+        lacks = type->undo_lacks(params);
+        step_params_free(type, params);
+    }
+    *ret_undo = lacks ? STEP_UNDO_NO : STEP_UNDO_YES;
+    if (!changes)
+        *ret_undo = STEP_UNDO_NOTHING;
+    *ret_lacks = lacks;
+    return ERR_OK;
 }

@@ -31,7 +31,20 @@ struct step_type {
     const struct json_table *params;
     /* Rules across several params; adds problems under `path`. May be NULL. */
     void (*check)(const void *params, const char *path, struct problems *ps);
+    /* Of a type that changes the host: NULL when rollback undoes a step with these params, else
+     * what is missing for that (static: "there is no rollback_script"). May be NULL: always. */
+    const char *(*undo_lacks)(const void *params);
 };
+
+/* Whether rolling back undoes a step. */
+#define STEP_UNDOS(X)                                                                              \
+    X(STEP_UNDO_YES, "yes")                                                                        \
+    X(STEP_UNDO_NOTHING, "nothing") /* it changes nothing, so there is nothing to undo */          \
+    X(STEP_UNDO_NO, "no")           /* what it changed stays */
+#define X(value, name) value,
+enum step_undo { STEP_UNDOS(X) STEP_UNDO_COUNT };
+#undef X
+extern const char *const step_undo_names[STEP_UNDO_COUNT];
 
 struct step_catalog {
     const struct step_type *const *types;
@@ -50,6 +63,8 @@ enum error_code plan_read(const char *text, size_t len, struct plan **ret_plan,
 /* Appends the plan in its canonical form: compact, table order, defaults written out. Two plans
  * with the same meaning have the same text. */
 void plan_write(struct buf *b, const struct plan *plan);
+/* Reads "12.5%": 0% to 100%, with up to six decimals. False: it is not that. */
+bool plan_percent_parse(const char *text, double *ret_percent);
 /* Appends the JSON Schema of a plan, with each step type's params. */
 void plan_schema(struct buf *b, const struct step_catalog *catalog);
 
@@ -66,3 +81,9 @@ enum error_code step_params_decode(const struct step_type *type, const char *par
                                    const char *path, void **ret_params, struct problems *ps,
                                    struct error *err) MUST_CHECK;
 void step_params_free(const struct step_type *type, void *params);
+/* Tells whether rolling back undoes a step of a plan without faults. *ret_lacks (static) is what it
+ * lacks when it does not, else NULL. ERR_INVALID: no such type, or params that are not right;
+ * ERR_NO_MEMORY. */
+enum error_code step_undo_find(const struct step_catalog *catalog, const struct plan_step *step,
+                               enum step_undo *ret_undo, const char **ret_lacks,
+                               struct error *err) MUST_CHECK;

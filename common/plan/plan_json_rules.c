@@ -219,12 +219,25 @@ static void check_sequential(const struct plan_strategy *strategy, struct proble
     }
 }
 
-static void check_strategy(const struct json_value *root, const struct plan_strategy *strategy,
+/* A cap that holds whatever else the plan says: a list of servers that grew too long, by a wrong
+ * query or a slip, is refused before the first server is touched. */
+static void check_touched(const struct plan *plan, struct problems *ps)
+{
+    int64_t most = plan->strategy.max_touched;
+    if (most > 0 && plan->servers.count > (uint64_t)most)
+        problems_add(ps, "rolloutStrategy.maxTouched",
+                     "the plan names %zu servers, and at most %lld may be touched",
+                     plan->servers.count, (long long)most);
+}
+
+static void check_strategy(const struct json_value *root, const struct plan *plan,
                            struct problems *ps)
 {
+    const struct plan_strategy *strategy = &plan->strategy;
     const struct json_value *value = given(root, "rolloutStrategy");
     if (!value || json_kind(value) != JSON_IS_OBJECT)
         return;
+    check_touched(plan, ps);
     const struct json_value *percentage = given(value, "canaryPercentage");
     if (percentage && json_kind(percentage) == JSON_IS_NUMBER && json_number(percentage) == 0)
         problems_add(ps, "rolloutStrategy.canaryPercentage", "must be more than 0");
@@ -255,7 +268,7 @@ enum error_code plan_rules_check(const struct json_value *root, struct plan_docu
     if (code == ERR_OK)
         code = check_steps(root, &document->plan, catalog, ps, err);
     if (code == ERR_OK)
-        check_strategy(root, &document->plan.strategy, ps);
+        check_strategy(root, &document->plan, ps);
     return code;
 }
 

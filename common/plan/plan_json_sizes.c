@@ -11,7 +11,7 @@ static const double percent_unit = PLAN_PERCENT_UNIT;
 
 /* "12.5%": digits, with a fraction of at most six. By hand, since strtod(3) also takes hexadecimal,
  * spaces, infinity and whatever the locale's decimal point is. */
-static bool percent_parse(const char *text, double *ret_percent)
+bool plan_percent_parse(const char *text, double *ret_percent)
 {
     uint64_t units = 0;
     size_t whole_digits = 0;
@@ -53,7 +53,7 @@ static bool batch_size_decode(const struct json_value *v, struct plan_size *ret_
 {
     struct plan_size size = {.percent = json_kind(v) == JSON_IS_STRING};
     if (size.percent) {
-        if (!percent_parse(json_string(v), &size.value) || size.value <= 0)
+        if (!plan_percent_parse(json_string(v), &size.value) || size.value <= 0)
             return false;
     } else {
         if (json_kind(v) != JSON_IS_NUMBER)
@@ -195,7 +195,7 @@ static bool limit_parse(const struct json_value *v, struct plan_limit *ret_limit
     struct plan_limit limit = {.kind = LIMIT_SIZE};
     if (json_kind(v) == JSON_IS_STRING) {
         limit.size.percent = true;
-        if (!percent_parse(json_string(v), &limit.size.value))
+        if (!plan_percent_parse(json_string(v), &limit.size.value))
             return false;
     } else {
         if (json_kind(v) != JSON_IS_NUMBER || !whole_number(json_number(v), -1, PLAN_MAX_SERVERS))

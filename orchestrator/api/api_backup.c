@@ -23,8 +23,8 @@ void call_backup_free(struct api_call *call)
     call->backup = NULL;
 }
 
-/* The file is fresh in the page cache, so reading it keeps the loop for a moment only. What cannot be
- * read ends the connection without the mark that says the answer is whole. */
+/* The file is fresh in the page cache, so reading it keeps the loop for a moment only. What cannot
+ * be read ends the connection without the mark that says the answer is whole. */
 static void backup_writable(void *ctx, struct net_request *req)
 {
     (void)ctx;

@@ -159,7 +159,8 @@ static void call_health(struct api_call *call, bool ready_too)
 {
     struct error why = {0};
     bool final = false;
-    char ok[] = "ok", stalled[] = "stalled", failed[] = "failed", stopping[] = "stopping", held[] = "held";
+    char ok[] = "ok", stalled[] = "stalled", failed[] = "failed", stopping[] = "stopping",
+         held[] = "held";
     struct api_health document = {.status = ok};
     if (journal_stalled(call->api->config.journal, &final, &why)) {
         document.status = final ? failed : stalled;

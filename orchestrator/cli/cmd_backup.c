@@ -160,8 +160,7 @@ static int backup_download(struct backup *b)
     struct client *client = cli_client(b->cli, &status);
     if (client == NULL)
         return status;
-    enum error_code code =
-        client_download(client, "/v1/backup", backup_take, b, &answer, &err);
+    enum error_code code = client_download(client, "/v1/backup", backup_take, b, &answer, &err);
     if (code == ERR_CANCELLED)
         return backup_fail(b, b->errnum);
     if (code == ERR_UNAVAILABLE)

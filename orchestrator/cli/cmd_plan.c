@@ -1,6 +1,7 @@
 /* validate and submit. */
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
+#include "handlers/catalog.h"
 #include "orchestrator/api/api_doc.h"
 #include "orchestrator/cli/commands.h"
 #include "orchestrator/cli/plan_file.h"
@@ -50,17 +51,6 @@ static bool write_valid(struct cli *cli, const struct plan_file *file)
     return cli_write(cli, &b);
 }
 
-/* The faults, where a person looks for them. */
-static void say_faults(struct cli *cli, const struct plan_file *file)
-{
-    AUTO_BUF struct buf b = BUF_INIT;
-    plan_file_faults(file, &b);
-    if (b.len > 0 && fwrite(b.data, 1, b.len, cli->io->err) == b.len)
-        (void)fflush(cli->io->err);
-    cli_say(cli, "%s: the plan has %zu fault%s", file->name, file->problems.total,
-            file->problems.total == 1 ? "" : "s");
-}
-
 int cmd_validate(struct cli *cli)
 {
     AUTO_PLAN_FILE struct plan_file file = {0};
@@ -72,7 +62,7 @@ int cmd_validate(struct cli *cli)
     if (cli->options.json)
         (void)write_problem(cli, &file);
     else
-        say_faults(cli, &file);
+        plan_file_say_faults(cli, &file);
     return CLI_USAGE;
 }
 
@@ -180,14 +170,35 @@ static int submit_checked(struct cli *cli, const struct plan_file *file)
     return status;
 }
 
+/* With --require-undo: CLI_OK when rolling back undoes all that the steps change; else names those
+ * that stay. */
+static int check_undo(struct cli *cli, const struct plan_file *file)
+{
+    struct error err = {0};
+    uint32_t lasting = 0;
+    for (uint32_t i = 0; i < plan_step_count(file->plan); i++) {
+        const struct plan_step *step = plan_step(file->plan, i);
+        enum step_undo undo = STEP_UNDO_NO;
+        const char *lacks = NULL;
+        if (step_undo_find(&handler_catalog, step, &undo, &lacks, &err) != ERR_OK)
+            return cli_fail(cli, &err);
+        if (undo != STEP_UNDO_NO)
+            continue;
+        cli_say(cli, "%s: steps[%u] (%s) cannot be undone: %s", file->name, i, step->name, lacks);
+        lasting++;
+    }
+    if (lasting == 0)
+        return CLI_OK;
+    cli_say(cli, "%s: not submitted: --require-undo, and %u step%s cannot be undone", file->name,
+            lasting, lasting == 1 ? "" : "s");
+    return CLI_USAGE;
+}
+
 int cmd_submit(struct cli *cli)
 {
     AUTO_PLAN_FILE struct plan_file file = {0};
-    int status = plan_file_read(cli, cli->options.args[0], &file);
-    if (status != CLI_OK)
-        return status;
-    if (file.plan)
-        return submit_checked(cli, &file);
-    say_faults(cli, &file);
-    return CLI_USAGE;
+    int status = plan_file_read_good(cli, cli->options.args[0], &file);
+    if (status == CLI_OK && option_given(&cli->options, OPT_REQUIRE_UNDO))
+        status = check_undo(cli, &file);
+    return status == CLI_OK ? submit_checked(cli, &file) : status;
 }

@@ -7,11 +7,23 @@ const struct command commands[] = {
      "Nothing is sent: the plan is checked here, with the tables that the orchestrator has.\n"
      "PLAN.json may be -, for standard input. Exit status 1 when there is a fault.",
      "kitsune validate plans/nginx.json", 0, 1, 1, cmd_validate},
+    {"preview", "PLAN.json", "Show what a plan would do, and what it could do",
+     "The batches in order, how many failures stop the rollout, how many servers a bad change can\n"
+     "reach until then, and which steps can be undone. Nothing is sent. Of many batches the first\n"
+     "and the last are shown, unless --all is given.",
+     "kitsune preview plans/canary.json", OPT_BIT(OPT_ALL), 1, 1, cmd_preview},
+    {"simulate", "PLAN.json", "Play a plan through with servers that fail",
+     "The orchestrator's own engine runs the plan over servers that exist in numbers alone. The\n"
+     "same --seed gives the same outcome. Nothing is sent. The exit status is that of watch.",
+     "kitsune simulate plans/canary.json --fail 2% --unreachable 1% --seed 7",
+     OPT_BIT(OPT_FAIL) | OPT_BIT(OPT_UNREACHABLE) | OPT_BIT(OPT_SEED) | OPT_BIT(OPT_STEP_TIME), 1,
+     1, cmd_simulate},
     {"submit", "PLAN.json", "Start a rollout and print its id",
      "The plan is checked here first; with a fault nothing is sent. PLAN.json may be -, for\n"
      "standard input. Submitting again with the same --id starts nothing new.",
      "kitsune submit plans/nginx.json --id nginx-1.20.1 --watch",
-     OPT_BIT(OPT_ID) | OPT_BIT(OPT_WATCH) | OPT_BIT(OPT_NO_WAIT), 1, 1, cmd_submit},
+     OPT_BIT(OPT_ID) | OPT_BIT(OPT_WATCH) | OPT_BIT(OPT_NO_WAIT) | OPT_BIT(OPT_REQUIRE_UNDO), 1, 1,
+     cmd_submit},
     {"list", "", "List rollouts, newest first", NULL, "kitsune list --limit 20",
      OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_list},
     {"show", "ID", "Show a rollout and its servers",
@@ -43,7 +55,8 @@ const struct command commands[] = {
     {"handlers", "[TYPE]", "List the step types, or document one", NULL,
      "kitsune handlers yum_upgrade", 0, 0, 1, cmd_handlers},
     {"backup", "FILE", "Save a copy of the orchestrator's journal",
-     "Nothing is stopped for it. FILE is whole or not there; it holds plans and output, so keep it\n"
+     "Nothing is stopped for it. FILE is whole or not there; it holds plans and output, so keep "
+     "it\n"
      "as safe as the orchestrator. How to restore one: kitsune-orchestrator(8).",
      "kitsune backup /var/backups/kitsune.db --force", OPT_BIT(OPT_FORCE), 1, 1, cmd_backup},
     {"schema", "", "Print the JSON Schema of a plan", NULL, "kitsune schema > plan.schema.json", 0,

@@ -4,6 +4,8 @@
 #include "orchestrator/cli/cli.h"
 
 int cmd_validate(struct cli *cli);
+int cmd_preview(struct cli *cli);
+int cmd_simulate(struct cli *cli);
 int cmd_submit(struct cli *cli);
 int cmd_list(struct cli *cli);
 int cmd_show(struct cli *cli);

@@ -5,7 +5,9 @@ _kitsune()
     # What each command takes, beyond what all take. PLAN, TYPE and COMMAND are kinds of arguments.
     local -A takes=(
         [validate]="PLAN"
-        [submit]="PLAN --id --watch --no-wait"
+        [preview]="PLAN --all"
+        [simulate]="PLAN --fail --unreachable --seed --step-time"
+        [submit]="PLAN --id --watch --no-wait --require-undo"
         [list]="--limit --all"
         [show]="--server --state --all"
         [watch]=""
@@ -37,7 +39,8 @@ _kitsune()
         mapfile -t COMPREPLY < <(compgen -W "$states" -- "$cur")
         return
         ;;
-    --orchestrator | --id | --limit | --server | --step | --after | --reason | -n | -s | -m)
+    --orchestrator | --id | --limit | --server | --step | --after | --reason | \
+        --fail | --unreachable | --seed | --step-time | -n | -s | -m)
         COMPREPLY=()
         return
         ;;

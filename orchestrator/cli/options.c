@@ -32,6 +32,14 @@ const struct option_spec option_specs[OPT_COUNT] = {
     [OPT_ROLLBACK] = {"rollback", 0, OPTION_FLAG, NULL, 0, "undo what was changed"},
     [OPT_REASON] = {"reason", 'm', OPTION_TEXT, "TEXT", 0, "why, for the record"},
     [OPT_FORCE] = {"force", 0, OPTION_FLAG, NULL, 0, "replace a file that is there"},
+    [OPT_REQUIRE_UNDO] = {"require-undo", 0, OPTION_FLAG, NULL, 0,
+                          "refuse a plan with a step that cannot be undone"},
+    [OPT_FAIL] = {"fail", 0, OPTION_TEXT, "P%", 0, "the share of servers that fail; else 0%"},
+    [OPT_UNREACHABLE] = {"unreachable", 0, OPTION_TEXT, "P%", 0,
+                         "the share of servers that do not answer; else 0%"},
+    [OPT_SEED] = {"seed", 0, OPTION_NUMBER, "N", 0, "which servers they are; else 1"},
+    [OPT_STEP_TIME] = {"step-time", 0, OPTION_TEXT, "TIME", 0,
+                       "how long a step takes, and undoing it; else 5s"},
 };
 
 enum error_code command_find(const char *name, const struct command **ret_command,

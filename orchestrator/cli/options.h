@@ -35,6 +35,11 @@ enum option_id {
     OPT_ROLLBACK,
     OPT_REASON,
     OPT_FORCE,
+    OPT_REQUIRE_UNDO,
+    OPT_FAIL,
+    OPT_UNREACHABLE,
+    OPT_SEED,
+    OPT_STEP_TIME,
     OPT_COUNT
 };
 #define OPT_BIT(id) (1U << (id))

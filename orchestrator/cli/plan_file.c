@@ -51,6 +51,25 @@ int plan_file_read(struct cli *cli, const char *name, struct plan_file *ret_file
     return status == CLI_OK ? check(cli, ret_file) : status;
 }
 
+int plan_file_read_good(struct cli *cli, const char *name, struct plan_file *ret_file)
+{
+    int status = plan_file_read(cli, name, ret_file);
+    if (status != CLI_OK || ret_file->plan)
+        return status;
+    plan_file_say_faults(cli, ret_file);
+    return CLI_USAGE;
+}
+
+void plan_file_say_faults(struct cli *cli, const struct plan_file *file)
+{
+    AUTO_BUF struct buf b = BUF_INIT;
+    plan_file_faults(file, &b);
+    if (b.len > 0 && fwrite(b.data, 1, b.len, cli->io->err) == b.len)
+        (void)fflush(cli->io->err);
+    cli_say(cli, "%s: the plan has %zu fault%s", file->name, file->problems.total,
+            file->problems.total == 1 ? "" : "s");
+}
+
 void plan_file_faults(const struct plan_file *file, struct buf *b)
 {
     const struct problems *ps = &file->problems;

@@ -36,6 +36,7 @@ struct slot {
     bool wanted;    /* the engine said start, and it has not settled */
     bool sent;      /* an execute has gone out, or may have before a restart */
     bool rollback;  /* the engine said undo, and it has not settled */
+    bool missing;   /* it was in hand, and the last hello did not list it */
     bool lost;      /* the agent came back without any record of it */
     uint8_t cancel; /* 0: no, 1: after the running step, 2: now */
 };
@@ -80,6 +81,7 @@ struct session {
     int64_t heard_ms;
     struct timer timer;
     bool closing;
+    bool proven; /* something was heard since the welcome */
     struct session *prev, *next;
 };
 
@@ -170,6 +172,8 @@ void queue_release(struct rollout *r);
 void queue_decide(struct rollout *r, const struct decision *decision);
 /* Says to a server that has (again) a session what is to be said. */
 void queue_connected(struct server *server, const struct wire_hello *hello);
+/* The session's agent has answered: what its hello said is how it is now. */
+void queue_proven(struct server *server);
 void queue_disconnected(struct server *server);
 /* After an event about that slot: timers and flags follow the engine. */
 void queue_settle(struct slot *slot);

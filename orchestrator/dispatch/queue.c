@@ -156,10 +156,12 @@ static void slot_send_rollback(struct slot *slot)
     (void)queue_send(slot->server, &frame);
 }
 
-/* Lets the head of a queue go when the engine wants it; one that is to stop goes no further. */
+/* Lets the head of a queue go when the engine wants it. Nothing goes forward any more once the
+ * rollout stops, also while that is still being made durable: the cancel is on its way. */
 static void slot_pump(struct slot *slot)
 {
-    if (slot == NULL || !slot->wanted || slot->cancel != 0 || slot->server->head != slot)
+    if (slot == NULL || !slot->wanted || slot->server->head != slot ||
+        engine_stopping(slot->rollout->engine))
         return;
     if (slot->timer.slot == 0)
         queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot,
@@ -231,6 +233,8 @@ static void slot_cancel(struct slot *slot, bool now)
     if (x->state != EXECUTION_QUEUED && x->state != EXECUTION_RUNNING)
         return;
     slot->cancel = now ? 2 : 1;
+    if (slot->missing)
+        return;
     bool reachable = slot->server->session != NULL && slot->sent;
     if (x->state == EXECUTION_QUEUED && !reachable) {
         struct event event = rollout_event(EVENT_EXECUTION_WITHDRAWN, slot->index);
@@ -312,12 +316,19 @@ static bool hello_lists(const struct wire_hello *hello, const char *rollout)
     return false;
 }
 
+/* The agent was at work, and knows nothing of it any more. It cannot say so by itself unless it is
+ * asked to undo: that order stands, and it answers. */
 static void slot_lost(struct slot *slot)
 {
+    static const char why[] = "the agent came back without any record of this execution";
     slot->lost = true;
+    if (slot_execution(slot)->state == EXECUTION_ROLLING_BACK) {
+        slot_fail_rollback(slot, why);
+        return;
+    }
     struct event event = rollout_event(EVENT_EXECUTION_ENDED, slot->index);
     event.state = EXECUTION_FAILED;
-    event.message = "the agent came back without any record of this execution";
+    event.message = why;
     rollout_apply(slot->rollout, &event);
 }
 
@@ -326,11 +337,10 @@ static void slot_connected(struct slot *slot, const struct wire_hello *hello)
     struct dispatcher *d = slot->rollout->d;
     if (slot->timer.slot != 0 && slot->timer.kind == TIMER_RECONNECT)
         timers_disarm(&d->timers, &slot->timer);
-    if (slot_execution(slot)->state == EXECUTION_RUNNING &&
-        !hello_lists(hello, slot->rollout->id)) {
-        slot_lost(slot);
+    bool at_work = slot_in_hand(slot) && !slot->rollback;
+    slot->missing = at_work && !hello_lists(hello, slot->rollout->id);
+    if (slot->missing)
         return;
-    }
     if (slot->cancel != 0)
         slot_send_cancel(slot);
     else
@@ -361,6 +371,18 @@ void queue_connected(struct server *server, const struct wire_hello *hello)
         if (plan_server_find(r->plan, server->id, &index) && r->slots[index].rollback)
             slot_send_rollback(&r->slots[index]);
     }
+}
+
+/* A hello can be late: of a connection whose agent has died, overtaken by the next one's. Such an
+ * agent never answers, so what it did not list is lost only once it has. */
+void queue_proven(struct server *server)
+{
+    struct slot *head = server->head;
+    if (head == NULL || !head->missing)
+        return;
+    head->missing = false;
+    if (slot_in_hand(head) && !head->rollback)
+        slot_lost(head);
 }
 
 void queue_disconnected(struct server *server)

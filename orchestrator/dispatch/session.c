@@ -366,6 +366,10 @@ static void session_dispatch(struct session *s, const struct wire_frame *frame)
         session_fault(s, "the first frame must be a hello");
         return;
     }
+    if (s->server != NULL && !s->proven) {
+        s->proven = true;
+        queue_proven(s->server);
+    }
     switch (frame->type) {
     case WIRE_HELLO:
         session_hello(s, &frame->hello);

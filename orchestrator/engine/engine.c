@@ -288,6 +288,11 @@ enum rollout_state engine_state(const struct engine *e)
     return e->state;
 }
 
+bool engine_stopping(const struct engine *e)
+{
+    return e->stop != STOP_NONE;
+}
+
 struct engine_counts engine_counts(const struct engine *e)
 {
     uint32_t waiting = e->server_count - e->next;

@@ -101,6 +101,8 @@ bool engine_next(struct engine *e, struct decision *ret_decision);
 void engine_resume(struct engine *e);
 
 enum rollout_state engine_state(const struct engine *e);
+/* A person or the threshold has stopped it: no server is started any more. */
+bool engine_stopping(const struct engine *e);
 struct engine_counts engine_counts(const struct engine *e);
 const struct plan *engine_plan(const struct engine *e);
 /* Borrowed until the next engine_apply. */

@@ -42,8 +42,8 @@ const char *journal_identity(const struct journal *j); /* made once with the jou
 int64_t journal_epoch(const struct journal *j);        /* one more with each open */
 const char *journal_dir(const struct journal *j);
 /* True when the database is older than DIR/epoch says: restored from a backup, or its log was lost.
- * Then the epoch was not raised and nothing of it may be acted upon; *ret_why (may be NULL) says so,
- * with the remedy. Identity is "" when there is none. */
+ * Then the epoch was not raised and nothing of it may be acted upon; *ret_why (may be NULL) says
+ * so, with the remedy. Identity is "" when there is none. */
 bool journal_held(const struct journal *j, struct error *ret_why);
 
 /* ---- Appending ---------------------------------------------------------------------------------
@@ -201,9 +201,9 @@ struct journal_retention {
     void (*done)(void *ctx, enum error_code result, const struct error *err, uint64_t removed);
     void *ctx;
 };
-/* Removes ended rollouts with their events and outputs, piece by piece between other work, and gives
- * the space back. Those with undo still owed stay. `done` comes out of journal_collect or
- * journal_close. ERR_BUSY: it is under way; ERR_UNAVAILABLE: journal_held. On an error `done` is not
- * called. */
+/* Removes ended rollouts with their events and outputs, piece by piece between other work, and
+ * gives the space back. Those with undo still owed stay. `done` comes out of journal_collect or
+ * journal_close. ERR_BUSY: it is under way; ERR_UNAVAILABLE: journal_held. On an error `done` is
+ * not called. */
 enum error_code journal_retain(struct journal *j, const struct journal_retention *how,
                                struct error *err) MUST_CHECK;

@@ -55,10 +55,9 @@ static enum error_code space_check(const struct backup *b, struct db *db, struct
     int64_t size = db_size_bytes(db);
     uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (left < (uint64_t)(size + SPACE_LEFT_FREE))
-        return error_set(err, ERR_NO_SPACE,
-                         "a backup needs %lld MiB for a while beside %s, and there are %llu",
-                         (long long)((size + SPACE_LEFT_FREE) >> 20), b->from,
-                         (unsigned long long)(left >> 20));
+        return error_set(
+            err, ERR_NO_SPACE, "a backup needs %lld MiB for a while beside %s, and there are %llu",
+            (long long)((size + SPACE_LEFT_FREE) >> 20), b->from, (unsigned long long)(left >> 20));
     return ERR_OK;
 }
 
@@ -84,7 +83,7 @@ static enum error_code backup_verify(const struct backup *b, struct error *err)
 static enum error_code backup_make(struct backup *b, int *ret_fd, int64_t *ret_size,
                                    struct error *err)
 {
-    struct stat st;
+    struct stat st = {0};
     enum error_code code = backup_copy(b, err);
     if (code != ERR_OK)
         return code;
@@ -97,8 +96,7 @@ static enum error_code backup_make(struct backup *b, int *ret_fd, int64_t *ret_s
     if (code != ERR_OK)
         return code;
     *ret_size = (int64_t)st.st_size;
-    *ret_fd = fd;
-    fd = -1;
+    *ret_fd = fd_take(&fd);
     return ERR_OK;
 }
 

@@ -98,39 +98,44 @@ static void check_summary(struct check *c, const struct subject *s, const struct
         found(c, s->id, 0, "the counts of its summary are not those of its events");
 }
 
-/* The event that the statement stands on, after number *last_seq. `r` may be NULL: no replay. */
+/* What is going on with one rollout's events. */
+struct course {
+    struct replay replay;
+    bool replaying;    /* nothing was found wrong yet that keeps from it */
+    uint64_t last_seq; /* seen */
+};
+
+/* The event that the statement stands on. */
 static enum error_code check_event(struct check *c, const struct subject *subject,
-                                   struct db_stmt *s, uint64_t *last_seq, struct replay *r,
-                                   bool *ret_replaying, struct error *err)
+                                   struct db_stmt *s, struct course *course, struct error *err)
 {
     char what[96];
     struct error why = {0};
     uint64_t seq = (uint64_t)db_column_int(s, EVENT_COLUMN_KEY) & JOURNAL_MAX_SEQ;
     c->checked.events++;
-    if (seq != *last_seq + 1) {
+    if (seq != course->last_seq + 1) {
         (void)snprintf(what, sizeof(what), "missing, up to the one before event %llu",
                        (unsigned long long)seq);
-        found(c, subject->id, *last_seq + 1, what);
-        *ret_replaying = false;
+        found(c, subject->id, course->last_seq + 1, what);
+        course->replaying = false;
     }
-    *last_seq = seq;
+    course->last_seq = seq;
     if (!event_row_sound(s, c->j->unsummed)) {
         found(c, subject->id, seq, "damaged: its sum does not fit");
-        *ret_replaying = false;
+        course->replaying = false;
     }
-    if (!*ret_replaying)
+    if (!course->replaying)
         return ERR_OK;
-    enum error_code code = replay_row(r, s, &why);
-    *ret_replaying = code == ERR_OK;
+    enum error_code code = replay_row(&course->replay, s, &why);
+    course->replaying = code == ERR_OK;
     return found_or_fail(c, subject->id, seq, code, &why, err);
 }
 
 static enum error_code check_events(struct check *c, const struct subject *subject,
-                                    struct replay *r, bool *replaying, struct error *err)
+                                    struct course *course, struct error *err)
 {
     struct db_stmt *s = NULL;
     struct error why = {0};
-    uint64_t last_seq = 0;
     enum error_code code = db_use(c->db, JOURNAL_EVENTS_AFTER, &s, err);
     if (code != ERR_OK)
         return code;
@@ -141,20 +146,20 @@ static enum error_code check_events(struct check *c, const struct subject *subje
     while (code == ERR_OK && row) {
         code = db_step(s, &row, &why);
         if (code != ERR_OK) {
-            code = found_or_fail(c, subject->id, last_seq + 1, code, &why, err);
-            *replaying = false;
+            code = found_or_fail(c, subject->id, course->last_seq + 1, code, &why, err);
+            course->replaying = false;
             break;
         }
         if (row)
-            code = check_event(c, subject, s, &last_seq, r, replaying, err);
+            code = check_event(c, subject, s, course, err);
     }
     db_reset(s);
-    if (code == ERR_OK && subject->sound && last_seq != subject->last_seq) {
+    if (code == ERR_OK && subject->sound && course->last_seq != subject->last_seq) {
         char what[96];
         (void)snprintf(what, sizeof(what), "its record says that the last event is number %llu",
                        (unsigned long long)subject->last_seq);
-        found(c, subject->id, last_seq, what);
-        *replaying = false;
+        found(c, subject->id, course->last_seq, what);
+        course->replaying = false;
     }
     return code;
 }
@@ -183,27 +188,32 @@ static enum error_code check_outputs(struct check *c, const struct subject *subj
     return found_or_fail(c, subject->id, 0, code, &why, err);
 }
 
+static void course_done(struct course *course)
+{
+    replay_done(&course->replay);
+}
+
 static enum error_code check_rollout(struct check *c, const struct subject *subject,
                                      struct error *err)
 {
     AUTO_BUF struct buf text = BUF_INIT;
     struct error why = {0};
-    __attribute__((cleanup(replay_done))) struct replay r = {.id = subject->id,
-                                                             .unsummed = c->j->unsummed};
+    __attribute__((cleanup(course_done))) struct course course = {
+        .replay = {.id = subject->id, .unsummed = c->j->unsummed}};
     c->checked.rollouts++;
     enum error_code code =
         plan_read_text(c->db, subject->id, subject->num, c->j->unsummed, &text, &why);
-    bool replaying = code == ERR_OK && c->replays;
-    if (replaying)
-        code = replay_begin(&r, text.data, text.len, &why);
-    replaying = replaying && code == ERR_OK;
+    if (code == ERR_OK && c->replays) {
+        code = replay_begin(&course.replay, text.data, text.len, &why);
+        course.replaying = code == ERR_OK;
+    }
     code = found_or_fail(c, subject->id, 0, code, &why, err);
     if (code == ERR_OK)
-        code = check_events(c, subject, &r, &replaying, err);
+        code = check_events(c, subject, &course, err);
     if (code == ERR_OK)
         code = check_outputs(c, subject, err);
-    if (code == ERR_OK && replaying && subject->sound)
-        check_summary(c, subject, &r);
+    if (code == ERR_OK && course.replaying && subject->sound)
+        check_summary(c, subject, &course.replay);
     return code;
 }
 
@@ -283,10 +293,15 @@ static enum error_code check_all(struct check *c, struct error *err)
     int64_t after = INT64_MIN;
     bool more = true;
     while (code == ERR_OK && more) {
-        struct subject subject;
+        struct subject subject = {0};
         code = subject_next(c, after, &subject, &more, err);
         if (code != ERR_OK || !more)
             break;
+        /* Where the tables themselves are damaged the order can be lost, and with it the end. */
+        if (subject.num <= after) {
+            found(c, NULL, 0, "its tables are damaged: the rollouts are in no order");
+            break;
+        }
         code = check_rollout(c, &subject, err);
         after = subject.num;
     }
@@ -334,8 +349,7 @@ enum error_code check_open(struct journal *j, struct db *db, struct error *err)
         code = check_statements(db, file.data, err);
     if (code != ERR_OK || db_size_bytes(db) > CHECK_ON_OPEN_MAX)
         return code;
-    struct check c = {
-        .j = j, .db = db, .file = file.data, .each = check_keep_first, .ctx = &first};
+    struct check c = {.j = j, .db = db, .file = file.data, .each = check_keep_first, .ctx = &first};
     code = check_all(&c, err);
     if (code == ERR_OK && first.code != ERR_OK)
         code = error_set(err, first.code, "%s", first.message);

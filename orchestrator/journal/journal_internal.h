@@ -18,6 +18,14 @@
 #include "common/base/id.h"
 #include "orchestrator/journal/journal.h"
 
+/* Hands a descriptor over and forgets it here. */
+static inline int fd_take(int *fd)
+{
+    int taken = *fd;
+    *fd = -1;
+    return taken;
+}
+
 /* An event in journal_append.texts. */
 struct append_event {
     enum event_type type;
@@ -64,8 +72,8 @@ struct journal {
     char *dir;
     char *identity;
     int64_t epoch;
-    int64_t unsummed; /* rollouts up to this number may have rows without a sum */
-    int lock;         /* descriptor */
+    int64_t unsummed;  /* rollouts up to this number may have rows without a sum */
+    int lock;          /* descriptor */
     struct error held; /* why nothing may be acted upon; ERR_OK: not held */
     struct db *reader;
     struct writer *writer; /* NULL once closing has ended its thread */
@@ -92,8 +100,8 @@ bool summary_is_open(const struct journal_summary *summary);
 /* ---- journal_lock.c ----------------------------------------------------------------------------
  */
 
-/* Makes the directory where it is missing (if `make`), and holds its lock: *ret_fd, which the caller
- * closes. ERR_BUSY names the holder. */
+/* Makes the directory where it is missing (if `make`), and holds its lock: *ret_fd, which the
+ * caller closes. ERR_BUSY names the holder. */
 enum error_code journal_lock(const char *dir, bool make, int *ret_fd, struct error *err) MUST_CHECK;
 
 /* ---- journal_record.c --------------------------------------------------------------------------
@@ -101,7 +109,8 @@ enum error_code journal_lock(const char *dir, bool make, int *ret_fd, struct err
 
 /* Reads identity ("" when there is none yet), epoch and `unsummed` into j. ERR_CORRUPT. */
 enum error_code record_read(struct journal *j, struct db *db, struct error *err) MUST_CHECK;
-/* Writes them with this epoch, in a transaction of its own; makes an identity where there is none. */
+/* Writes them with this epoch, in a transaction of its own; makes an identity where there is none.
+ */
 enum error_code record_write(struct journal *j, struct db *db, int64_t epoch,
                              struct error *err) MUST_CHECK;
 /* The highest epoch that DIR/epoch knows of; 0 when there is no such file. */
@@ -117,11 +126,10 @@ enum error_code epoch_begin(struct journal *j, struct db *db, struct error *err)
 enum error_code rollout_read_summary(struct db *db, const char *id,
                                      struct journal_summary *ret_summary,
                                      struct error *err) MUST_CHECK;
-/* A row of JOURNAL_ROLLOUT_GET and its like: ERR_CORRUPT when it is not what was written. `unsummed`
- * as in struct journal. */
+/* A row of JOURNAL_ROLLOUT_GET and its like: ERR_CORRUPT when it is not what was written.
+ * `unsummed` as in struct journal. */
 enum error_code rollout_read_row(struct db_stmt *s, int64_t unsummed,
-                                 struct journal_rollout *ret_rollout,
-                                 struct error *err) MUST_CHECK;
+                                 struct journal_rollout *ret_rollout, struct error *err) MUST_CHECK;
 /* A plan's text, appended to `b` (also a damaged one). ERR_CORRUPT. */
 enum error_code plan_read_text(struct db *db, const char *id, int64_t num, int64_t unsummed,
                                struct buf *b, struct error *err) MUST_CHECK;
@@ -155,8 +163,8 @@ void replay_done(struct replay *r);
 /* ---- journal_check.c ---------------------------------------------------------------------------
  */
 
-/* Checks a small database whole, without replaying; ERR_CORRUPT with the first finding. A larger one
- * would keep the service waiting: only its tables are looked at. */
+/* Checks a small database whole, without replaying; ERR_CORRUPT with the first finding. A larger
+ * one would keep the service waiting: only its tables are looked at. */
 enum error_code check_open(struct journal *j, struct db *db, struct error *err) MUST_CHECK;
 
 /* ---- journal_backup.c --------------------------------------------------------------------------

@@ -21,14 +21,6 @@ static enum error_code sync_parent(int dir_fd, const char *dir, struct error *er
     return ERR_OK;
 }
 
-/* Hands a descriptor over and forgets it here. */
-static int fd_take(int *fd)
-{
-    int taken = *fd;
-    *fd = -1;
-    return taken;
-}
-
 static enum error_code dir_prepare(const char *dir, bool make, int *ret_fd, struct error *err)
 {
     bool made = make && mkdir(dir, S_IRWXU) == 0;
@@ -85,8 +77,8 @@ enum error_code journal_lock(const char *dir, bool make, int *ret_fd, struct err
     enum error_code code = dir_prepare(dir, make, &dir_fd, err);
     if (code != ERR_OK)
         return code;
-    AUTO_CLOSE int fd =
-        openat(dir_fd, "lock", O_RDWR | (make ? O_CREAT : 0) | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    AUTO_CLOSE int fd = openat(
+        dir_fd, "lock", O_RDWR | (make ? O_CREAT : 0) | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
     if (fd < 0 && !make && errno == ENOENT)
         return ERR_OK; /* no orchestrator was ever here */
     if (fd < 0)

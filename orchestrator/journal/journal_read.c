@@ -343,8 +343,7 @@ struct event_row {
 static enum error_code event_row_take(const struct journal *j, const char *id, struct db_stmt *s,
                                       uint64_t seq, struct event_row *ret_row, struct error *err)
 {
-    struct event_row row = {.seq =
-                                (uint64_t)db_column_int(s, EVENT_COLUMN_KEY) & JOURNAL_MAX_SEQ};
+    struct event_row row = {.seq = (uint64_t)db_column_int(s, EVENT_COLUMN_KEY) & JOURNAL_MAX_SEQ};
     row.type = db_column_text(s, EVENT_COLUMN_TYPE, NULL);
     row.json = db_column_text(s, EVENT_COLUMN_JSON, &row.len);
     if (row.type == NULL || row.json == NULL)
@@ -378,7 +377,7 @@ enum error_code journal_events(struct journal *j, const char *id, uint64_t after
     db_bind_int(s, 3, capped(limit));
     bool more = true;
     for (uint64_t seq = after_seq + 1; more; seq++) {
-        struct event_row row;
+        struct event_row row = {0};
         code = db_step(s, &more, err);
         if (code != ERR_OK || !more)
             break;

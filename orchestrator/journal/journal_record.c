@@ -174,8 +174,8 @@ static enum error_code epoch_write_to(const char *path, int64_t epoch, struct er
 {
     char text[EPOCH_TEXT_MAX];
     int len = snprintf(text, sizeof(text), "%lld\n", (long long)epoch);
-    AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-                             S_IRUSR | S_IWUSR);
+    AUTO_CLOSE int fd =
+        open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
     if (fd < 0 || write(fd, text, (size_t)len) != len || fsync(fd) != 0)
         return error_errno(err, errno, "%s: cannot write", path);
     return ERR_OK;
@@ -209,7 +209,8 @@ enum error_code epoch_begin(struct journal *j, struct db *db, struct error *err)
     if (known > j->epoch) {
         error_ignore(error_set(
             &j->held, ERR_UNAVAILABLE,
-            "held: %s/journal.db is of epoch %lld, but epoch %lld was reached here: it was restored "
+            "held: %s/journal.db is of epoch %lld, but epoch %lld was reached here: it was "
+            "restored "
             "from a backup or has lost its latest; start once with --accept-restored to go on",
             j->dir, (long long)j->epoch, (long long)known));
         return ERR_OK;

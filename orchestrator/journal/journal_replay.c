@@ -57,8 +57,7 @@ enum error_code replay_begin(struct replay *r, const char *text, size_t len, str
     struct error why = {0};
     enum error_code code = plan_read(text, len, &r->plan, &why);
     if (code != ERR_OK && code != ERR_NO_MEMORY)
-        return error_set(err, ERR_CORRUPT, "journal: rollout %s: its plan: %s", r->id,
-                         why.message);
+        return error_set(err, ERR_CORRUPT, "journal: rollout %s: its plan: %s", r->id, why.message);
     if (code == ERR_OK)
         code = engine_new(r->plan, &r->engine, &why);
     if (code != ERR_OK)

@@ -41,19 +41,26 @@ static enum error_code run_num(struct db *db, enum journal_statement statement, 
     return db_run(s, err);
 }
 
-static enum error_code drop_range(struct db *db, enum journal_statement statement, int64_t first,
-                                  int64_t last, int limit, bool *ret_more, struct error *err)
+/* Rows of a table by their keys, at most `limit` of them. */
+struct range {
+    enum journal_statement statement;
+    int64_t first, last;
+    int limit;
+};
+
+static enum error_code drop_range(struct db *db, const struct range *range, bool *ret_more,
+                                  struct error *err)
 {
     struct db_stmt *s = NULL;
-    enum error_code code = db_use(db, statement, &s, err);
+    enum error_code code = db_use(db, range->statement, &s, err);
     if (code != ERR_OK)
         return code;
-    db_bind_int(s, 1, first);
-    db_bind_int(s, 2, last);
-    db_bind_int(s, 3, limit);
+    db_bind_int(s, 1, range->first);
+    db_bind_int(s, 2, range->last);
+    db_bind_int(s, 3, range->limit);
     code = db_run(s, err);
     if (code == ERR_OK)
-        *ret_more = db_changes(db) == limit;
+        *ret_more = db_changes(db) == range->limit;
     return code;
 }
 
@@ -70,13 +77,23 @@ static enum error_code remove_head(struct db *db, int64_t num, struct error *err
 
 static enum error_code remove_piece(struct db *db, struct retain *r, struct error *err)
 {
+    const struct range events = {
+        .statement = JOURNAL_EVENTS_DROP,
+        .first = event_key(r->num, 0),
+        .last = event_key(r->num, JOURNAL_MAX_SEQ),
+        .limit = PIECE_EVENTS,
+    };
+    const struct range outputs = {
+        .statement = JOURNAL_OUTPUTS_DROP,
+        .first = output_key(r->num, 0, 0),
+        .last = output_key(r->num + 1, 0, 0) - 1,
+        .limit = PIECE_OUTPUTS,
+    };
     enum error_code code = remove_head(db, r->num, err);
     if (code == ERR_OK)
-        code = drop_range(db, JOURNAL_EVENTS_DROP, event_key(r->num, 0),
-                          event_key(r->num, JOURNAL_MAX_SEQ), PIECE_EVENTS, &r->more, err);
+        code = drop_range(db, &events, &r->more, err);
     if (code == ERR_OK && !r->more)
-        code = drop_range(db, JOURNAL_OUTPUTS_DROP, output_key(r->num, 0, 0),
-                          output_key(r->num + 1, 0, 0) - 1, PIECE_OUTPUTS, &r->more, err);
+        code = drop_range(db, &outputs, &r->more, err);
     if (code == ERR_OK && !r->more)
         code = run_num(db, JOURNAL_REMOVED_DROP, r->num, err);
     return code;
@@ -96,6 +113,12 @@ static enum error_code retain_apply(struct db *db, struct writer_work *work, str
 
 /* ---- On the owner's thread -------------------------------------------------------------- */
 
+/* Damaged tables can lose their order, and then there would be no end. */
+static enum error_code in_order(bool ordered, struct error *err)
+{
+    return ordered ? ERR_OK : error_set(err, ERR_CORRUPT, "journal: its tables are damaged");
+}
+
 static enum error_code next_leftover(struct journal *j, struct retain *r, bool *ret_found,
                                      struct error *err)
 {
@@ -103,9 +126,13 @@ static enum error_code next_leftover(struct journal *j, struct retain *r, bool *
     enum error_code code = db_use(j->reader, JOURNAL_REMOVED_NEXT, &s, err);
     if (code != ERR_OK)
         return code;
+    int64_t after = r->num;
+    db_bind_int(s, 1, after);
     code = db_step(s, ret_found, err);
-    if (code == ERR_OK && *ret_found)
+    if (code == ERR_OK && *ret_found) {
         r->num = db_column_int(s, 0);
+        code = in_order(r->num > after, err);
+    }
     db_reset(s);
     return code;
 }
@@ -125,12 +152,16 @@ static enum error_code expired_read(struct journal *j, struct retain *r, bool *r
     code = db_step(s, ret_row, err);
     if (code == ERR_OK && *ret_row) {
         const char *id = db_column_text(s, EXPIRED_COLUMN_ID, &len);
-        r->num = r->after_num = db_column_int(s, EXPIRED_COLUMN_NUM);
-        r->after_ms = db_column_int(s, EXPIRED_COLUMN_ENDED_MS);
+        int64_t ended_ms = db_column_int(s, EXPIRED_COLUMN_ENDED_MS);
+        r->num = db_column_int(s, EXPIRED_COLUMN_NUM);
+        code = in_order(
+            ended_ms > r->after_ms || (ended_ms == r->after_ms && r->num > r->after_num), err);
+        r->after_ms = ended_ms;
+        r->after_num = r->num;
         memset(r->id, 0, sizeof(r->id));
-        if (id == NULL)
+        if (code == ERR_OK && id == NULL)
             code = error_set(err, ERR_NO_MEMORY, NULL);
-        else
+        else if (code == ERR_OK)
             memcpy(r->id, id, len < ID_MAX ? len : ID_MAX);
     }
     db_reset(s);

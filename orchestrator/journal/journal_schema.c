@@ -119,7 +119,7 @@ static const char *const statements[JOURNAL_STATEMENT_COUNT] = {
     [JOURNAL_EXPIRED] = "SELECT num, id, ended_ms FROM rollout WHERE NOT open AND"
                         " (ended_ms, num) > (?1, ?2) AND ended_ms < ?3 AND ended_ms > 0"
                         " ORDER BY ended_ms, num LIMIT 1",
-    [JOURNAL_REMOVED_NEXT] = "SELECT num FROM removed ORDER BY num LIMIT 1",
+    [JOURNAL_REMOVED_NEXT] = "SELECT num FROM removed WHERE num > ?1 ORDER BY num LIMIT 1",
     [JOURNAL_REMOVED_ADD] = "INSERT INTO removed(num) VALUES(?1)",
     [JOURNAL_REMOVED_DROP] = "DELETE FROM removed WHERE num = ?1",
     [JOURNAL_ROLLOUT_DROP] = "DELETE FROM rollout WHERE num = ?1 AND NOT open",

@@ -51,7 +51,10 @@ static const char *remedy(enum error_code code)
 
 static enum error_code with_remedy(enum error_code code, const struct error *why, struct error *err)
 {
-    return error_set(err, code, "%s%s", why->message, remedy(code));
+    /* A long message must not push the remedy out. */
+    const char *what = remedy(code);
+    int room = ERROR_MESSAGE_MAX - 1 - (int)strlen(what);
+    return error_set(err, code, "%.*s%s", room, why->message, what);
 }
 
 DEFINE_CLEANUP(db_close, struct db)

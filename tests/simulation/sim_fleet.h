@@ -176,6 +176,7 @@ void sim_queue_done(struct sim_queue *q);
 /* What the orchestrator's disk says of one server of a rollout. */
 struct sim_fact {
     bool started, ended, unreachable, withdrawn, unknown, undoing, undone, on_behalf;
+    bool late; /* ended after the rollout had */
     enum execution_state ended_as, undone_as;
     int64_t agent_seq;
 };
@@ -423,6 +424,7 @@ struct sim_profile {
     bool calm;
     int64_t fault_every_ms;
     uint32_t trouble; /* operations in a hundred that do not go well */
+    uint32_t long_ms; /* most that an operation takes */
     uint32_t orchestrator, agents, network, disks; /* weights of faults */
 };
 

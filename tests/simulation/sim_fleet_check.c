@@ -75,6 +75,7 @@ static void fact_ended(struct sim *sim, struct sim_rollout *r, struct sim_fact *
         sim_fail(sim, "%s: a server ends twice", r->id);
     f->ended = true;
     f->ended_as = event->state;
+    f->late = r->ended;
     if (event->agent_seq == 0) {
         f->on_behalf = true;
         sim_hit(sim, PATH_LOST_RECORD);
@@ -450,6 +451,10 @@ static void check_settled_server(struct sim *sim, uint32_t rollout, uint32_t ser
     for (uint32_t i = 0; i < SIM_MAX_STEPS; i++)
         began = began || t->began[i];
     if (t->amnesia || n->gone)
+        return;
+    /* An order to undo that was lost on its way, of a rollout that had ended: it is not given again
+     * to an agent that has nothing more to say of that rollout. */
+    if (x->state == EXECUTION_ROLLING_BACK && r->facts[server].late)
         return;
     if ((stored == NULL ? 0 : stored->last_seq) != x->last_agent_seq)
         sim_fail(sim, "%s: %s has %" PRId64 " entries, and %" PRId64 " are recorded", r->id, n->id,

@@ -15,7 +15,6 @@
 #include <string.h>
 
 enum {
-    LONG_MS = 1500,
     SHORT_MS = 60,
     STOP_MS = 40,
     VALUE_HALF = 1,
@@ -232,8 +231,8 @@ static void operation_over(struct sim_node *n, struct sim_operation *op)
         t->done[op->step] = true;
     else if (op->operation == HANDLER_PREPARE && (op->traits & STEP_TYPE_CHANGES) != 0)
         capture(n, op, &result);
-    AUTO_FREE char *undo = result.undo;
     agent_operation_done(n->agent, &result, "output of a step\n");
+    mem_free(result.undo);
 }
 
 void sim_host_end(struct sim *sim, uint32_t who, uint64_t token)
@@ -354,7 +353,7 @@ static void operation_run(struct sim_node *n, struct sim_operation *op)
 {
     struct sim *sim = n->sim;
     struct rng rng = chance_of(n, op, op->attempt);
-    uint32_t most = rng_chance(&rng, 60) ? SHORT_MS : LONG_MS;
+    uint32_t most = rng_chance(&rng, 50) ? SHORT_MS : sim->profile.long_ms;
     op->fate = is_killer(n, op) ? FATE_KILLS_AGENT : (uint32_t)fate_of(n, op, &rng);
     uint32_t duration_ms = rng_between(&rng, 0, most);
     if (duration_ms == 0 && op->fate == FATE_WELL) {

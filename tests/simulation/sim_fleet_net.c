@@ -189,7 +189,7 @@ void sim_net_accept(struct sim *sim, uint32_t who, uint64_t token)
     struct net_conn *c = conn_of(sim, who);
     struct error err = {0};
     (void)token;
-    if (c == NULL || c->broken)
+    if (c == NULL || c->broken || !c->open[TO_ORCHESTRATOR])
         return;
     if (!sim->orchestrator.running || !c->open[TO_AGENT]) {
         c->open[TO_ORCHESTRATOR] = false;

@@ -381,37 +381,38 @@ store_open_executions(void *ctx, const char *server,
     return ERR_OK;
 }
 
-static enum error_code known(const struct sim_node *n, const char *rollout,
-                             const struct sim_store_execution **ret_execution, struct error *err)
+/* NULL, and why, when there is none. */
+static const struct sim_store_execution *known(const struct sim_node *n, const char *rollout,
+                                               struct error *err)
 {
-    *ret_execution = sim_store_find(n, sim_rollout_find(n->sim, rollout));
-    if (*ret_execution == NULL)
-        return error_set(err, ERR_NOT_FOUND, "no record of this rollout on this server");
-    return ERR_OK;
+    const struct sim_store_execution *x = sim_store_find(n, sim_rollout_find(n->sim, rollout));
+    if (x == NULL)
+        error_ignore(error_set(err, ERR_NOT_FOUND, "no record of this rollout on this server"));
+    return x;
 }
 
 static enum error_code store_find(void *ctx, const char *server, const char *rollout,
                                   int64_t time_ms, struct undo_status *ret_status,
                                   struct error *err)
 {
-    const struct sim_store_execution *x = NULL;
+    const struct sim_store_execution *x = known(ctx, rollout, err);
     (void)server;
     (void)time_ms;
-    enum error_code code = known(ctx, rollout, &x, err);
-    if (code == ERR_OK)
-        *ret_status = status_of(x);
-    return code;
+    if (x == NULL)
+        return ERR_NOT_FOUND;
+    *ret_status = status_of(x);
+    return ERR_OK;
 }
 
 static enum error_code store_entries(void *ctx, const char *server, const char *rollout,
                                      const struct undo_portion *portion, struct array *ret_entries,
                                      struct error *err)
 {
-    const struct sim_store_execution *x = NULL;
+    const struct sim_store_execution *x = known(ctx, rollout, err);
+    enum error_code code = ERR_OK;
     (void)server;
     *ret_entries = (struct array){0};
-    enum error_code code = known(ctx, rollout, &x, err);
-    if (code != ERR_OK || x->entry_count == 0)
+    if (x == NULL || x->entry_count == 0)
         return ERR_OK;
     struct wire_entry *entries = sim_checked(mem_array(x->entry_count, sizeof(*entries)));
     size_t bytes = 0;
@@ -436,11 +437,11 @@ static enum error_code store_load(void *ctx, const char *server, const char *rol
                                   struct undo_image *ret_image, struct error *err)
 {
     static const struct undo_portion all = {.max_bytes = SIZE_MAX, .max_count = SIZE_MAX};
-    const struct sim_store_execution *x = NULL;
+    const struct sim_store_execution *x = known(ctx, rollout, err);
     struct undo_image image = {0};
-    enum error_code code = known(ctx, rollout, &x, err);
-    if (code == ERR_OK)
-        code = store_entries(ctx, server, rollout, &all, &image.entries, err);
+    if (x == NULL)
+        return ERR_NOT_FOUND;
+    enum error_code code = store_entries(ctx, server, rollout, &all, &image.entries, err);
     if (code != ERR_OK)
         return code;
     image.status = status_of(x);
@@ -460,14 +461,14 @@ static enum error_code store_load(void *ctx, const char *server, const char *rol
 static enum error_code store_capture(void *ctx, const char *server, const char *rollout,
                                      uint32_t step, char **ret_undo, struct error *err)
 {
-    const struct sim_store_execution *x = NULL;
+    const struct sim_store_execution *x = known(ctx, rollout, err);
     (void)server;
-    enum error_code code = known(ctx, rollout, &x, err);
-    if (code == ERR_OK && x->captures[step] == NULL)
-        code = error_set(err, ERR_NOT_FOUND, "nothing was captured for this step");
-    if (code == ERR_OK)
-        *ret_undo = sim_checked(mem_strdup(x->captures[step]));
-    return code;
+    if (x == NULL)
+        return ERR_NOT_FOUND;
+    if (x->captures[step] == NULL)
+        return error_set(err, ERR_NOT_FOUND, "nothing was captured for this step");
+    *ret_undo = sim_checked(mem_strdup(x->captures[step]));
+    return ERR_OK;
 }
 
 static enum error_code store_folder(void *ctx, const char *server, const char *rollout,

@@ -187,7 +187,7 @@ static void every_answer_of_the_description_is_a_known_document(void **state)
             }
         }
     }
-    assert_int_equal(operations, 17);
+    assert_int_equal(operations, 18);
     json_free(doc);
 }
 

@@ -61,10 +61,10 @@ static const char *const migrations[] = {
     "CREATE INDEX child_item ON child(item);",
 };
 
-static const struct db_schema schema_one = {0x4b495431, migrations, 1, statements,
-                                            SQL_COUNT_STATEMENTS, false};
-static const struct db_schema schema_two = {0x4b495431, migrations, 2, statements,
-                                            SQL_COUNT_STATEMENTS, false};
+static const struct db_schema schema_one = {0x4b495431, migrations,           1,
+                                            statements, SQL_COUNT_STATEMENTS, false};
+static const struct db_schema schema_two = {0x4b495431, migrations,           2,
+                                            statements, SQL_COUNT_STATEMENTS, false};
 
 static int setup(void **state)
 {

@@ -105,6 +105,7 @@ static void bench_start(struct bench *b)
     struct dispatcher_config config = {
         .journal = b->journal,
         .heartbeat_ms = 1000,
+        .held = b->held,
         .ctx = b,
         .now_mono_ms = hook_mono,
         .now_wall_ms = hook_wall,

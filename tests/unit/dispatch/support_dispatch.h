@@ -26,6 +26,7 @@ struct bench {
     struct journal *journal;
     struct dispatcher *dispatcher;
     int64_t mono_ms, wall_ms;
+    const char *held; /* for the next start */
     size_t fatal;
     size_t answers;
     enum error_code last_answer;

@@ -272,6 +272,8 @@ static void an_agent_without_any_record_of_its_execution_has_failed(void **state
     bench_settle(b);
     conn_drop(&c);
     conn_connect(b, &c, "a", "i2", NULL);
+    conn_say(&c, "{\"v\":1,\"type\":\"heartbeat\"}");
+    bench_settle(b);
     assert_int_equal(bench_execution(b, "r1", 0)->outcome, EXECUTION_FAILED);
     assert_int_equal(bench_state(b, "r1"), ROLLOUT_ROLLBACK_FAILED);
     conn_drop(&c);

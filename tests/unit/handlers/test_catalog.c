@@ -101,6 +101,55 @@ static void traits_say_what_may_be_repeated(void **state)
     assert_int_equal(yum_upgrade_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
 }
 
+static void a_step_tells_whether_it_can_be_undone(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type, *params, *lacks;
+        enum step_undo undo;
+    } cases[] = {
+        {"echo", "{\"message\":\"m\"}", NULL, STEP_UNDO_NOTHING},
+        {"sleep", "{\"duration\":1}", NULL, STEP_UNDO_NOTHING},
+        {"file_write", "{\"path\":\"/a\",\"content\":\"\"}", NULL, STEP_UNDO_YES},
+        {"yum_upgrade", "{\"package\":\"p\",\"version\":\"1\"}", NULL, STEP_UNDO_YES},
+        {"script", "{\"script\":\"a\",\"rollback_script\":\"b\"}", NULL, STEP_UNDO_YES},
+        {"script", "{\"script\":\"a\"}", "there is no rollback_script", STEP_UNDO_NO},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char name[] = "step";
+        AUTO_FREE char *type = mem_strdup(cases[i].type);
+        AUTO_FREE char *params = mem_strdup(cases[i].params);
+        struct plan_step step = {.name = name, .type = type, .params_json = params};
+        enum step_undo undo = STEP_UNDO_COUNT;
+        const char *lacks = "?";
+        assert_int_equal(step_undo_find(&handler_catalog, &step, &undo, &lacks, NULL), ERR_OK);
+        assert_int_equal(undo, cases[i].undo);
+        if (cases[i].lacks)
+            assert_string_equal(lacks, cases[i].lacks);
+        else
+            assert_null(lacks);
+    }
+}
+
+static void a_step_of_no_type_or_with_wrong_params_tells_no_undo(void **state)
+{
+    (void)state;
+    char name[] = "step";
+    char unknown[] = "ecko";
+    char script[] = "script";
+    char params[] = "{\"scrpt\":\"a\"}";
+    struct plan_step step = {.name = name, .type = unknown, .params_json = params};
+    struct error err = {0};
+    enum step_undo undo = STEP_UNDO_COUNT;
+    const char *lacks = NULL;
+    assert_int_equal(step_undo_find(&handler_catalog, &step, &undo, &lacks, &err), ERR_INVALID);
+    assert_string_equal(err.message, "\"ecko\" is not a step type");
+    step.type = script;
+    assert_int_equal(step_undo_find(&handler_catalog, &step, &undo, &lacks, &err), ERR_INVALID);
+    assert_non_null(strstr(err.message, "step.scrpt"));
+    assert_int_equal(undo, STEP_UNDO_COUNT);
+}
+
 /* ---- echo -------------------------------------------------------------------------------- */
 
 static void echo_takes_a_message(void **state)
@@ -397,6 +446,8 @@ int main(void)
         cmocka_unit_test(types_are_in_order),
         cmocka_unit_test(everything_is_documented),
         cmocka_unit_test(traits_say_what_may_be_repeated),
+        cmocka_unit_test(a_step_tells_whether_it_can_be_undone),
+        cmocka_unit_test(a_step_of_no_type_or_with_wrong_params_tells_no_undo),
         cmocka_unit_test(echo_takes_a_message),
         cmocka_unit_test(a_sleep_is_seconds_or_a_duration),
         cmocka_unit_test(a_wrong_sleep_is_refused),

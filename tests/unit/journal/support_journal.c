@@ -30,10 +30,10 @@ void rig_wake(void *ctx)
     (void)pthread_mutex_unlock(&rig->mutex);
 }
 
-void rig_init(struct rig *rig)
+static void rig_init_in(struct rig *rig, const char *base)
 {
     *rig = (struct rig){0};
-    (void)snprintf(rig->dir, sizeof(rig->dir), "/tmp/kitsune-test-XXXXXX");
+    (void)snprintf(rig->dir, sizeof(rig->dir), "%s/kitsune-test-XXXXXX", base);
     const char *made = mkdtemp(rig->dir);
     assert(made != NULL);
     (void)made;
@@ -44,6 +44,16 @@ void rig_init(struct rig *rig)
     if (code != ERR_OK)
         (void)fprintf(stderr, "plan_read: %s\n", err.message);
     assert(code == ERR_OK);
+}
+
+void rig_init(struct rig *rig)
+{
+    rig_init_in(rig, "/tmp");
+}
+
+void rig_init_in_memory(struct rig *rig)
+{
+    rig_init_in(rig, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 }
 
 void rig_open(struct rig *rig)

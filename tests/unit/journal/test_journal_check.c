@@ -1,5 +1,6 @@
 #include "unit/journal/support_journal.h"
 
+#include "common/base/alloc.h"
 #include "common/base/cleanup.h"
 
 #include <stdio.h>
@@ -205,6 +206,23 @@ static void rows_from_before_there_were_sums_are_taken_as_they_are(void **state)
     buf_done(&f.lines);
 }
 
+static void checking_survives_want_of_memory(void **state)
+{
+    struct rig *rig = *state;
+    (void)rig_succeeded(rig, "r1");
+    rig_close(rig);
+    enum error_code code = ERR_NO_MEMORY;
+    for (uint64_t n = 0; code != ERR_OK; n++) {
+        struct findings f = {0};
+        mem_fail_after(n);
+        code = journal_check(rig->dir, keep_finding, &f, &f.checked, NULL);
+        mem_fail_never();
+        assert_true(code == ERR_OK || code == ERR_NO_MEMORY);
+        assert_null(f.lines.data);
+        assert_in_range(n, 0, 2000);
+    }
+}
+
 static int setup(void **state)
 {
     struct rig *rig = malloc(sizeof(*rig));
@@ -233,6 +251,7 @@ int main(void)
         TEST(a_folder_without_a_journal_is_left_alone),
         TEST(damage_is_named_with_rollout_and_event),
         TEST(a_file_that_is_no_database_is_a_finding),
+        TEST(checking_survives_want_of_memory),
         TEST(rows_from_before_there_were_sums_are_taken_as_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

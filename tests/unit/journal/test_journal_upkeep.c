@@ -284,8 +284,8 @@ static bool count_rollout(void *ctx, const struct journal_rollout *r)
 static size_t rollouts_in(struct rig *rig)
 {
     size_t count = 0;
-    assert_int_equal(
-        journal_list(rig->journal, NULL, UINT32_MAX, count_rollout, &count, NULL), ERR_OK);
+    assert_int_equal(journal_list(rig->journal, NULL, UINT32_MAX, count_rollout, &count, NULL),
+                     ERR_OK);
     return count;
 }
 

@@ -26,7 +26,7 @@ static const char *const full_plan =
     ","
     "\"rolloutStrategy\":{\"type\":\"Canary\",\"batchSize\":[1,\"10%\",\"33.3%\"],"
     "\"batchDelaySeconds\":10,\"maxFailures\":\"10%\",\"maxUnreachable\":-1,"
-    "\"canaryPercentage\":12.5,\"maxParallel\":100,\"startTimeoutSeconds\":20,"
+    "\"canaryPercentage\":12.5,\"maxParallel\":100,\"maxTouched\":7,\"startTimeoutSeconds\":20,"
     "\"reconnectTimeoutSeconds\":0.5},\"rollback\":{\"scope\":\"failed\"}}";
 
 /* ---- Reading ----------------------------------------------------------------------------- */
@@ -70,6 +70,7 @@ static void every_field_of_a_strategy_is_read(void **state)
     assert_int_equal(s->max_unreachable.kind, LIMIT_NONE);
     assert_true(s->canary_percentage == 12.5);
     assert_int_equal(s->max_parallel, 100);
+    assert_int_equal(s->max_touched, 7);
     assert_int_equal(s->start_timeout_ms, 20000);
     assert_int_equal(s->reconnect_timeout_ms, 500);
     assert_int_equal(plan->rollback_scope, SCOPE_FAILED);

@@ -276,6 +276,30 @@ static void bounds_of_a_strategy_are_kept(void **state)
                    "rolloutStrategy.startTimeoutSeconds", "between");
 }
 
+static void a_plan_of_more_servers_than_may_be_touched_is_refused(void **state)
+{
+    (void)state;
+    static const char plan[] = "{\"servers\":[\"a\",\"b\",\"c\"]," ONE_STEP
+                               ",\"rolloutStrategy\":{\"type\":\"%s\",\"maxTouched\":%d}}";
+    static const char *const types[] = {"Parallel", "Sequential", "Rolling", "Canary"};
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        char text[512];
+        (void)snprintf(text, sizeof(text), plan, types[i], 2);
+        assert_problem(text, "rolloutStrategy.maxTouched",
+                       "the plan names 3 servers, and at most 2 may be touched");
+        (void)snprintf(text, sizeof(text), plan, types[i], 3);
+        struct plan *good = parse_good(text);
+        assert_int_equal(good->strategy.max_touched, 3);
+        plan_free(good);
+    }
+    plan_free(parse_good("{\"serverID\":\"a\"," ONE_STEP
+                         ",\"rolloutStrategy\":{\"type\":\"Parallel\",\"maxTouched\":1}}"));
+    assert_problem(STRATEGY("\"type\":\"Parallel\",\"maxTouched\":0"), "rolloutStrategy.maxTouched",
+                   "between 1");
+    assert_problem(STRATEGY("\"type\":\"Parallel\",\"maxTouched\":\"10%\""),
+                   "rolloutStrategy.maxTouched", "number");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +326,7 @@ int main(void)
         cmocka_unit_test(fields_that_a_strategy_has_are_taken),
         cmocka_unit_test(a_canary_of_nothing_is_refused),
         cmocka_unit_test(bounds_of_a_strategy_are_kept),
+        cmocka_unit_test(a_plan_of_more_servers_than_may_be_touched_is_refused),
     };
     return cmocka_run_group_tests_name("plan_json_rules", tests, NULL, NULL);
 }

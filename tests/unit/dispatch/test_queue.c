@@ -1,0 +1,171 @@
+#include "unit/dispatch/support_dispatch.h"
+
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define STEPS "\"steps\":[{\"name\":\"one\",\"type\":\"echo\",\"params\":{\"message\":\"m\"}}]"
+
+static const char one_server[] = "{\"servers\":[\"a\"]," STEPS "}";
+static const char two_servers[] =
+    "{\"servers\":[\"a\",\"b\"]," STEPS ",\"rolloutStrategy\":{\"type\":\"Parallel\"}}";
+static const char heartbeat[] = "{\"v\":1,\"type\":\"heartbeat\"}";
+
+static int setup(void **state)
+{
+    static struct bench b;
+    bench_open(&b);
+    *state = &b;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    bench_close(*state);
+    return 0;
+}
+
+static void cancel(struct bench *b, const char *id)
+{
+    static const struct dispatcher_order order = {.command = COMMAND_CANCEL};
+    struct error err = {0};
+    assert_int_equal(dispatcher_order(b->dispatcher, id, &order, NULL, NULL, &err), ERR_OK);
+}
+
+static void report_started(struct fake_conn *c, const char *rollout)
+{
+    conn_report(c, rollout, ENTRY(1, REPORT_STARTED, -1, .state = EXECUTION_RUNNING));
+}
+
+static void a_rollout_that_is_being_stopped_is_not_sent(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn c;
+    conn_connect(b, &c, "a", "i1", NULL);
+    /* Its start is not durable yet, and neither is the stop. */
+    bench_submit(b, "r1", one_server);
+    cancel(b, "r1");
+    bench_settle(b);
+    assert_int_equal(conn_count(&c, WIRE_EXECUTE), 0);
+    assert_int_equal(bench_state(b, "r1"), ROLLOUT_CANCELLED);
+    conn_drop(&c);
+}
+
+static void after_a_restart_one_that_waits_for_its_turn_was_never_sent(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn c;
+    bench_submit(b, "r1", one_server);
+    bench_submit(b, "r2", one_server);
+    bench_settle(b);
+    bench_restart(b);
+    conn_connect(b, &c, "a", "i1", NULL);
+    cancel(b, "r2");
+    bench_settle(b);
+    assert_int_equal(conn_count(&c, WIRE_CANCEL), 0);
+    assert_int_equal(bench_execution(b, "r2", 0)->outcome, EXECUTION_SKIPPED);
+    assert_int_equal(bench_state(b, "r2"), ROLLOUT_CANCELLED);
+    conn_drop(&c);
+}
+
+static void a_server_that_has_ended_meanwhile_is_not_told_to_stop(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn a, other;
+    conn_connect(b, &a, "a", "i1", NULL);
+    conn_connect(b, &other, "b", "i2", NULL);
+    bench_submit(b, "r1", two_servers);
+    bench_settle(b);
+    report_started(&a, "r1");
+    report_started(&other, "r1");
+    bench_settle(b);
+    /* The failure stops the rollout; before that is durable the other one has ended. */
+    conn_report(&a, "r1", ENTRY(2, REPORT_ENDED, -1, .state = EXECUTION_FAILED));
+    conn_report(&other, "r1", ENTRY(2, REPORT_ENDED, -1, .state = EXECUTION_SUCCEEDED));
+    bench_settle(b);
+    assert_int_equal(conn_count(&other, WIRE_CANCEL), 0);
+    assert_int_equal(conn_count(&other, WIRE_ROLLBACK), 1);
+    conn_drop(&a);
+    conn_drop(&other);
+}
+
+static void a_late_hello_of_a_dead_connection_makes_nothing_lost(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn alive, late, again;
+    conn_connect(b, &alive, "a", "i1", NULL);
+    bench_submit(b, "r1", one_server);
+    bench_settle(b);
+    report_started(&alive, "r1");
+    bench_settle(b);
+    /* It was sent before the execution began, and lists nothing. */
+    conn_connect(b, &late, "a", "i1", NULL);
+    conn_drop(&alive);
+    conn_drop(&late);
+    bench_settle(b);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_RUNNING);
+    conn_connect(b, &again, "a", "i1", "r1");
+    conn_say(&again, heartbeat);
+    bench_settle(b);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_RUNNING);
+    conn_drop(&again);
+}
+
+static void an_agent_whose_record_is_missing_is_not_told_to_stop(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn c, back;
+    conn_connect(b, &c, "a", "i1", NULL);
+    bench_submit(b, "r1", one_server);
+    bench_settle(b);
+    report_started(&c, "r1");
+    bench_settle(b);
+    conn_drop(&c);
+    conn_connect(b, &back, "a", "i2", NULL);
+    cancel(b, "r1");
+    bench_settle(b);
+    assert_int_equal(conn_count(&back, WIRE_CANCEL), 0);
+    conn_say(&back, heartbeat);
+    bench_settle(b);
+    assert_int_equal(bench_execution(b, "r1", 0)->outcome, EXECUTION_FAILED);
+    conn_drop(&back);
+}
+
+static void an_agent_that_lost_its_record_while_it_undid_itself_is_not_waited_for(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn c, back;
+    conn_connect(b, &c, "a", "i1", NULL);
+    bench_submit(b, "r1", one_server);
+    bench_settle(b);
+    report_started(&c, "r1");
+    conn_report(&c, "r1",
+                ENTRY(2, REPORT_ENDED, -1, .state = EXECUTION_FAILED, .undoing = true));
+    bench_settle(b);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_ROLLING_BACK);
+    conn_drop(&c);
+    conn_connect(b, &back, "a", "i2", NULL);
+    conn_say(&back, heartbeat);
+    bench_settle(b);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_ROLLBACK_FAILED);
+    assert_int_equal(bench_state(b, "r1"), ROLLOUT_ROLLBACK_FAILED);
+    conn_drop(&back);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(a_rollout_that_is_being_stopped_is_not_sent),
+        T(after_a_restart_one_that_waits_for_its_turn_was_never_sent),
+        T(a_server_that_has_ended_meanwhile_is_not_told_to_stop),
+        T(a_late_hello_of_a_dead_connection_makes_nothing_lost),
+        T(an_agent_whose_record_is_missing_is_not_told_to_stop),
+        T(an_agent_that_lost_its_record_while_it_undid_itself_is_not_waited_for),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
