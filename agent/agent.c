@@ -146,7 +146,8 @@ void agent_next(struct agent *a)
     struct execution *x = a->first;
     while (x && !a->run && !a->stopping && !a->failed) {
         struct execution *next = x->next;
-        /* What was ended by a record alone is gone on with once that is durable: it is read back. */
+        /* What was ended by a record alone is gone on with once that is durable: it is read back.
+         */
         if (x->turn != TURN_NONE && x->batches == 0) {
             run_begin(a, x);
             next = a->first; /* it may have ended already, and the list is another one */

@@ -35,21 +35,21 @@ enum { HANDLER_MESSAGE_MAX = 512, HANDLER_UNDO_MAX = 1024 * 1024 };
 
 struct handler_result {
     enum handler_outcome outcome;
-    bool changed;        /* execute: the host is different from before */
-    bool retryable;      /* HANDLER_FAILED: another attempt may succeed */
+    bool changed;   /* execute: the host is different from before */
+    bool retryable; /* HANDLER_FAILED: another attempt may succeed */
     bool has_exit_code;
     int64_t exit_code;
     char message[HANDLER_MESSAGE_MAX]; /* why it failed, or a line about what was done */
-    char *undo;          /* prepare: JSON object, mem_ memory, taken over by handler_finish; NULL: {} */
+    char *undo; /* prepare: JSON object, mem_ memory, taken over by handler_finish; NULL: {} */
 };
 
 /* What every run on this host shares; borrowed for the run. */
 struct handler_host {
     uv_loop_t *loop;
     const char *server_id;
-    const char *installroot;  /* package handlers act below it; NULL: / */
-    const char *yum_program;  /* NULL: dnf, else yum, as found in PATH */
-    int64_t kill_grace_ms;    /* between TERM and KILL */
+    const char *installroot; /* package handlers act below it; NULL: / */
+    const char *yum_program; /* NULL: dnf, else yum, as found in PATH */
+    int64_t kill_grace_ms;   /* between TERM and KILL */
 };
 
 struct handler;
@@ -59,18 +59,18 @@ struct handler_run {
     const struct handler_host *host;
     const struct handler *handler;
     enum handler_operation operation;
-    const char *rollout;      /* for the environment of what is started: KITSUNE_ROLLOUT */
-    const char *step;         /* the step's name: KITSUNE_STEP */
-    int64_t attempt;          /* KITSUNE_ATTEMPT */
-    const void *params;       /* decoded by handler->type->params */
-    const char *undo;         /* rollback, execute: what prepare captured; "{}" when nothing */
-    const char *undo_dir;     /* exists, 0700, this step's own; prepare may put files there */
+    const char *rollout;  /* for the environment of what is started: KITSUNE_ROLLOUT */
+    const char *step;     /* the step's name: KITSUNE_STEP */
+    int64_t attempt;      /* KITSUNE_ATTEMPT */
+    const void *params;   /* decoded by handler->type->params */
+    const char *undo;     /* rollback, execute: what prepare captured; "{}" when nothing */
+    const char *undo_dir; /* exists, 0700, this step's own; prepare may put files there */
     /* What the step prints; any bytes. */
     void (*output)(struct handler_run *run, const char *data, size_t len);
     /* Called once; the run may be freed in it. `result` is borrowed for the call. */
     void (*done)(struct handler_run *run, const struct handler_result *result);
-    void *ctx;                /* the caller's */
-    void *state;              /* the handler's */
+    void *ctx;   /* the caller's */
+    void *state; /* the handler's */
     bool finished;
 };
 
@@ -93,8 +93,7 @@ void handler_cancel(struct handler_run *run);
 /* For handlers: ends the run. Takes result->undo over. Asserts that it is called once. */
 void handler_finish(struct handler_run *run, struct handler_result *result);
 /* Shorthands for the common ends. */
-void handler_succeed(struct handler_run *run, bool changed, const char *fmt, ...)
-    PRINTF_LIKE(3, 4);
+void handler_succeed(struct handler_run *run, bool changed, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void handler_fail(struct handler_run *run, bool retryable, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* The mark (process.h) of the programs that a step starts on this server: the same for all its

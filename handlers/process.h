@@ -1,14 +1,15 @@
 /*
- * process: runs a program for a handler: its own session and process group, combined standard output
- * and error streamed, standard input closed, and at the end or on a kill the whole tree gone.
+ * process: runs a program for a handler: its own session and process group, combined standard
+ * output and error streamed, standard input closed, and at the end or on a kill the whole tree
+ * gone.
  *
  * The tree is found by the process group and by a mark in the environment (KITSUNE_RUN=<mark>), so
- * children that called setsid(2) or double-forked are found too, also after the agent was restarted.
- * When the program exits while others of its tree hold the output open, they are ended after the
- * grace time, so that a step always ends. That holds for every process it leaves behind, also for one
- * that closed its output: what wants a daemon asks the service manager, whose children are not of the
- * tree. The program itself stays unreaped until its tree is gone, so its group's number cannot come
- * to mean another's processes.
+ * children that called setsid(2) or double-forked are found too, also after the agent was
+ * restarted. When the program exits while others of its tree hold the output open, they are ended
+ * after the grace time, so that a step always ends. That holds for every process it leaves behind,
+ * also for one that closed its output: what wants a daemon asks the service manager, whose children
+ * are not of the tree. The program itself stays unreaped until its tree is gone, so its group's
+ * number cannot come to mean another's processes.
  *
  * Threading: the loop's thread. I/O: processes, pipes, /proc.
  */
@@ -26,17 +27,18 @@ struct process;
 
 struct process_config {
     uv_loop_t *loop;
-    const char *program;         /* a path, or a name looked up in PATH */
-    const char *const *args;     /* without the program itself; NULL-terminated */
-    const char *const *env;      /* "NAME=value" put on top of the agent's; NULL-terminated */
-    const char *mark;            /* unique to this run; see above */
-    const char *cwd;             /* NULL: / */
-    int64_t kill_grace_ms;       /* between TERM and KILL */
-    int64_t linger_ms;           /* between the program's exit and TERM for what it left running;
-                                  * 0: kill_grace_ms */
+    const char *program;     /* a path, or a name looked up in PATH */
+    const char *const *args; /* without the program itself; NULL-terminated */
+    const char *const *env;  /* "NAME=value" put on top of the agent's; NULL-terminated */
+    const char *mark;        /* unique to this run; see above */
+    const char *cwd;         /* NULL: / */
+    int64_t kill_grace_ms;   /* between TERM and KILL */
+    int64_t linger_ms;       /* between the program's exit and TERM for what it left running;
+                              * 0: kill_grace_ms */
     void *ctx;
     void (*output)(void *ctx, const char *data, size_t len);
-    /* Once, last; exit_code is meaningful when signal is 0. The process is freed when it returns. */
+    /* Once, last; exit_code is meaningful when signal is 0. The process is freed when it returns.
+     */
     void (*exited)(void *ctx, int64_t exit_code, int signal);
 };
 

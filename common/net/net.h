@@ -21,9 +21,9 @@
 enum {
     NET_MAX_PATH = 2048,
     NET_MAX_HEADER_VALUE = 1024,
-    NET_CONN_QUEUE_MAX = 32 * 1024 * 1024,  /* bytes waiting to be sent on one connection */
-    NET_HANDSHAKE_SECONDS = 10,             /* to finish a request's headers, or a WebSocket upgrade */
-    NET_BODY_SECONDS = 60                   /* to finish a request's body */
+    NET_CONN_QUEUE_MAX = 32 * 1024 * 1024, /* bytes waiting to be sent on one connection */
+    NET_HANDSHAKE_SECONDS = 10, /* to finish a request's headers, or a WebSocket upgrade */
+    NET_BODY_SECONDS = 60       /* to finish a request's body */
 };
 
 struct net;         /* a libwebsockets context on a loop */
@@ -32,10 +32,10 @@ struct net_request; /* one HTTP request being served */
 struct net_conn;    /* one WebSocket, either end */
 
 /* max_fds: connections to size tables for; 0: the process's limit. */
-enum error_code net_new(uv_loop_t *loop, uint32_t max_fds, struct net **ret_net, struct error *err)
-    MUST_CHECK;
-/* Closes servers and connections (their closed callbacks come), then frees; `done` is called when the
- * loop holds nothing of it any more. */
+enum error_code net_new(uv_loop_t *loop, uint32_t max_fds, struct net **ret_net,
+                        struct error *err) MUST_CHECK;
+/* Closes servers and connections (their closed callbacks come), then frees; `done` is called when
+ * the loop holds nothing of it any more. */
 void net_close(struct net *net, void (*done)(void *ctx), void *ctx);
 
 /* ---- WebSocket connections, either end ------------------------------------------------------ */
@@ -68,10 +68,10 @@ const char *net_conn_peer(const struct net_conn *conn);  /* "127.0.0.1:51234"; s
 enum net_method { NET_GET, NET_POST, NET_PUT, NET_DELETE, NET_HEAD, NET_OTHER_METHOD };
 
 struct net_server_config {
-    const char *host;       /* address to listen on: "127.0.0.1", "::1", "0.0.0.0" */
-    uint16_t port;          /* 0: a free one, see net_server_port */
-    size_t max_body;        /* bytes of a request's body; more is answered by 413 */
-    size_t max_message;     /* bytes of a WebSocket message; more ends the connection (1009) */
+    const char *host;           /* address to listen on: "127.0.0.1", "::1", "0.0.0.0" */
+    uint16_t port;              /* 0: a free one, see net_server_port */
+    size_t max_body;            /* bytes of a request's body; more is answered by 413 */
+    size_t max_message;         /* bytes of a WebSocket message; more ends the connection (1009) */
     const char *websocket_path; /* "/v1/agent": GET with Upgrade there becomes a conn */
     const char *websocket_protocol; /* subprotocol to agree on; NULL: none */
     void *ctx;
@@ -91,20 +91,21 @@ enum error_code net_server_new(struct net *net, const struct net_server_config *
 uint16_t net_server_port(const struct net_server *server);
 
 enum net_method net_request_method(const struct net_request *req);
-const char *net_request_path(const struct net_request *req);  /* without the query */
+const char *net_request_path(const struct net_request *req); /* without the query */
 /* A query parameter, percent-decoded; NULL when it is not there. Static to the request. */
 const char *net_request_query(struct net_request *req, const char *name);
 /* A request header by lower-case name ("accept", "last-event-id", "authorization"); NULL when it is
- * not there, or longer than NET_MAX_HEADER_VALUE. Once a stream has begun only those asked for before
- * are known. */
+ * not there, or longer than NET_MAX_HEADER_VALUE. Once a stream has begun only those asked for
+ * before are known. */
 const char *net_request_header(struct net_request *req, const char *name);
 const char *net_request_body(const struct net_request *req, size_t *ret_len);
 const char *net_request_peer(const struct net_request *req);
-void net_request_set_data(struct net_request *req, void *data); /* the server's user's own pointer */
+void net_request_set_data(struct net_request *req,
+                          void *data); /* the server's user's own pointer */
 void *net_request_data(const struct net_request *req);
 
-/* Answers in full (body copied). `headers`: further ones as "Name: value\r\n..."; may be NULL. HEAD gets
- * no body. When memory is out the connection is closed. */
+/* Answers in full (body copied). `headers`: further ones as "Name: value\r\n..."; may be NULL. HEAD
+ * gets no body. When memory is out the connection is closed. */
 void net_respond(struct net_request *req, int status, const char *content_type, const char *headers,
                  const char *body, size_t len);
 /* Answers piece by piece: begin, then send as `writable` asks for more, then end. `writable` is
@@ -124,7 +125,8 @@ void net_stream_break(struct net_request *req);
 /* ---- Client ---------------------------------------------------------------------------------- */
 
 struct net_client_config {
-    const char *url;       /* ws://HOST:PORT or http://...; [v6] in brackets; a path is put before websocket_path */
+    const char *url; /* ws://HOST:PORT or http://...; [v6] in brackets; a path is put before
+                        websocket_path */
     const char *websocket_path;
     const char *websocket_protocol; /* NULL: none */
     size_t max_message;

@@ -228,8 +228,8 @@ void queue_release(struct rollout *r)
 static void slot_cancel(struct slot *slot, bool now)
 {
     const struct execution *x = slot_execution(slot);
-    /* It can have ended while the decision was being made durable. An agent that knows nothing of it
-     * (any more) would take the cancel for one that came ahead of its execute. */
+    /* It can have ended while the decision was being made durable. An agent that knows nothing of
+     * it (any more) would take the cancel for one that came ahead of its execute. */
     if (x->state != EXECUTION_QUEUED && x->state != EXECUTION_RUNNING)
         return;
     slot->cancel = now ? 2 : 1;

@@ -4,9 +4,9 @@
  *     engine_apply(e, &event, &err);              changes the state; O(1) amortised
  *     while (engine_next(e, &decision)) ...       what follows from it, one at a time
  *
- * The engine has no clock, no I/O, no randomness and allocates only in engine_new: what it decides is
- * a function of the plan and the events alone, so that replaying the events of the journal gives the
- * same state, always. The caller makes event and notes durable before it acts on a decision.
+ * The engine has no clock, no I/O, no randomness and allocates only in engine_new: what it decides
+ * is a function of the plan and the events alone, so that replaying the events of the journal gives
+ * the same state, always. The caller makes event and notes durable before it acts on a decision.
  *
  * After a replay the caller calls engine_resume(): engine_next() then gives once more all decisions
  * that stand (servers queued, undoing, waiting delays), and the receiver of each must take a repeat
@@ -50,12 +50,12 @@ struct decision {
 struct execution {
     enum execution_state state;
     enum execution_state outcome; /* the state before any undoing: PENDING until it ended */
-    bool started;       /* its agent took it on: it may have been changed */
-    bool undoing;       /* rolling back (by itself or as told) */
-    int32_t step;       /* the step under way or the one that failed; EVENT_NO_STEP */
+    bool started;                 /* its agent took it on: it may have been changed */
+    bool undoing;                 /* rolling back (by itself or as told) */
+    int32_t step;                 /* the step under way or the one that failed; EVENT_NO_STEP */
     int64_t last_agent_seq;
     int64_t started_ms, ended_ms; /* wall clock of the orchestrator; 0: not yet */
-    uint64_t reason_seq; /* the event whose message says why it failed; 0: none */
+    uint64_t reason_seq;          /* the event whose message says why it failed; 0: none */
 };
 
 struct step_record {
@@ -70,10 +70,10 @@ struct step_record {
 
 /* Servers by outcome; the sum of all is the number of servers, at every event. */
 struct engine_counts {
-    uint32_t pending;     /* no decision to start it yet */
-    uint32_t in_flight;   /* queued or running */
+    uint32_t pending;   /* no decision to start it yet */
+    uint32_t in_flight; /* queued or running */
     uint32_t succeeded;
-    uint32_t failed;      /* failed and timed_out */
+    uint32_t failed; /* failed and timed_out */
     uint32_t unreachable;
     uint32_t unknown;
     uint32_t cancelled;
@@ -84,17 +84,17 @@ struct engine_counts {
 };
 
 /* The plan is borrowed until engine_free. */
-enum error_code engine_new(const struct plan *plan, struct engine **ret_engine, struct error *err)
-    MUST_CHECK;
+enum error_code engine_new(const struct plan *plan, struct engine **ret_engine,
+                           struct error *err) MUST_CHECK;
 void engine_free(struct engine *e); /* NULL is fine */
 DEFINE_CLEANUP(engine_free, struct engine)
 
-/* Applies an input (a note is passed over: ERR_OK). The first is EVENT_ROLLOUT_CREATED. ERR_STALE: a
- * repeat, or of something that is settled (nothing changed; a reporter is still to be acknowledged).
- * ERR_CONFLICT: not possible in this state, with a message for people. ERR_INVALID: no such server or
- * step, or a gap in an agent's numbering. Nothing has changed unless ERR_OK. */
-enum error_code engine_apply(struct engine *e, const struct event *event, struct error *err)
-    MUST_CHECK;
+/* Applies an input (a note is passed over: ERR_OK). The first is EVENT_ROLLOUT_CREATED. ERR_STALE:
+ * a repeat, or of something that is settled (nothing changed; a reporter is still to be
+ * acknowledged). ERR_CONFLICT: not possible in this state, with a message for people. ERR_INVALID:
+ * no such server or step, or a gap in an agent's numbering. Nothing has changed unless ERR_OK. */
+enum error_code engine_apply(struct engine *e, const struct event *event,
+                             struct error *err) MUST_CHECK;
 /* Takes the next decision; false when there is none for now. */
 bool engine_next(struct engine *e, struct decision *ret_decision);
 /* Has the standing decisions given again. Call when engine_next has returned false. */

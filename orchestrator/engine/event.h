@@ -17,30 +17,30 @@
 /* X(constant, wire name, is an input) */
 #define EVENT_TYPES(X)                                                                             \
     X(EVENT_ROLLOUT_CREATED, "rollout_created", true)                                              \
-    X(EVENT_EXECUTION_STARTED, "execution_started", true)           /* server */                   \
-    X(EVENT_STEP_STARTED, "step_started", true)                     /* server step attempt */      \
-    X(EVENT_STEP_RETRYING, "step_retrying", true)                   /* server step attempt */      \
-    X(EVENT_STEP_ENDED, "step_ended", true)                         /* server step state */        \
-    X(EVENT_EXECUTION_ENDED, "execution_ended", true)               /* server state undoing */     \
+    X(EVENT_EXECUTION_STARTED, "execution_started", true) /* server */                             \
+    X(EVENT_STEP_STARTED, "step_started", true)           /* server step attempt */                \
+    X(EVENT_STEP_RETRYING, "step_retrying", true)         /* server step attempt */                \
+    X(EVENT_STEP_ENDED, "step_ended", true)               /* server step state */                  \
+    X(EVENT_EXECUTION_ENDED, "execution_ended", true)     /* server state undoing */               \
     X(EVENT_EXECUTION_ROLLBACK_STARTED, "execution_rollback_started", true) /* server */           \
-    X(EVENT_STEP_ROLLED_BACK, "step_rolled_back", true)             /* server step state */        \
-    X(EVENT_EXECUTION_ROLLED_BACK, "execution_rolled_back", true)   /* server state */             \
-    X(EVENT_EXECUTION_UNREACHABLE, "execution_unreachable", true)   /* server: never started */    \
-    X(EVENT_EXECUTION_UNKNOWN, "execution_unknown", true)           /* server: started, silent */  \
-    X(EVENT_EXECUTION_WITHDRAWN, "execution_withdrawn", true)       /* server: never sent */       \
-    X(EVENT_BATCH_DUE, "batch_due", true)                           /* batch: its delay passed */  \
-    X(EVENT_PAUSE_REQUESTED, "pause_requested", true)               /* by reason */                \
-    X(EVENT_RESUME_REQUESTED, "resume_requested", true)             /* by reason */                \
-    X(EVENT_CANCEL_REQUESTED, "cancel_requested", true)             /* by reason now undoing */    \
+    X(EVENT_STEP_ROLLED_BACK, "step_rolled_back", true)           /* server step state */          \
+    X(EVENT_EXECUTION_ROLLED_BACK, "execution_rolled_back", true) /* server state */               \
+    X(EVENT_EXECUTION_UNREACHABLE, "execution_unreachable", true) /* server: never started */      \
+    X(EVENT_EXECUTION_UNKNOWN, "execution_unknown", true)         /* server: started, silent */    \
+    X(EVENT_EXECUTION_WITHDRAWN, "execution_withdrawn", true)     /* server: never sent */         \
+    X(EVENT_BATCH_DUE, "batch_due", true)                         /* batch: its delay passed */    \
+    X(EVENT_PAUSE_REQUESTED, "pause_requested", true)             /* by reason */                  \
+    X(EVENT_RESUME_REQUESTED, "resume_requested", true)           /* by reason */                  \
+    X(EVENT_CANCEL_REQUESTED, "cancel_requested", true)           /* by reason now undoing */      \
     X(EVENT_ROLLOUT_STARTED, "rollout_started", false)                                             \
-    X(EVENT_BATCH_STARTED, "batch_started", false)                  /* batch count */              \
-    X(EVENT_BATCH_ENDED, "batch_ended", false)                      /* batch count */              \
-    X(EVENT_CANARY_PASSED, "canary_passed", false)                  /* count */                    \
-    X(EVENT_THRESHOLD_EXCEEDED, "threshold_exceeded", false)        /* count message */            \
-    X(EVENT_ROLLBACK_STARTED, "rollback_started", false)            /* count: servers to undo */   \
+    X(EVENT_BATCH_STARTED, "batch_started", false)           /* batch count */                     \
+    X(EVENT_BATCH_ENDED, "batch_ended", false)               /* batch count */                     \
+    X(EVENT_CANARY_PASSED, "canary_passed", false)           /* count */                           \
+    X(EVENT_THRESHOLD_EXCEEDED, "threshold_exceeded", false) /* count message */                   \
+    X(EVENT_ROLLBACK_STARTED, "rollback_started", false)     /* count: servers to undo */          \
     X(EVENT_ROLLOUT_PAUSED, "rollout_paused", false)                                               \
     X(EVENT_ROLLOUT_RESUMED, "rollout_resumed", false)                                             \
-    X(EVENT_ROLLOUT_ENDED, "rollout_ended", false)                  /* rollout_state message */
+    X(EVENT_ROLLOUT_ENDED, "rollout_ended", false) /* rollout_state message */
 
 #define X(value, name, input) value,
 enum event_type { EVENT_TYPES(X) EVENT_TYPE_COUNT };
@@ -52,27 +52,28 @@ bool event_is_input(enum event_type type);
 #define EVENT_NO_SERVER UINT32_MAX
 enum { EVENT_NO_STEP = -1 };
 
-/* Texts are borrowed. What does not apply is zero (server: EVENT_NO_SERVER, step: EVENT_NO_STEP). */
+/* Texts are borrowed. What does not apply is zero (server: EVENT_NO_SERVER, step: EVENT_NO_STEP).
+ */
 struct event {
     enum event_type type;
-    uint64_t seq;         /* in the rollout, from 1; set by whoever appends it */
-    int64_t time_ms;      /* wall clock of the orchestrator */
-    uint32_t server;      /* number in the plan */
-    int32_t step;         /* number in the plan */
+    uint64_t seq;    /* in the rollout, from 1; set by whoever appends it */
+    int64_t time_ms; /* wall clock of the orchestrator */
+    uint32_t server; /* number in the plan */
+    int32_t step;    /* number in the plan */
     int32_t attempt;
-    int64_t agent_seq;    /* number of the agent's report entry; 0: not from an agent */
+    int64_t agent_seq; /* number of the agent's report entry; 0: not from an agent */
     int64_t agent_time_ms;
     int64_t duration_ms;
-    enum execution_state state;      /* execution events */
-    enum step_state step_state;      /* step events */
+    enum execution_state state;       /* execution events */
+    enum step_state step_state;       /* step events */
     enum rollout_state rollout_state; /* rollout_ended */
-    bool undoing;         /* execution_ended: the agent rolls back by itself; cancel: undo afterwards */
-    bool now;             /* cancel: end running steps too */
-    bool changed;         /* step_ended: it changed the host */
+    bool undoing; /* execution_ended: the agent rolls back by itself; cancel: undo afterwards */
+    bool now;     /* cancel: end running steps too */
+    bool changed; /* step_ended: it changed the host */
     bool has_exit_code;
     int64_t exit_code;
-    uint32_t batch;       /* from 1 */
+    uint32_t batch; /* from 1 */
     uint32_t count;
-    const char *message;  /* NULL: none */
-    const char *by;       /* who asked; NULL */
+    const char *message; /* NULL: none */
+    const char *by;      /* who asked; NULL */
 };

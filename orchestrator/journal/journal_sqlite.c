@@ -69,11 +69,12 @@ static enum error_code stores_open(struct journal *j, void (*wake)(void *ctx), v
         return code;
     AUTO(db_close) struct db *db = NULL;
     code = db_open(path.data, DB_READ_WRITE, &journal_schema, &db, err);
-    /* The steps of the schema are fixed: they fail so only on what is not the schema before. */
-    if (code == ERR_INTERNAL)
-        code = error_set(err, ERR_CORRUPT, "%s: its tables are damaged", path.data);
     if (code == ERR_OK)
         code = record_read(j, db, err);
+    /* The steps of the schema and the statements are fixed: they fail so only on tables that are
+     * not what they were made as. */
+    if (code == ERR_INTERNAL)
+        code = error_set(err, ERR_CORRUPT, "%s: its tables are damaged", path.data);
     if (code == ERR_OK)
         code = check_open(j, db, err);
     if (code == ERR_OK)
@@ -135,6 +136,8 @@ enum error_code journal_accept_restored(const char *dir, int64_t epoch, struct e
     code = db_open(path.data, DB_READ_WRITE, &journal_schema, &db, &why);
     if (code == ERR_OK)
         code = record_read(j, db, &why);
+    if (code == ERR_INTERNAL)
+        code = error_set(&why, ERR_CORRUPT, "%s: its tables are damaged", path.data);
     if (code == ERR_OK)
         code = epoch_file_read(dir, &known, &why);
     if (code != ERR_OK)

@@ -116,14 +116,15 @@ enum sim_path { SIM_PATHS(X) SIM_PATH_COUNT };
 #undef X
 extern const char *const sim_path_names[SIM_PATH_COUNT];
 
-/* ---- What will happen (sim_fleet_queue.c) ----------------------------------------------------- */
+/* ---- What will happen (sim_fleet_queue.c) -----------------------------------------------------
+ */
 
 #define SIM_EVENTS(X)                                                                              \
-    X(EV_TICK, sim_orchestrator_tick)             /* a deadline of the dispatcher */               \
-    X(EV_COMMIT, sim_journal_commit)              /* the journal's writer has written a group */   \
-    X(EV_COLLECT, sim_orchestrator_collect)       /* the orchestrator's loop is woken by it */     \
+    X(EV_TICK, sim_orchestrator_tick)       /* a deadline of the dispatcher */                     \
+    X(EV_COMMIT, sim_journal_commit)        /* the journal's writer has written a group */         \
+    X(EV_COLLECT, sim_orchestrator_collect) /* the orchestrator's loop is woken by it */           \
     X(EV_ORCHESTRATOR_START, sim_orchestrator_start)                                               \
-    X(EV_STORE_BEGIN, sim_store_begin)            /* who: the agent, as in those that follow */    \
+    X(EV_STORE_BEGIN, sim_store_begin) /* who: the agent, as in those that follow */               \
     X(EV_STORE_COMMIT, sim_store_commit)                                                           \
     X(EV_STORE_COLLECT, sim_agent_collect)                                                         \
     X(EV_AGENT_ALARM, sim_agent_alarm)                                                             \
@@ -132,14 +133,14 @@ extern const char *const sim_path_names[SIM_PATH_COUNT];
     X(EV_AGENT_START, sim_agent_start)                                                             \
     X(EV_OPERATION_HALF, sim_host_half)                                                            \
     X(EV_OPERATION_END, sim_host_end)                                                              \
-    X(EV_CONN_ACCEPT, sim_net_accept)             /* who: the connection, as in those below */     \
+    X(EV_CONN_ACCEPT, sim_net_accept) /* who: the connection, as in those below */                 \
     X(EV_CONN_OPENED, sim_net_opened)                                                              \
-    X(EV_CONN_DELIVER, sim_net_deliver)           /* token: the direction */                       \
-    X(EV_CONN_CLOSED, sim_net_closed)             /* token: the side */                            \
-    X(EV_CONN_TIMEOUT, sim_net_timeout)           /* it should have come about by now */           \
-    X(EV_HEAL, sim_faults_heal)                   /* who: the server */                            \
+    X(EV_CONN_DELIVER, sim_net_deliver) /* token: the direction */                                 \
+    X(EV_CONN_CLOSED, sim_net_closed)   /* token: the side */                                      \
+    X(EV_CONN_TIMEOUT, sim_net_timeout) /* it should have come about by now */                     \
+    X(EV_HEAL, sim_faults_heal)         /* who: the server */                                      \
     X(EV_FAULT, sim_faults_next)                                                                   \
-    X(EV_PEOPLE, sim_people_act)
+    X(EV_PEOPLE, sim_people_act) /* token 1: cancel that rollout (who) */
 #define X(kind, handler) kind,
 enum sim_event_kind { SIM_EVENTS(X) SIM_EVENT_COUNT };
 #undef X
@@ -171,7 +172,8 @@ void sim_after(struct sim *sim, int64_t delay_ms, enum sim_event_kind kind, uint
 bool sim_queue_pop(struct sim_queue *q, struct sim_event *ret_event);
 void sim_queue_done(struct sim_queue *q);
 
-/* ---- Rollouts, and what is known of them ------------------------------------------------------ */
+/* ---- Rollouts, and what is known of them ------------------------------------------------------
+ */
 
 /* What the orchestrator's disk says of one server of a rollout. */
 struct sim_fact {
@@ -201,8 +203,8 @@ struct sim_rollout {
 
 /* What really happened to a server by a rollout. */
 struct sim_trace {
-    bool heard;        /* its agent was told of it */
-    bool amnesia;      /* and lost its data afterwards: nothing can be asked of it */
+    bool heard;   /* its agent was told of it */
+    bool amnesia; /* and lost its data afterwards: nothing can be asked of it */
     bool began[SIM_MAX_STEPS], done[SIM_MAX_STEPS]; /* began: not for instant steps */
     bool undo_began[SIM_MAX_STEPS];
     int64_t attempt[SIM_MAX_STEPS]; /* highest that ran */
@@ -213,7 +215,8 @@ struct sim_trace {
     int32_t undo_at;         /* step whose undo was begun last; SIM_MAX_STEPS: none */
 };
 
-/* ---- The orchestrator's disk and process ------------------------------------------------------ */
+/* ---- The orchestrator's disk and process ------------------------------------------------------
+ */
 
 struct sim_disk_event {
     enum event_type type;
@@ -262,7 +265,8 @@ void sim_orchestrator_settle(struct sim *sim);
 void sim_orchestrator_stop(struct sim *sim);
 void sim_orchestrator_free(struct sim *sim);
 
-/* ---- Agents: disk, host, process -------------------------------------------------------------- */
+/* ---- Agents: disk, host, process --------------------------------------------------------------
+ */
 
 struct sim_store_entry {
     int64_t seq;
@@ -290,8 +294,8 @@ struct sim_store {
     int64_t epoch; /* of the only orchestrator */
     char instance[SIM_NAME_MAX];
     uint32_t instances;
-    struct sim_store_op *first, *last; /* handed in and not durable */
-    size_t pending, writing;           /* the first `writing` are being written */
+    struct sim_store_op *first, *last;           /* handed in and not durable */
+    size_t pending, writing;                     /* the first `writing` are being written */
     struct sim_store_op *written, *written_last; /* durable, and nobody was told */
     bool full, broken;
 };
@@ -359,7 +363,8 @@ void sim_host_seam(struct sim_node *n, struct agent_runner *ret_runner);
 /* The agent has died, perhaps in an operation. */
 void sim_host_abandon(struct sim_node *n);
 
-/* ---- Connections ------------------------------------------------------------------------------ */
+/* ---- Connections ------------------------------------------------------------------------------
+ */
 
 enum { TO_ORCHESTRATOR, TO_AGENT, DIRECTIONS };
 
@@ -369,13 +374,13 @@ struct net_conn {
     uint32_t id;
     struct sim_node *node;
     struct net_client_config config;
-    struct session *session;   /* the orchestrator's end; NULL: none (yet, or any more) */
-    bool open[DIRECTIONS];     /* by who sends to whom ends there: the receiving end lives */
-    bool closing[DIRECTIONS];  /* that end takes nothing in any more */
-    bool blocked[DIRECTIONS];  /* nothing arrives for now */
-    bool broken;               /* what is sent is lost */
-    bool up;                   /* it has come about, as the agent sees it */
-    bool telling[DIRECTIONS];  /* that end will be told */
+    struct session *session;  /* the orchestrator's end; NULL: none (yet, or any more) */
+    bool open[DIRECTIONS];    /* by who sends to whom ends there: the receiving end lives */
+    bool closing[DIRECTIONS]; /* that end takes nothing in any more */
+    bool blocked[DIRECTIONS]; /* nothing arrives for now */
+    bool broken;              /* what is sent is lost */
+    bool up;                  /* it has come about, as the agent sees it */
+    bool telling[DIRECTIONS]; /* that end will be told */
     struct sim_frame *first[DIRECTIONS], *last[DIRECTIONS];
     int64_t last_at_ms[DIRECTIONS];
 };
@@ -401,7 +406,8 @@ void sim_net_done(struct sim *sim);
 /* Whose random numbers and time the replaced functions of the base library give. */
 void sim_net_use(struct sim *sim);
 
-/* ---- People ----------------------------------------------------------------------------------- */
+/* ---- People -----------------------------------------------------------------------------------
+ */
 
 struct sim_command {
     struct sim *sim;
@@ -418,13 +424,14 @@ struct sim_people {
 void sim_people_init(struct sim *sim);
 void sim_people_free(struct sim *sim);
 
-/* ---- The world -------------------------------------------------------------------------------- */
+/* ---- The world --------------------------------------------------------------------------------
+ */
 
 struct sim_profile {
     bool calm;
     int64_t fault_every_ms;
-    uint32_t trouble; /* operations in a hundred that do not go well */
-    uint32_t long_ms; /* most that an operation takes */
+    uint32_t trouble;                              /* operations in a hundred that do not go well */
+    uint32_t long_ms;                              /* most that an operation takes */
     uint32_t orchestrator, agents, network, disks; /* weights of faults */
 };
 
@@ -471,7 +478,8 @@ bool sim_rollout_server(const struct sim *sim, uint32_t rollout, uint32_t node, 
 /* Memory that must be there. */
 void *sim_checked(void *p);
 
-/* ---- What must hold (sim_fleet_check.c) ------------------------------------------------------- */
+/* ---- What must hold (sim_fleet_check.c) -------------------------------------------------------
+ */
 
 /* An event has become durable. */
 void sim_check_event(struct sim *sim, uint32_t rollout, const struct event *event);

@@ -1,4 +1,5 @@
-/* An agent's process: agent and link as agent/host_agent.c puts them together, on simulated parts. */
+/* An agent's process: agent and link as agent/host_agent.c puts them together, on simulated parts.
+ */
 #include "simulation/sim_fleet.h"
 
 #include "common/base/cleanup.h"
@@ -67,8 +68,8 @@ static enum error_code link_welcome(void *ctx, const struct wire_welcome *welcom
     return code;
 }
 
-static enum error_code link_frame(void *ctx, struct wire_frame *frame, const char *text,
-                                  size_t len, struct error *err)
+static enum error_code link_frame(void *ctx, struct wire_frame *frame, const char *text, size_t len,
+                                  struct error *err)
 {
     struct sim_node *n = ctx;
     enum error_code code = agent_receive(n->agent, frame, text, len, err);

@@ -50,8 +50,8 @@ static void check_reported(struct sim *sim, uint32_t rollout, const struct event
         return;
     }
     bool about_step = event->step != EVENT_NO_STEP;
-    bool about_end = event->type == EVENT_EXECUTION_ENDED ||
-                     event->type == EVENT_EXECUTION_ROLLED_BACK;
+    bool about_end =
+        event->type == EVENT_EXECUTION_ENDED || event->type == EVENT_EXECUTION_ROLLED_BACK;
     int state = about_step ? (int)event->step_state : (int)event->state;
     if (entry->type != (int)report_of[event->type] || entry->step != event->step ||
         ((about_end || event->type == EVENT_STEP_ENDED) && entry->state != state))
@@ -429,8 +429,8 @@ void sim_check_replay(struct sim *sim)
         struct rollout_view view;
         uint64_t last_seq = 0;
         struct error err = {0};
-        if (!sim->rollouts[i].created ||
-            journal_load(o->journal, sim->rollouts[i].id, &plan, &engine, &last_seq, &err) != ERR_OK)
+        if (!sim->rollouts[i].created || journal_load(o->journal, sim->rollouts[i].id, &plan,
+                                                      &engine, &last_seq, &err) != ERR_OK)
             continue;
         if (dispatcher_rollout(o->dispatcher, sim->rollouts[i].id, &view, &err) != ERR_OK ||
             view.last_seq != last_seq || !same_engine(view.engine, engine, plan))

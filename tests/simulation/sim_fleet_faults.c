@@ -191,8 +191,8 @@ static void disk_fault(struct sim *sim)
         return;
     default:
         sim_hit(sim, PATH_CLOCK);
-        sim->wall_offset_ms = ((int64_t)rng_below(&sim->rng, 2 * CLOCK_MAX_DAYS) - CLOCK_MAX_DAYS) *
-                              DAY_MS;
+        sim->wall_offset_ms =
+            ((int64_t)rng_below(&sim->rng, 2 * CLOCK_MAX_DAYS) - CLOCK_MAX_DAYS) * DAY_MS;
         return;
     }
 }
@@ -238,8 +238,7 @@ void sim_faults_next(struct sim *sim, uint32_t who, uint64_t token)
         heal_all(sim);
         return;
     }
-    uint32_t choice =
-        rng_below(&sim->rng, p->orchestrator + p->agents + p->network + p->disks);
+    uint32_t choice = rng_below(&sim->rng, p->orchestrator + p->agents + p->network + p->disks);
     if (choice < p->orchestrator)
         orchestrator_fault(sim);
     else if (choice < p->orchestrator + p->agents)

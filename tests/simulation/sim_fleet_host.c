@@ -2,7 +2,8 @@
  * rollout, server, step, attempt and kind, whenever it happens.
  *
  * A host has a few values; a step writes its own mark into one of them, half-way first. prepare
- * captures the value that is there; undo brings it back, but never over what somebody else wrote. */
+ * captures the value that is there; undo brings it back, but never over what somebody else wrote.
+ */
 #include "simulation/sim_fleet.h"
 
 #include "common/base/alloc.h"
@@ -22,7 +23,7 @@ enum {
     VALUE_STEP_SHIFT = 24,
     VALUE_ROLLOUT_SHIFT = 32,
     HANDLER_CODES = 5,
-    KILLER_STEPS = 15, /* where every operation is in trouble, one step in so many */
+    KILLER_STEPS = 15,   /* where every operation is in trouble, one step in so many */
     ABOUT_EXECUTION = -1 /* a journal entry's step */
 };
 
@@ -83,8 +84,9 @@ static enum fate fate_of(const struct sim_node *n, const struct sim_operation *o
 {
     uint32_t trouble = n->sim->profile.trouble;
     if (op->operation == HANDLER_PREPARE)
-        return rng_chance(rng, trouble / 4) ? (rng_chance(rng, 70) ? FATE_FAILS_FOR_NOW : FATE_FAILS)
-                                            : FATE_WELL;
+        return rng_chance(rng, trouble / 4)
+                   ? (rng_chance(rng, 70) ? FATE_FAILS_FOR_NOW : FATE_FAILS)
+                   : FATE_WELL;
     if (!rng_chance(rng, op->operation == HANDLER_EXECUTE ? trouble : trouble / 2))
         return FATE_WELL;
     uint32_t which = rng_below(rng, 100);
@@ -100,8 +102,7 @@ static bool is_killer(const struct sim_node *n, const struct sim_operation *op)
 {
     struct rng rng = chance_of(n, op, 0);
     return op->operation == HANDLER_EXECUTE && (op->traits & STEP_TYPE_INSTANT) == 0 &&
-           !n->sim->profile.calm &&
-           rng_below(&rng, 100 * KILLER_STEPS) < n->sim->profile.trouble;
+           !n->sim->profile.calm && rng_below(&rng, 100 * KILLER_STEPS) < n->sim->profile.trouble;
 }
 
 /* ---- What an operation does to the host ------------------------------------------------------ */
@@ -284,7 +285,8 @@ static void check_execute(struct sim_node *n, const struct sim_operation *op)
     const char *id = sim->rollouts[op->rollout].id;
     struct sim_trace *t = &n->traces[op->rollout];
     bool instant = (op->traits & STEP_TYPE_INSTANT) != 0;
-    if (t->undo_at != SIM_MAX_STEPS || sim_store_says(n, op->rollout, REPORT_ENDED, ABOUT_EXECUTION))
+    if (t->undo_at != SIM_MAX_STEPS ||
+        sim_store_says(n, op->rollout, REPORT_ENDED, ABOUT_EXECUTION))
         sim_fail(sim, "%s: step %u of %s begins after undoing did", n->id, op->step, id);
     for (uint32_t i = op->step + 1; i < SIM_MAX_STEPS; i++)
         if (t->began[i])
@@ -410,8 +412,7 @@ static void runner_cancel_seam(void *ctx)
     if (op->fate != FATE_HANGS && rng_chance(&n->sim->rng, 20))
         return;
     op->cancelled = true;
-    sim_after(n->sim, rng_between(&n->sim->rng, 1, STOP_MS), EV_OPERATION_END, n->index,
-              op->token);
+    sim_after(n->sim, rng_between(&n->sim->rng, 1, STOP_MS), EV_OPERATION_END, n->index, op->token);
 }
 
 static void runner_clean_seam(void *ctx, const char *rollout, const char *step)
@@ -428,7 +429,8 @@ static void runner_clean_seam(void *ctx, const char *rollout, const char *step)
 
 void sim_host_seam(struct sim_node *n, struct agent_runner *ret_runner)
 {
-    *ret_runner = (struct agent_runner){n, runner_start_seam, runner_cancel_seam, runner_clean_seam};
+    *ret_runner =
+        (struct agent_runner){n, runner_start_seam, runner_cancel_seam, runner_clean_seam};
 }
 
 void sim_host_abandon(struct sim_node *n)

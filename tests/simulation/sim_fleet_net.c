@@ -1,6 +1,7 @@
 /* Connections, as a link sees them through common/net. What is sent on one arrives in order after a
  * while, or not at all: a broken one loses what is on its way, a blocked one keeps it until it is
- * unblocked or dropped by an end. The end of the agent is a link, that of the orchestrator a session.
+ * unblocked or dropped by an end. The end of the agent is a link, that of the orchestrator a
+ * session.
  *
  * Also the alarms of a link, and what it takes from the base library: time and random bytes. */
 #include "simulation/sim_fleet.h"
@@ -197,8 +198,8 @@ void sim_net_accept(struct sim *sim, uint32_t who, uint64_t token)
         conn_free_if_over(c);
         return;
     }
-    enum error_code code = dispatcher_session_open(sim->orchestrator.dispatcher, c, c->node->id,
-                                                   &c->session, &err);
+    enum error_code code =
+        dispatcher_session_open(sim->orchestrator.dispatcher, c, c->node->id, &c->session, &err);
     assert(code == ERR_OK);
     sim_after(sim, delay(sim), EV_CONN_OPENED, c->id, 0);
 }
@@ -370,7 +371,8 @@ void alarm_stop(struct ticker *t, struct alarm *alarm)
     t->node->link_token++;
 }
 
-/* ---- The base library, as a link uses it ------------------------------------------------------ */
+/* ---- The base library, as a link uses it ------------------------------------------------------
+ */
 
 /* The one world that is running: the functions below have nothing that would tell. */
 static struct sim *current;

@@ -1,6 +1,6 @@
-/* Plans, and people who submit them, again and again where no answer came, and who pause, resume and
- * cancel. Once faults have ceased they see to it that everything was submitted and nothing stays
- * paused. */
+/* Plans, and people who submit them, again and again where no answer came, and who pause, resume
+ * and cancel. Once faults have ceased they see to it that everything was submitted and nothing
+ * stays paused. */
 #include "simulation/sim_fleet.h"
 
 #include "common/base/alloc.h"
@@ -12,7 +12,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ACT_MAX_MS = 2500, SUBMIT_UNTIL_MS = 60000, FEW = 4, MANY_ONCE_IN = 10 /* worlds */ };
+enum {
+    ACT_MAX_MS = 2500,
+    SUBMIT_UNTIL_MS = 60000,
+    FEW = 4,
+    MANY_ONCE_IN = 10,
+    /* worlds */ REGRET_MAX_MS = 150
+};
 
 /* ---- Plans ----------------------------------------------------------------------------------- */
 
@@ -254,18 +260,25 @@ static void order(struct sim *sim, uint32_t rollout, struct dispatcher_order wha
         sim_fail(sim, "%s: a command: %s", r->id, err.message);
 }
 
+static void order_cancel(struct sim *sim, uint32_t rollout)
+{
+    const struct dispatcher_order cancel = {
+        .command = COMMAND_CANCEL,
+        .now = rng_chance(&sim->rng, 50),
+        .rollback = rng_chance(&sim->rng, 50),
+    };
+    order(sim, rollout, cancel);
+}
+
 static void order_something(struct sim *sim, uint32_t rollout)
 {
+    static const struct dispatcher_order pause = {.command = COMMAND_PAUSE};
+    static const struct dispatcher_order resume = {.command = COMMAND_RESUME};
     uint32_t choice = rng_below(&sim->rng, 10);
-    struct dispatcher_order what = {.command = COMMAND_PAUSE};
-    if (choice >= 4)
-        what.command = COMMAND_RESUME;
-    if (choice >= 8) {
-        what.command = COMMAND_CANCEL;
-        what.now = rng_chance(&sim->rng, 50);
-        what.rollback = rng_chance(&sim->rng, 50);
-    }
-    order(sim, rollout, what);
+    if (choice >= 8)
+        order_cancel(sim, rollout);
+    else
+        order(sim, rollout, choice >= 4 ? resume : pause);
 }
 
 /* ---- What people do -------------------------------------------------------------------------- */
@@ -278,6 +291,8 @@ static void do_something(struct sim *sim)
     if (r->asked == ASK_NOT_YET || r->asked == ASK_SENT) {
         if (sim->now_ms >= r->submit_at_ms)
             submit(sim, rollout);
+        if (r->asked == ASK_SENT && rng_chance(&sim->rng, 8)) /* and think better of it */
+            sim_after(sim, rng_below(&sim->rng, REGRET_MAX_MS), EV_PEOPLE, rollout, 1);
     } else if (r->asked == ASK_ANSWERED && choice < 10) {
         submit(sim, rollout);
     } else if (r->asked == ASK_ANSWERED && choice < 15) {
@@ -303,8 +318,11 @@ static void tidy_up(struct sim *sim)
 
 void sim_people_act(struct sim *sim, uint32_t who, uint64_t token)
 {
-    (void)who;
-    (void)token;
+    if (token != 0) {
+        if (sim->orchestrator.running)
+            order_cancel(sim, who);
+        return;
+    }
     if (sim->orchestrator.running) {
         if (sim_faulty(sim))
             do_something(sim);

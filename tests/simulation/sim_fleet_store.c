@@ -1,5 +1,5 @@
-/* An agent's disk, by the rules of agent/undo_journal.h: what was handed in becomes durable in order,
- * in groups, after a while; reading shows what is durable; a crash loses the rest. */
+/* An agent's disk, by the rules of agent/undo_journal.h: what was handed in becomes durable in
+ * order, in groups, after a while; reading shows what is durable; a crash loses the rest. */
 #include "simulation/sim_fleet.h"
 
 #include "common/base/alloc.h"
@@ -115,8 +115,7 @@ static enum error_code store_append(void *ctx, const struct undo_append *append,
     }
     op_take_entries(op, append);
     for (size_t i = 0; i < append->capture_count; i++)
-        op->captures[append->captures[i].step] =
-            sim_checked(mem_strdup(append->captures[i].undo));
+        op->captures[append->captures[i].step] = sim_checked(mem_strdup(append->captures[i].undo));
     op->settled = append->settled;
     op->undo_deaths = append->undo_deaths;
     op->done = append->done;
@@ -202,8 +201,8 @@ static void apply_append(struct sim_store *s, struct sim_store_op *op)
             continue;
         if (x->entry_count == x->entry_capacity) {
             x->entry_capacity = x->entry_capacity == 0 ? 16 : x->entry_capacity * 2;
-            x->entries = sim_checked(
-                mem_realloc(x->entries, x->entry_capacity * sizeof(*x->entries)));
+            x->entries =
+                sim_checked(mem_realloc(x->entries, x->entry_capacity * sizeof(*x->entries)));
         }
         x->entries[x->entry_count++] = op->entries[i];
         op->entries[i].json = NULL;

@@ -17,7 +17,7 @@ enum {
     QUIET_MS = 3 * SIM_HEARTBEAT_MS,
     START_MAX_MS = 3000,
     END_MS = 8 * 3600 * 1000, /* after the last fault: by then everything has ended */
-    REPLAY_ONCE_IN = 400      /* events */
+    REPLAY_ONCE_IN = 1500     /* events */
 };
 
 static const int64_t wall_start_ms = INT64_C(1700000000000);

@@ -1,6 +1,6 @@
 /* sim_journal: orchestrator/journal/journal.h on a simulated disk. Appends become durable in order,
- * in groups, after a while; a crash loses those that are not, or that were being written and did not
- * make it. Events are kept as the text that the real journal keeps, and replayed from it. */
+ * in groups, after a while; a crash loses those that are not, or that were being written and did
+ * not make it. Events are kept as the text that the real journal keeps, and replayed from it. */
 #include "simulation/sim_fleet.h"
 
 #include "common/base/alloc.h"
@@ -12,12 +12,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum {
-    COMMIT_MAX_MS = 20,
-    WAKE_MAX_MS = 3,
-    STALL_RETRY_MS = 500,
-    MAX_BARRIERS = 4096
-};
+enum { COMMIT_MAX_MS = 20, WAKE_MAX_MS = 3, STALL_RETRY_MS = 500, MAX_BARRIERS = 4096 };
 
 static const char identity[] = "sim-journal";
 
@@ -50,8 +45,8 @@ struct barrier {
 struct journal {
     struct sim *sim;
     int64_t epoch;
-    struct journal_append *first, *last;     /* handed in */
-    size_t pending, writing;                 /* the first `writing` are being written */
+    struct journal_append *first, *last;           /* handed in */
+    size_t pending, writing;                       /* the first `writing` are being written */
     struct journal_append *written, *written_last; /* durable, and nobody was told */
     uint64_t appended, settled;
     struct barrier barriers[MAX_BARRIERS];

@@ -143,8 +143,7 @@ static void an_agent_that_lost_its_record_while_it_undid_itself_is_not_waited_fo
     bench_submit(b, "r1", one_server);
     bench_settle(b);
     report_started(&c, "r1");
-    conn_report(&c, "r1",
-                ENTRY(2, REPORT_ENDED, -1, .state = EXECUTION_FAILED, .undoing = true));
+    conn_report(&c, "r1", ENTRY(2, REPORT_ENDED, -1, .state = EXECUTION_FAILED, .undoing = true));
     bench_settle(b);
     assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_ROLLING_BACK);
     conn_drop(&c);
