@@ -233,9 +233,10 @@ static enum error_code subject_take(struct check *c, struct db_stmt *s, struct s
     size_t len = 0;
     const char *id = db_column_text(s, COLUMN_ID, &len);
     *subject = (struct subject){.num = db_column_int(s, COLUMN_NUM)};
-    if (id == NULL)
+    if (id == NULL && !db_column_null(s, COLUMN_ID))
         return error_set(err, ERR_NO_MEMORY, NULL);
-    memcpy(subject->id, id, len < ID_MAX ? len : ID_MAX);
+    if (id != NULL)
+        memcpy(subject->id, id, len < ID_MAX ? len : ID_MAX);
     enum error_code code = rollout_read_row(s, c->j->unsummed, &r, &why);
     if (code != ERR_OK)
         return found_or_fail(c, subject->id, 0, code, &why, err);

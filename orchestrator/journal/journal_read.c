@@ -239,7 +239,7 @@ static enum error_code resolve_step(struct db_stmt *s, const char *prefix, char 
     size_t len = 0;
     const char *id = db_column_text(s, 0, &len);
     if (id == NULL)
-        return error_set(err, ERR_NO_MEMORY, NULL);
+        return text_missing(s, 0, err);
     if (len > ID_MAX)
         return error_set(err, ERR_CORRUPT, "journal: a rollout id of %zu bytes", len);
     char first[ID_BUFFER];

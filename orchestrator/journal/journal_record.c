@@ -32,7 +32,8 @@ static enum error_code meta_get(struct db *db, const char *name, struct buf *b, 
         const char *text = db_column_text(s, 0, &len);
         if (text != NULL)
             buf_append(b, text, len);
-        code = text == NULL ? error_set(err, ERR_NO_MEMORY, NULL) : buf_check(b, err);
+        code = text == NULL && !db_column_null(s, 0) ? error_set(err, ERR_NO_MEMORY, NULL)
+                                                     : buf_check(b, err);
     }
     db_reset(s);
     return code;
