@@ -195,6 +195,7 @@ struct sim_rollout {
     uint32_t node_of[SIM_MAX_SERVERS]; /* by number in the plan */
     /* On the orchestrator's disk: */
     bool created, stopped, undo_begun, paused, ended;
+    int64_t stopped_ms;
     uint32_t place;  /* in the order of creation */
     uint32_t opened; /* servers in batches that were begun */
     enum rollout_state state;
@@ -243,6 +244,7 @@ struct sim_disk {
 struct sim_orchestrator {
     bool running, dying;
     bool power;             /* it died without a word to its peers */
+    int64_t writable_ms;    /* since when it can write */
     uint32_t sends_to_live; /* it dies after so many more; 0: it does not */
     struct sim_disk disk;
     struct journal *journal;
@@ -323,6 +325,7 @@ struct sim_node {
     bool running, dying, gone, stopping;
     bool reboot; /* when it dies, so does what its steps started */
     bool partitioned;
+    int64_t reachable_ms; /* since when it can be told what is to be told */
     uint32_t sends_to_live, appends_to_live, operations_to_live; /* 0: not by that */
     uint64_t life;
     struct agent *agent;
@@ -432,6 +435,7 @@ struct sim_profile {
     int64_t fault_every_ms;
     uint32_t trouble;                              /* operations in a hundred that do not go well */
     uint32_t long_ms;                              /* most that an operation takes */
+    uint32_t commit_ms;                            /* most that a commit takes, on any disk */
     uint32_t orchestrator, agents, network, disks; /* weights of faults */
 };
 

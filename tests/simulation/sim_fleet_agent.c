@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { RESTART_MAX_MS = 4000, RESTART_LONG_MS = 70000, GRACE_MAX_MS = 400 };
+enum { RESTART_QUICK_MS = 30, RESTART_MAX_MS = 4000, RESTART_LONG_MS = 70000, GRACE_MAX_MS = 400 };
 
 /* ---- Seams ----------------------------------------------------------------------------------- */
 
@@ -63,6 +63,7 @@ static enum error_code link_welcome(void *ctx, const struct wire_welcome *welcom
 {
     struct sim_node *n = ctx;
     enum error_code code = agent_welcome(n->agent, welcome, err);
+    n->reachable_ms = n->sim->now_ms;
     if (code != ERR_OK)
         sim_fail(n->sim, "%s refuses the orchestrator: %s", n->id, err->message);
     return code;
@@ -122,6 +123,7 @@ void sim_agent_start(struct sim *sim, uint32_t who, uint64_t token)
     n->dying = n->stopping = n->reboot = false;
     n->sends_to_live = n->appends_to_live = n->operations_to_live = 0;
     n->life++;
+    n->reachable_ms = sim->now_ms;
     n->ticker.node = n;
     if (make_parts(n, &err) != ERR_OK) {
         sim_fail(sim, "%s does not start: %s", n->id, err.message);
@@ -185,6 +187,8 @@ void sim_agent_settle(struct sim_node *n)
     sim_hit(sim, PATH_AGENT_KILLED);
     sim_agent_kill(n);
     uint32_t most = rng_chance(&sim->rng, 80) ? RESTART_MAX_MS : RESTART_LONG_MS;
+    if (rng_chance(&sim->rng, 30))
+        most = RESTART_QUICK_MS;
     if (!n->gone)
         sim_after(sim, sim_faulty(sim) ? rng_between(&sim->rng, 1, most) : 1, EV_AGENT_START,
                   n->index, 0);

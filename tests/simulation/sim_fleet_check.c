@@ -162,6 +162,7 @@ static void take_rollout_event(struct sim *sim, uint32_t rollout, const struct e
             sim_fail(sim, "%s: a batch begins after it was stopped", r->id);
         r->opened += event->count;
     } else if (event->type == EVENT_CANCEL_REQUESTED || event->type == EVENT_THRESHOLD_EXCEEDED) {
+        r->stopped_ms = r->stopped ? r->stopped_ms : sim->now_ms;
         r->stopped = true;
         r->paused = false;
     } else if (event->type == EVENT_ROLLBACK_STARTED) {

@@ -202,6 +202,7 @@ static void heal_agent(struct sim *sim, struct sim_node *n)
     struct net_conn *c = sim_net_of(sim, n);
     n->partitioned = false;
     n->store.full = false;
+    n->reachable_ms = sim->now_ms;
     if (c != NULL)
         sim_net_block(c, false, false);
 }
@@ -210,6 +211,7 @@ void sim_faults_heal(struct sim *sim, uint32_t who, uint64_t token)
 {
     if (who == ORCHESTRATOR_WHO) {
         sim->orchestrator.disk.full = false;
+        sim->orchestrator.writable_ms = sim->now_ms;
     } else if (token == sim->nodes[who].heal_token) {
         sim_trace(sim, "%s is healed", sim->nodes[who].id);
         heal_agent(sim, &sim->nodes[who]);
@@ -221,6 +223,7 @@ static void heal_all(struct sim *sim)
     sim_trace(sim, "faults cease");
     sim->orchestrator.disk.full = sim->orchestrator.disk.broken = false;
     sim->orchestrator.sends_to_live = 0;
+    sim->orchestrator.writable_ms = sim->now_ms;
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct sim_node *n = &sim->nodes[i];
         heal_agent(sim, n);

@@ -18,6 +18,7 @@
 enum {
     SHORT_MS = 60,
     STOP_MS = 40,
+    TOLD_MS = 8000, /* within so long a server that is there hears what is decided */
     VALUE_HALF = 1,
     VALUE_ATTEMPT_SHIFT = 8,
     VALUE_STEP_SHIFT = 24,
@@ -279,6 +280,21 @@ static void check_change(struct sim_node *n, const struct sim_operation *op)
                  id);
 }
 
+/* Whoever can be told has been told by now that nothing is to go forward any more. */
+static void check_stopped(struct sim_node *n, const struct sim_operation *op)
+{
+    struct sim *sim = n->sim;
+    const struct sim_rollout *r = &sim->rollouts[op->rollout];
+    const struct net_conn *c = sim_net_of(sim, n);
+    int64_t limit_ms = sim->now_ms - TOLD_MS - 4 * (int64_t)sim->profile.commit_ms;
+    if (!r->stopped || r->stopped_ms > limit_ms || n->reachable_ms > limit_ms ||
+        sim->orchestrator.writable_ms > limit_ms || sim->orchestrator.disk.full)
+        return;
+    if (c != NULL && c->session != NULL && !c->broken && !c->blocked[TO_AGENT] &&
+        !c->blocked[TO_ORCHESTRATOR] && !c->closing[TO_AGENT] && !c->closing[TO_ORCHESTRATOR])
+        sim_fail(sim, "%s: step %u of %s begins long after it was stopped", n->id, op->step, r->id);
+}
+
 static void check_execute(struct sim_node *n, const struct sim_operation *op)
 {
     struct sim *sim = n->sim;
@@ -296,6 +312,7 @@ static void check_execute(struct sim_node *n, const struct sim_operation *op)
                  op->step, id);
     if (!instant && !sim_store_says(n, op->rollout, REPORT_STEP_STARTED, op->step))
         sim_fail(sim, "%s: step %u of %s begins and that is not durable", n->id, op->step, id);
+    check_stopped(n, op);
     if (!t->touched[op->key] && changes(op)) {
         t->touched[op->key] = true;
         t->base[op->key] = n->values[op->key];

@@ -17,6 +17,7 @@
 enum {
     DELAY_MAX_MS = 30,
     DELAY_LONG_MS = 400, /* now and then */
+    DELAY_LONGEST_MS = 3000,
     REFUSED_MS = 3,
     CLOSE_MS = 5,
     BREAK_TOLD_MS = 300
@@ -33,6 +34,8 @@ static int64_t delay(struct sim *sim)
 {
     if (rng_once_in(&sim->rng, 40))
         return rng_between(&sim->rng, DELAY_MAX_MS, DELAY_LONG_MS);
+    if (rng_once_in(&sim->rng, 400))
+        return rng_between(&sim->rng, DELAY_LONG_MS, DELAY_LONGEST_MS);
     return rng_between(&sim->rng, 0, DELAY_MAX_MS);
 }
 

@@ -107,6 +107,7 @@ void sim_orchestrator_start(struct sim *sim, uint32_t who, uint64_t token)
     sim_trace(sim, "the orchestrator starts");
     o->journal = sim_journal_open(sim);
     o->running = true;
+    o->writable_ms = sim->now_ms;
     o->dying = o->power = false;
     o->sends_to_live = 0;
     o->tick_at_ms = -1;

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COMMIT_MAX_MS = 15, WAKE_MAX_MS = 2, STALL_RETRY_MS = 500 };
+enum { WAKE_MAX_MS = 2, STALL_RETRY_MS = 500 };
 
 enum op_kind { OP_APPEND, OP_ACK, OP_EPOCH };
 
@@ -48,7 +48,7 @@ static void group_begin(struct sim_node *n, size_t works)
     struct sim *sim = n->sim;
     n->store.writing = works;
     if (works > 0)
-        sim_after(sim, rng_between(&sim->rng, 1, COMMIT_MAX_MS), EV_STORE_COMMIT, n->index,
+        sim_after(sim, rng_between(&sim->rng, 1, sim->profile.commit_ms), EV_STORE_COMMIT, n->index,
                   n->life);
 }
 

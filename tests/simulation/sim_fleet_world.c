@@ -13,6 +13,8 @@ enum {
     FAULTS_MAX_MS = 120000,
     AFTERWARDS_MS = 20000,
     OPERATION_MAX_MS = 6000,
+    COMMIT_MAX_MS = 20,
+    COMMIT_SLOW_MS = 600,
     CALM_ONCE_IN = 8, /* worlds */
     QUIET_MS = 3 * SIM_HEARTBEAT_MS,
     START_MAX_MS = 3000,
@@ -95,6 +97,7 @@ static void make_profile(struct sim *sim)
     p->fault_every_ms = rng_between(rng, 300, 8000);
     p->trouble = rng_chance(rng, 20) ? 0 : rng_between(rng, 2, 30);
     p->long_ms = rng_between(rng, 200, OPERATION_MAX_MS);
+    p->commit_ms = rng_chance(rng, 70) ? COMMIT_MAX_MS : COMMIT_SLOW_MS;
     p->orchestrator = rng_between(rng, 1, 6);
     p->agents = rng_between(rng, 1, 10);
     p->network = rng_between(rng, 1, 10);

@@ -12,7 +12,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { COMMIT_MAX_MS = 20, WAKE_MAX_MS = 3, STALL_RETRY_MS = 500, MAX_BARRIERS = 4096 };
+enum { WAKE_MAX_MS = 3, STALL_RETRY_MS = 500, MAX_BARRIERS = 4096 };
 
 static const char identity[] = "sim-journal";
 
@@ -189,7 +189,8 @@ static void commit_begin(struct journal *j, size_t works)
     struct sim *sim = j->sim;
     j->writing = works;
     if (works > 0)
-        sim_after(sim, rng_between(&sim->rng, 1, COMMIT_MAX_MS), EV_COMMIT, 0, (uint64_t)j->epoch);
+        sim_after(sim, rng_between(&sim->rng, 1, sim->profile.commit_ms), EV_COMMIT, 0,
+                  (uint64_t)j->epoch);
 }
 
 void journal_append(struct journal *j, struct journal_append *a,

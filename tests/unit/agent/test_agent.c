@@ -383,6 +383,23 @@ static void a_rollback_of_what_is_not_known_cannot_succeed(void **state)
     assert_non_null(strstr(r->messages.data, "no record of this rollout on this server"));
 }
 
+/* Each is asked for while what was recorded before it is on its way to the disk. */
+static void an_order_to_undo_waits_for_the_record_that_it_goes_by(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_frame(r, ROLLBACK("r1"));
+    agent_rig_frame(r, ROLLBACK("r1"));
+    agent_rig_frame(r, CANCEL("r2", "true"));
+    agent_rig_frame(r, ROLLBACK("r2"));
+    agent_rig_settle(r);
+    assert_false(r->failed);
+    const char *sent = agent_rig_sent(r);
+    assert_non_null(strstr(sent, "[r1 1:over=rollback_failed]"));
+    assert_non_null(strstr(sent, "[r2 1:started 2:ended=cancelled]"));
+    assert_non_null(strstr(sent, "3:undoing 4:over=rolled_back]"));
+}
+
 static void a_rollback_waits_for_the_execution_under_way(void **state)
 {
     struct agent_rig *r = *state;
@@ -644,6 +661,7 @@ int main(void)
         TEST(what_waits_in_the_queue_can_be_cancelled_and_rolled_back),
         TEST(a_finished_execution_is_undone_on_request),
         TEST(a_rollback_of_what_is_not_known_cannot_succeed),
+        TEST(an_order_to_undo_waits_for_the_record_that_it_goes_by),
         TEST(a_rollback_waits_for_the_execution_under_way),
         TEST(an_orchestrator_on_old_data_is_refused),
         TEST(a_command_of_an_older_epoch_is_refused),
