@@ -160,6 +160,10 @@ bool tx_commit(struct tx *tx);
 void tx_abandon(struct tx *tx);
 /* One event alone; a stale or impossible one is passed over. */
 void rollout_apply(struct rollout *r, struct event *event);
+/* The same; `done` (may be NULL) is called once it is durable, and not at all when it was passed
+ * over.
+ */
+void rollout_apply_then(struct rollout *r, struct event *event, dispatcher_done done, void *ctx);
 struct event rollout_event(enum event_type type, uint32_t server);
 void dispatch_fatal(struct dispatcher *d, const struct error *err);
 

@@ -57,30 +57,6 @@ void queue_settle(struct slot *slot)
         timers_disarm(&d->timers, &slot->timer);
 }
 
-void queue_timer(struct slot *slot, enum timer_kind kind)
-{
-    struct rollout *r = slot->rollout;
-    char text[CLOCK_TEXT_MAX], message[128];
-    AUTO_BUF struct buf why = {.max = sizeof(message)};
-    int64_t limit_ms = kind == TIMER_START ? r->plan->strategy.start_timeout_ms
-                                           : r->plan->strategy.reconnect_timeout_ms;
-    duration_format(limit_ms, text);
-    struct event event = rollout_event(
-        kind == TIMER_START ? EVENT_EXECUTION_UNREACHABLE : EVENT_EXECUTION_UNKNOWN, slot->index);
-    if (kind == TIMER_START)
-        buf_printf(&why,
-                   slot->server->session == NULL ? "its agent did not connect within %s"
-                                                 : "its agent did not begin within %s",
-                   text);
-    else
-        buf_printf(&why, "its agent was silent for %s", text);
-    event.message = why.data;
-    bool owed = slot->rollback;
-    rollout_apply(r, &event);
-    /* Undo that was ordered stays owed: the order goes out again should the server come back. */
-    slot->rollback = owed;
-}
-
 /* ---- Sending --------------------------------------------------------------------------------- */
 
 static bool queue_send_text(struct server *server)
@@ -134,13 +110,13 @@ static void slot_send_execute(struct slot *slot)
     (void)queue_send_text(slot->server);
 }
 
-static void slot_send_cancel(struct slot *slot)
+static void slot_send_cancel(struct slot *slot, bool now)
 {
     struct wire_frame frame = {
         .type = WIRE_CANCEL,
         .cancel = {.rollout = slot->rollout->id,
                    .epoch = journal_epoch(slot->rollout->d->config.journal),
-                   .now = slot->cancel == 2},
+                   .now = now},
     };
     (void)queue_send(slot->server, &frame);
 }
@@ -167,6 +143,45 @@ static void slot_pump(struct slot *slot)
         queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot,
                   slot->rollout->plan->strategy.start_timeout_ms);
     slot_send_execute(slot);
+}
+
+/* ---- Giving up --------------------------------------------------------------------------------
+ */
+
+/* Its place is given away, and that is durable: an agent that has the execution waiting behind
+ * another one is to drop it, rather than to begin what would only be stopped and undone. */
+static void slot_given_up(void *ctx, enum error_code result, const struct error *err,
+                          const char *id)
+{
+    struct slot *slot = ctx;
+    (void)err;
+    (void)id;
+    if (result == ERR_OK && slot->sent)
+        slot_send_cancel(slot, true);
+}
+
+void queue_timer(struct slot *slot, enum timer_kind kind)
+{
+    struct rollout *r = slot->rollout;
+    char text[CLOCK_TEXT_MAX];
+    AUTO_BUF struct buf why = BUF_INIT;
+    int64_t limit_ms = kind == TIMER_START ? r->plan->strategy.start_timeout_ms
+                                           : r->plan->strategy.reconnect_timeout_ms;
+    duration_format(limit_ms, text);
+    struct event event = rollout_event(
+        kind == TIMER_START ? EVENT_EXECUTION_UNREACHABLE : EVENT_EXECUTION_UNKNOWN, slot->index);
+    if (kind == TIMER_START)
+        buf_printf(&why,
+                   slot->server->session == NULL ? "its agent did not connect within %s"
+                                                 : "its agent did not begin within %s",
+                   text);
+    else
+        buf_printf(&why, "its agent was silent for %s", text);
+    event.message = why.data;
+    bool owed = slot->rollback;
+    rollout_apply_then(r, &event, kind == TIMER_START ? slot_given_up : NULL, slot);
+    /* Undo that was ordered stays owed: the order goes out again should the server come back. */
+    slot->rollback = owed;
 }
 
 /* ---- The queues ------------------------------------------------------------------------------ */
@@ -241,7 +256,7 @@ static void slot_cancel(struct slot *slot, bool now)
         rollout_apply(slot->rollout, &event);
         return;
     }
-    slot_send_cancel(slot);
+    slot_send_cancel(slot, now);
 }
 
 static void slot_fail_rollback(struct slot *slot, const char *why)
@@ -342,7 +357,7 @@ static void slot_connected(struct slot *slot, const struct wire_hello *hello)
     if (slot->missing)
         return;
     if (slot->cancel != 0)
-        slot_send_cancel(slot);
+        slot_send_cancel(slot, slot->cancel == 2);
     else
         slot_pump(slot);
     if (slot->rollback)

@@ -381,6 +381,11 @@ bool tx_commit(struct tx *tx)
 
 void rollout_apply(struct rollout *r, struct event *event)
 {
+    rollout_apply_then(r, event, NULL, NULL);
+}
+
+void rollout_apply_then(struct rollout *r, struct event *event, dispatcher_done done, void *ctx)
+{
     struct error err = {0};
     struct tx tx;
     if (r->d->failed)
@@ -389,8 +394,11 @@ void rollout_apply(struct rollout *r, struct event *event)
         dispatch_fatal(r->d, &err);
         return;
     }
-    if (tx_apply(&tx, event, &err) == ERR_OK || tx.applied > 0)
-        (void)tx_commit(&tx);
-    else
+    if (tx_apply(&tx, event, &err) != ERR_OK && tx.applied == 0) {
         tx_abandon(&tx);
+        return;
+    }
+    tx.effect->done = done;
+    tx.effect->done_ctx = ctx;
+    (void)tx_commit(&tx);
 }

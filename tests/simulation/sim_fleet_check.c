@@ -333,27 +333,27 @@ static void check_said_ended(struct sim_node *n, uint32_t rollout, const struct 
         sim_hit(sim, PATH_OWN_UNDO);
 }
 
-/* Rolled back: the host is as it was before, and every step that began was undone. */
+/* Every step that began was undone, or that was tried; rolled back: the host is as it was before.
+ */
 static void check_said_undone(struct sim_node *n, uint32_t rollout, const struct wire_entry *entry)
 {
     struct sim *sim = n->sim;
     const struct sim_rollout *r = &sim->rollouts[rollout];
     const struct sim_trace *t = &n->traces[rollout];
+    bool failed = entry->state == EXECUTION_ROLLBACK_FAILED;
     if (sim_store_says(n, rollout, REPORT_ROLLED_BACK, EVENT_NO_STEP))
         sim_fail(sim, "%s says twice that %s is undone", n->id, r->id);
-    if (entry->state == EXECUTION_ROLLBACK_FAILED) {
-        sim_hit(sim, PATH_UNDO_FAILED);
-        if (t->bad_undos == 0)
-            sim_fail(sim, "%s says that %s could not be undone, and all went well", n->id, r->id);
-        return;
-    }
-    for (uint32_t i = 0; i < SIM_KEYS; i++)
-        if (t->touched[i] && n->values[i] != t->base[i])
-            sim_fail(sim, "%s says that %s is undone, and value %u is %" PRIx64 ", was %" PRIx64,
-                     n->id, r->id, i, n->values[i], t->base[i]);
     for (uint32_t i = 0; i < plan_step_count(r->plan); i++)
         if (t->began[i] && !t->undo_began[i])
             sim_fail(sim, "%s says that %s is undone, and step %u is not", n->id, r->id, i);
+    for (uint32_t i = 0; i < SIM_KEYS && !failed; i++)
+        if (t->touched[i] && n->values[i] != t->base[i])
+            sim_fail(sim, "%s says that %s is undone, and value %u is %" PRIx64 ", was %" PRIx64,
+                     n->id, r->id, i, n->values[i], t->base[i]);
+    if (failed)
+        sim_hit(sim, PATH_UNDO_FAILED);
+    if (failed && t->bad_undos == 0)
+        sim_fail(sim, "%s says that %s could not be undone, and all went well", n->id, r->id);
 }
 
 static void check_entry(struct sim_node *n, uint32_t rollout, const struct wire_entry *entry)
@@ -494,6 +494,9 @@ void sim_check_end(struct sim *sim)
         for (uint32_t k = 0; k < plan_server_count(r->plan); k++)
             check_settled_server(sim, i, k, engine_execution(view.engine, k));
     }
+    for (uint32_t i = 0; i < sim->node_count; i++)
+        if (!sim->nodes[i].gone && sim->nodes[i].store.epoch != sim->orchestrator.disk.epoch)
+            sim_fail(sim, "%s: the epoch that it knows is not the last", sim->nodes[i].id);
     if (dispatcher_stats(sim->orchestrator.dispatcher).duplicates > 0)
         sim_hit(sim, PATH_DUPLICATE);
 }

@@ -287,6 +287,10 @@ static void check_stopped(struct sim_node *n, const struct sim_operation *op)
     const struct sim_rollout *r = &sim->rollouts[op->rollout];
     const struct net_conn *c = sim_net_of(sim, n);
     int64_t limit_ms = sim->now_ms - TOLD_MS - 4 * (int64_t)sim->profile.commit_ms;
+    uint32_t server = 0;
+    if (!sim_rollout_server(sim, op->rollout, n->index, &server) || r->facts[server].unreachable ||
+        r->facts[server].withdrawn)
+        return; /* its place was given away; it may have been away as that was to be said */
     if (!r->stopped || r->stopped_ms > limit_ms || n->reachable_ms > limit_ms ||
         sim->orchestrator.writable_ms > limit_ms || sim->orchestrator.disk.full)
         return;

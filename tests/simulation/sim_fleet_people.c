@@ -297,9 +297,7 @@ static void do_something(struct sim *sim)
         submit(sim, rollout);
     } else if (r->asked == ASK_ANSWERED && choice < 15) {
         submit_other(sim, rollout);
-    } else if (r->asked == ASK_ANSWERED && choice < 40 && !r->ended) {
-        order_something(sim, rollout);
-    } else if (r->asked == ASK_ANSWERED && choice < 45) {
+    } else if (r->asked == ASK_ANSWERED && choice < (r->ended ? 20U : 45U)) {
         order_something(sim, rollout);
     }
 }

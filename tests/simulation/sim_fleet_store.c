@@ -238,6 +238,7 @@ static void group_apply(struct sim_store *s)
 {
     for (; s->writing > 0; s->writing--) {
         struct sim_store_op *op = s->first;
+        assert(op != NULL);
         s->first = op->next;
         if (s->first == NULL)
             s->last = NULL;

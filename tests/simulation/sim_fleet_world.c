@@ -162,6 +162,9 @@ static bool node_is_quiet(const struct sim_node *n)
         return true;
     if (!n->running || n->operation.active || !sim_store_idle(n) || !link_up(n->link))
         return false;
+    const struct net_conn *c = sim_net_of(n->sim, n);
+    if (c == NULL || c->session == NULL || c->broken)
+        return false;
     for (uint32_t i = 0; i < n->store.count; i++) {
         const struct sim_store_execution *x = &n->store.executions[i];
         if (!x->settled || x->acked_seq < x->last_seq)
@@ -232,7 +235,7 @@ static bool is_over(struct sim *sim)
 static void handle(struct sim *sim, const struct sim_event *event)
 {
     static void (*const handlers[SIM_EVENT_COUNT])(struct sim *, uint32_t, uint64_t) = {
-#define X(kind, handler) [kind] = handler,
+#define X(kind, handler) [kind] = (handler),
         SIM_EVENTS(X)
 #undef X
     };

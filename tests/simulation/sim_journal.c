@@ -263,6 +263,7 @@ static void group_apply(struct journal *j)
 {
     for (; j->writing > 0; j->writing--) {
         struct journal_append *a = j->first;
+        assert(a != NULL);
         j->first = a->next;
         if (j->first == NULL)
             j->last = NULL;

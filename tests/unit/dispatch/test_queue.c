@@ -13,6 +13,9 @@
 static const char one_server[] = "{\"servers\":[\"a\"]," STEPS "}";
 static const char two_servers[] =
     "{\"servers\":[\"a\",\"b\"]," STEPS ",\"rolloutStrategy\":{\"type\":\"Parallel\"}}";
+static const char impatient[] =
+    "{\"servers\":[\"a\"]," STEPS
+    ",\"rolloutStrategy\":{\"type\":\"Parallel\",\"startTimeoutSeconds\":4}}";
 static const char heartbeat[] = "{\"v\":1,\"type\":\"heartbeat\"}";
 
 static int setup(void **state)
@@ -155,6 +158,26 @@ static void an_agent_that_lost_its_record_while_it_undid_itself_is_not_waited_fo
     conn_drop(&back);
 }
 
+static void a_server_that_did_not_begin_in_time_is_told_to_drop_it(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn c;
+    conn_connect(b, &c, "a", "i1", NULL);
+    bench_submit(b, "r1", impatient);
+    bench_settle(b);
+    for (int second = 0; second < 5; second++) {
+        assert_int_equal(conn_count(&c, WIRE_CANCEL), 0);
+        conn_say(&c, heartbeat);
+        bench_pass(b, 1000);
+        if (bench_execution(b, "r1", 0)->outcome == EXECUTION_UNREACHABLE)
+            break;
+    }
+    assert_int_equal(bench_execution(b, "r1", 0)->outcome, EXECUTION_UNREACHABLE);
+    assert_int_equal(conn_count(&c, WIRE_CANCEL), 1);
+    assert_true(conn_last(&c, WIRE_CANCEL)->cancel.now);
+    conn_drop(&c);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -164,6 +187,7 @@ int main(void)
         T(a_server_that_has_ended_meanwhile_is_not_told_to_stop),
         T(a_late_hello_of_a_dead_connection_makes_nothing_lost),
         T(an_agent_whose_record_is_missing_is_not_told_to_stop),
+        T(a_server_that_did_not_begin_in_time_is_told_to_drop_it),
         T(an_agent_that_lost_its_record_while_it_undid_itself_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
