@@ -383,7 +383,14 @@ void queue_connected(struct server *server, const struct wire_hello *hello)
                            server->id, x->rollout);
             continue;
         }
-        if (plan_server_find(r->plan, server->id, &index) && r->slots[index].rollback)
+        if (plan_server_find(r->plan, server->id, &index) && r->slots[index].cancel != 0)
+            slot_send_cancel(&r->slots[index], r->slots[index].cancel == 2);
+    }
+    /* Undo that is due by rollouts that have ended, also where the agent has nothing more to say.
+     */
+    for (struct rollout *r = d->rollouts; r != NULL; r = r->hh.next) {
+        uint32_t index = 0;
+        if (!r->queued && plan_server_find(r->plan, server->id, &index) && r->slots[index].rollback)
             slot_send_rollback(&r->slots[index]);
     }
 }

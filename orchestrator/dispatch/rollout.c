@@ -101,6 +101,20 @@ static bool rollout_take_record(void *ctx, const struct journal_rollout *record)
     return false;
 }
 
+/* What was ordered of servers that came back after the end stands: it is said when they come again.
+ */
+static void rollout_recall(struct rollout *r)
+{
+    struct decision decision;
+    engine_resume(r->engine);
+    while (engine_next(r->engine, &decision)) {
+        if (decision.type == DECISION_CANCEL)
+            r->slots[decision.server].cancel = decision.now ? 2 : 1;
+        else if (decision.type == DECISION_ROLLBACK)
+            r->slots[decision.server].rollback = true;
+    }
+}
+
 static enum error_code rollout_load(struct dispatcher *d, const char *id,
                                     struct rollout **ret_rollout, struct error *err)
 {
@@ -125,11 +139,10 @@ static enum error_code rollout_load(struct dispatcher *d, const char *id,
     r->last_seq = last_seq;
     r->created_ms = record.created_ms;
     r->ended_ms = record.ended_ms;
-    /* Undo that was ordered and has not been reported stands, also in a rollout that has ended. */
-    for (uint32_t i = 0; i < r->slot_count; i++)
-        r->slots[i].rollback = engine_execution(r->engine, i)->state == EXECUTION_ROLLING_BACK;
-    if (rollout_state_final(engine_state(r->engine)))
+    if (rollout_state_final(engine_state(r->engine))) {
         d->ended_loaded++;
+        rollout_recall(r);
+    }
     *ret_rollout = r;
     return ERR_OK;
 }

@@ -294,8 +294,9 @@ static void check_stopped(struct sim_node *n, const struct sim_operation *op)
     if (!r->stopped || r->stopped_ms > limit_ms || n->reachable_ms > limit_ms ||
         sim->orchestrator.writable_ms > limit_ms || sim->orchestrator.disk.full)
         return;
-    if (c != NULL && c->session != NULL && !c->broken && !c->blocked[TO_AGENT] &&
-        !c->blocked[TO_ORCHESTRATOR] && !c->closing[TO_AGENT] && !c->closing[TO_ORCHESTRATOR])
+    if (c != NULL && c->session != NULL && link_up(n->link) && !c->broken &&
+        !c->blocked[TO_AGENT] && !c->blocked[TO_ORCHESTRATOR] && !c->closing[TO_AGENT] &&
+        !c->closing[TO_ORCHESTRATOR])
         sim_fail(sim, "%s: step %u of %s begins long after it was stopped", n->id, op->step, r->id);
 }
 

@@ -16,6 +16,9 @@ static const char two_servers[] =
 static const char impatient[] =
     "{\"servers\":[\"a\"]," STEPS
     ",\"rolloutStrategy\":{\"type\":\"Parallel\",\"startTimeoutSeconds\":4}}";
+static const char forgetful[] =
+    "{\"servers\":[\"a\"]," STEPS
+    ",\"rolloutStrategy\":{\"type\":\"Parallel\",\"reconnectTimeoutSeconds\":7}}";
 static const char heartbeat[] = "{\"v\":1,\"type\":\"heartbeat\"}";
 
 static int setup(void **state)
@@ -178,6 +181,42 @@ static void a_server_that_did_not_begin_in_time_is_told_to_drop_it(void **state)
     conn_drop(&c);
 }
 
+static void what_is_ordered_after_the_end_is_said_until_it_is_done(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn c;
+    conn_connect(b, &c, "a", "i1", NULL);
+    bench_submit(b, "r1", forgetful);
+    bench_settle(b);
+    report_started(&c, "r1");
+    bench_settle(b);
+    conn_drop(&c);
+    bench_pass(b, 8000);
+    assert_int_equal(bench_state(b, "r1"), ROLLOUT_ROLLBACK_FAILED);
+    /* It comes back at work: it is stopped, again with each connection, also after a restart. */
+    conn_connect(b, &c, "a", "i1", "r1");
+    conn_report(&c, "r1", ENTRY(2, REPORT_STEP_STARTED, 0, .attempt = 1, .state = STEP_RUNNING));
+    bench_settle(b);
+    assert_int_equal(conn_count(&c, WIRE_CANCEL), 1);
+    conn_drop(&c);
+    conn_connect(b, &c, "a", "i1", "r1");
+    assert_int_equal(conn_count(&c, WIRE_CANCEL), 1);
+    conn_drop(&c);
+    bench_restart(b);
+    conn_connect(b, &c, "a", "i1", "r1");
+    assert_int_equal(conn_count(&c, WIRE_CANCEL), 1);
+    /* Then it is undone, and told so also when it has nothing more to say. */
+    conn_report(&c, "r1", ENTRY(3, REPORT_STEP_ENDED, 0, .attempt = 1, .state = STEP_FAILED));
+    conn_report(&c, "r1", ENTRY(4, REPORT_ENDED, -1, .state = EXECUTION_CANCELLED));
+    bench_settle(b);
+    assert_int_equal(conn_count(&c, WIRE_ROLLBACK), 1);
+    conn_drop(&c);
+    conn_connect(b, &c, "a", "i1", NULL);
+    assert_int_equal(conn_count(&c, WIRE_ROLLBACK), 1);
+    assert_int_equal(conn_count(&c, WIRE_CANCEL), 0);
+    conn_drop(&c);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -188,6 +227,7 @@ int main(void)
         T(a_late_hello_of_a_dead_connection_makes_nothing_lost),
         T(an_agent_whose_record_is_missing_is_not_told_to_stop),
         T(a_server_that_did_not_begin_in_time_is_told_to_drop_it),
+        T(what_is_ordered_after_the_end_is_said_until_it_is_done),
         T(an_agent_that_lost_its_record_while_it_undid_itself_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
