@@ -47,6 +47,8 @@ enum error_code executor_replay(struct executor *x, const struct executor_record
             return error_set(err, ERR_CORRUPT, "a step's entry comes after the execution's end");
         replay_step(x, r);
         break;
+    case REPORT_CONFIRMING:
+        break;
     case REPORT_ENDED:
         x->ended = true;
         x->undo_wanted = r->undoing;

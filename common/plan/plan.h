@@ -100,6 +100,9 @@ struct plan {
     struct array steps;   /* struct plan_step; names unique */
     struct plan_strategy strategy;
     int rollback_scope; /* enum plan_scope; default all */
+    /* 0: no. Else an agent whose steps are done counts as succeeded only once it hears from the
+     * orchestrator, over a connection made since; after so long without, it undoes them. */
+    int64_t confirm_timeout_ms;
     /* Filled by plan_finish: */
     struct plan_index *index; /* server id -> number */
 };

@@ -77,7 +77,7 @@ void plan_write(struct buf *b, const struct plan *plan)
     struct plan_document document = {
         .plan = *plan,
         .has_strategy = true,
-        .rollback = {.scope = plan->rollback_scope},
+        .rollback = {.scope = plan->rollback_scope, .confirm_timeout_ms = plan->confirm_timeout_ms},
     };
     json_encode(b, &plan_document_table, &document);
 }

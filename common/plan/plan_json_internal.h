@@ -15,6 +15,7 @@
 
 struct plan_document_rollback {
     int scope; /* enum plan_scope */
+    int64_t confirm_timeout_ms;
 };
 
 struct plan_document {

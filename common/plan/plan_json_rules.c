@@ -364,7 +364,9 @@ enum error_code plan_rules_complete(struct plan_document *document, struct error
         code = complete_strategy(document, err);
     for (uint32_t i = 0; code == ERR_OK && i < plan_step_count(&document->plan); i++)
         code = plan_step_complete(ARRAY_AT(&document->plan.steps, struct plan_step, i), err);
-    if (code == ERR_OK)
+    if (code == ERR_OK) {
         document->plan.rollback_scope = document->rollback.scope;
+        document->plan.confirm_timeout_ms = document->rollback.confirm_timeout_ms;
+    }
     return code;
 }

@@ -231,6 +231,16 @@ static const struct json_field rollback_fields[] = {
      .doc =
          "What is undone when the rollout fails. all: every server that was touched; failed: the "
          "failed servers only; none: nothing."},
+    {.name = "confirmTimeoutSeconds",
+     .type = JSON_SECONDS,
+     JSON_AT(struct plan_document_rollback, confirm_timeout_ms),
+     .flags = JSON_OMIT_EMPTY,
+     .min = 0.001,
+     .max = PLAN_MAX_SECONDS,
+     .doc =
+         "For changes that can cut the network: a server whose steps are done must hear from the "
+         "orchestrator, over a new connection, within this time; else it undoes them by itself. "
+         "Left out: it need not."},
 };
 static const struct json_table rollback_table = JSON_TABLE(
     "rollback", struct plan_document_rollback, rollback_fields, "What a failed rollout undoes.");

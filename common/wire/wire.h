@@ -64,12 +64,17 @@ struct wire_execute {
     char *rollout;
     int64_t epoch;
     bool rollback_on_failure; /* undo by itself when it fails for good */
+    int64_t confirm_ms;       /* 0: no; else see plan.h, confirm_timeout_ms */
     struct array steps;       /* struct plan_step */
 };
 
+/* An execution can be undone again when undoing it has failed, so each order has a number: an agent
+ * that has begun to undo as often before (by itself too) takes it for a repeat. */
 struct wire_rollback {
     char *rollout;
     int64_t epoch;
+    int64_t round; /* from 1 */
+    bool force;    /* also where somebody else has changed since what the step left */
 };
 
 struct wire_cancel {
@@ -96,6 +101,8 @@ struct wire_hello {
     char *version;
     char *hostname;
     char *boot_id;
+    int64_t undo_bytes;      /* on its disk, for undo */
+    int64_t undo_max_bytes;  /* past it nothing more is captured; 0: no limit */
     struct array handlers;   /* char *; step types */
     struct array executions; /* struct wire_execution: not ended, or not acknowledged to the end */
 };
@@ -109,8 +116,10 @@ struct wire_entry {
     /* enum step_state in an entry about a step (type step_...), enum execution_state in the others.
      * Written by its name; the entry's type says of which of the two. */
     int state;
-    bool undoing; /* ended: the agent is rolling back by itself */
-    bool changed; /* step_ended: it changed the host */
+    bool undoing;  /* ended: the agent is rolling back by itself */
+    bool force;    /* rollback_started: as wire_rollback says */
+    bool conflict; /* step_rolled_back: refused, since somebody else has changed it */
+    bool changed;  /* step_ended: it changed the host */
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;

@@ -31,6 +31,7 @@ bool wire_about_step(int report_type)
     case REPORT_STEP_ROLLED_BACK:
         return true;
     case REPORT_STARTED:
+    case REPORT_CONFIRMING:
     case REPORT_ENDED:
     case REPORT_ROLLBACK_STARTED:
     case REPORT_ROLLED_BACK:
@@ -182,6 +183,16 @@ static const struct json_field entry_fields[] = {
      JSON_AT(struct wire_entry, undoing),
      .flags = JSON_OMIT_EMPTY,
      .doc = "The agent undoes its steps by itself."},
+    {.name = "force",
+     .type = JSON_BOOL,
+     JSON_AT(struct wire_entry, force),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "Undone even where somebody else has changed it since."},
+    {.name = "conflict",
+     .type = JSON_BOOL,
+     JSON_AT(struct wire_entry, conflict),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "Not undone, since somebody else has changed it."},
     {.name = "changed",
      .type = JSON_BOOL,
      JSON_AT(struct wire_entry, changed),

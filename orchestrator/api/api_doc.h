@@ -140,9 +140,9 @@ struct api_event {
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;
-    bool undoing, now, changed;
+    bool undoing, now, force, conflict, changed;
     int64_t batch, count;
-    char *message, *by;
+    char *message, *by, *retry_of;
     int64_t agent_seq;
     char *agent_time;
 };

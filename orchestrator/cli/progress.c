@@ -403,6 +403,12 @@ static void apply_rollout(struct progress *p, enum event_type type, const struct
         l->ink = INK_WARN;
         put_request(l->text, "cancel requested", e);
         break;
+    case EVENT_ROLLBACK_REQUESTED:
+        l->ink = INK_WARN;
+        put_request(l->text, "rollback requested", e);
+        break;
+    case EVENT_EXECUTION_RESOLVED:
+    case EVENT_EXECUTION_CONFIRMING:
     case EVENT_EXECUTION_STARTED:
     case EVENT_STEP_STARTED:
     case EVENT_STEP_RETRYING:

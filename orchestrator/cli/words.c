@@ -57,7 +57,11 @@ void words_event(struct buf *b, const struct api_event *e)
     const struct {
         bool is;
         const char *word;
-    } flags[] = {{e->changed, "changed"}, {e->undoing, "undoing"}, {e->now, "now"}};
+    } flags[] = {{e->changed, "changed"},
+                 {e->undoing, "undoing"},
+                 {e->now, "now"},
+                 {e->force, "force"},
+                 {e->conflict, "conflict"}};
     render_text(b, e->state);
     if (e->attempt > 1) {
         part(b, from);

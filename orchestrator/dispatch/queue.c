@@ -102,6 +102,7 @@ static void slot_send_execute(struct slot *slot)
         .rollout = r->id,
         .epoch = journal_epoch(d->config.journal),
         .rollback_on_failure = r->plan->rollback_scope != SCOPE_NONE,
+        .confirm_ms = r->plan->confirm_timeout_ms,
     };
     buf_clear(&d->frame);
     wire_encode_execute(&d->frame, &execute, r->steps_json, r->steps_len);
@@ -126,7 +127,8 @@ static void slot_send_rollback(struct slot *slot)
     struct wire_frame frame = {
         .type = WIRE_ROLLBACK,
         .rollback = {.rollout = slot->rollout->id,
-                     .epoch = journal_epoch(slot->rollout->d->config.journal)},
+                     .epoch = journal_epoch(slot->rollout->d->config.journal),
+                     .round = 1},
     };
     slot->rollout->d->stats.rollbacks++;
     (void)queue_send(slot->server, &frame);

@@ -180,6 +180,7 @@ static const enum event_type event_of_report[REPORT_TYPE_COUNT] = {
     [REPORT_STEP_STARTED] = EVENT_STEP_STARTED,
     [REPORT_STEP_RETRYING] = EVENT_STEP_RETRYING,
     [REPORT_STEP_ENDED] = EVENT_STEP_ENDED,
+    [REPORT_CONFIRMING] = EVENT_EXECUTION_CONFIRMING,
     [REPORT_ENDED] = EVENT_EXECUTION_ENDED,
     [REPORT_ROLLBACK_STARTED] = EVENT_EXECUTION_ROLLBACK_STARTED,
     [REPORT_STEP_ROLLED_BACK] = EVENT_STEP_ROLLED_BACK,
@@ -201,6 +202,8 @@ static struct event report_event(const struct wire_entry *entry, uint32_t server
     event.agent_time_ms = entry->time_ms;
     event.duration_ms = entry->duration_ms;
     event.undoing = entry->undoing;
+    event.force = entry->force;
+    event.conflict = entry->conflict;
     event.changed = entry->changed;
     event.has_exit_code = entry->has_exit_code;
     event.exit_code = entry->exit_code;

@@ -122,6 +122,7 @@ static enum error_code apply_input(struct engine *e, const struct event *event, 
     case EVENT_STEP_STARTED:
     case EVENT_STEP_RETRYING:
     case EVENT_STEP_ENDED:
+    case EVENT_EXECUTION_CONFIRMING:
     case EVENT_EXECUTION_ENDED:
     case EVENT_EXECUTION_ROLLBACK_STARTED:
     case EVENT_STEP_ROLLED_BACK:
@@ -141,6 +142,9 @@ static enum error_code apply_input(struct engine *e, const struct event *event, 
         return control_resume(e, err);
     case EVENT_CANCEL_REQUESTED:
         return control_cancel(e, event, err);
+    case EVENT_ROLLBACK_REQUESTED:
+    case EVENT_EXECUTION_RESOLVED:
+        return error_set(err, ERR_INVALID, "%s is not taken", event_type_names[event->type]);
     case EVENT_ROLLOUT_STARTED:
     case EVENT_BATCH_STARTED:
     case EVENT_BATCH_ENDED:

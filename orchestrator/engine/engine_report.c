@@ -163,6 +163,13 @@ static void execution_started(struct engine *e, struct report *r)
     come_back(e, r);
 }
 
+/* What is left is its end: nothing but the numbering follows from it. */
+static void execution_confirming(struct engine *e, struct report *r)
+{
+    (void)e;
+    r->server->x.step = EVENT_NO_STEP;
+}
+
 static void undo_itself(struct engine *e, struct server *s)
 {
     if (s->undo != UNDO_ASKED)
@@ -226,6 +233,7 @@ static const struct {
                           BIT(STEP_SUCCEEDED) | BIT(STEP_FAILED) | BIT(STEP_TIMED_OUT) |
                               BIT(STEP_SKIPPED),
                           step_can_go_on, step_ended},
+    [EVENT_EXECUTION_CONFIRMING] = {false, 0, can_go_on, execution_confirming},
     [EVENT_EXECUTION_ENDED] = {false,
                                BIT(EXECUTION_SUCCEEDED) | BIT(EXECUTION_FAILED) |
                                    BIT(EXECUTION_TIMED_OUT) | BIT(EXECUTION_CANCELLED),

@@ -17,11 +17,12 @@
 /* X(constant, wire name, is an input) */
 #define EVENT_TYPES(X)                                                                             \
     X(EVENT_ROLLOUT_CREATED, "rollout_created", true)                                              \
-    X(EVENT_EXECUTION_STARTED, "execution_started", true) /* server */                             \
-    X(EVENT_STEP_STARTED, "step_started", true)           /* server step attempt */                \
-    X(EVENT_STEP_RETRYING, "step_retrying", true)         /* server step attempt */                \
-    X(EVENT_STEP_ENDED, "step_ended", true)               /* server step state */                  \
-    X(EVENT_EXECUTION_ENDED, "execution_ended", true)     /* server state undoing */               \
+    X(EVENT_EXECUTION_STARTED, "execution_started", true)       /* server */                       \
+    X(EVENT_STEP_STARTED, "step_started", true)                 /* server step attempt */          \
+    X(EVENT_STEP_RETRYING, "step_retrying", true)               /* server step attempt */          \
+    X(EVENT_STEP_ENDED, "step_ended", true)                     /* server step state */            \
+    X(EVENT_EXECUTION_CONFIRMING, "execution_confirming", true) /* server: waits to be heard */    \
+    X(EVENT_EXECUTION_ENDED, "execution_ended", true)           /* server state undoing */         \
     X(EVENT_EXECUTION_ROLLBACK_STARTED, "execution_rollback_started", true) /* server */           \
     X(EVENT_STEP_ROLLED_BACK, "step_rolled_back", true)           /* server step state */          \
     X(EVENT_EXECUTION_ROLLED_BACK, "execution_rolled_back", true) /* server state */               \
@@ -32,6 +33,8 @@
     X(EVENT_PAUSE_REQUESTED, "pause_requested", true)             /* by reason */                  \
     X(EVENT_RESUME_REQUESTED, "resume_requested", true)           /* by reason */                  \
     X(EVENT_CANCEL_REQUESTED, "cancel_requested", true)           /* by reason now undoing */      \
+    X(EVENT_ROLLBACK_REQUESTED, "rollback_requested", true)       /* by reason [server force] */   \
+    X(EVENT_EXECUTION_RESOLVED, "execution_resolved", true)       /* server state by reason */     \
     X(EVENT_ROLLOUT_STARTED, "rollout_started", false)                                             \
     X(EVENT_BATCH_STARTED, "batch_started", false)           /* batch count */                     \
     X(EVENT_BATCH_ENDED, "batch_ended", false)               /* batch count */                     \
@@ -67,13 +70,16 @@ struct event {
     enum execution_state state;       /* execution events */
     enum step_state step_state;       /* step events */
     enum rollout_state rollout_state; /* rollout_ended */
-    bool undoing; /* execution_ended: the agent rolls back by itself; cancel: undo afterwards */
-    bool now;     /* cancel: end running steps too */
-    bool changed; /* step_ended: it changed the host */
+    bool undoing;  /* execution_ended: the agent rolls back by itself; cancel: undo afterwards */
+    bool now;      /* cancel: end running steps too */
+    bool force;    /* undo also where somebody else has changed what the step left */
+    bool conflict; /* step_rolled_back: refused, since somebody else has changed it */
+    bool changed;  /* step_ended: it changed the host */
     bool has_exit_code;
     int64_t exit_code;
     uint32_t batch; /* from 1 */
     uint32_t count;
-    const char *message; /* NULL: none */
-    const char *by;      /* who asked; NULL */
+    const char *message;  /* NULL: none */
+    const char *by;       /* who asked; NULL */
+    const char *retry_of; /* rollout_created: the rollout whose servers it retries; NULL */
 };

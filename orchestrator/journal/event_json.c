@@ -19,9 +19,9 @@ struct event_doc {
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;
-    bool undoing, now, changed;
+    bool undoing, now, force, conflict, changed;
     int64_t batch, count;
-    const char *message, *by;
+    const char *message, *by, *retry_of;
     int64_t agent_seq, agent_time_ms;
 };
 
@@ -150,11 +150,14 @@ static const struct json_field fields[] = {
     MAYBE("durationMs", JSON_INT, duration_ms, "How long it took, milliseconds."),
     MAYBE("undoing", JSON_BOOL, undoing, "Undoing follows."),
     MAYBE("now", JSON_BOOL, now, "Running steps are ended too."),
+    MAYBE("force", JSON_BOOL, force, "Undone even where somebody else has changed it since."),
+    MAYBE("conflict", JSON_BOOL, conflict, "Not undone, since somebody else has changed it."),
     MAYBE("changed", JSON_BOOL, changed, "The step changed the server."),
     MAYBE("batch", JSON_INT, batch, "The batch, from 1."),
     MAYBE("count", JSON_INT, count, "How many servers it is about."),
     MAYBE_TEXT("message", message, "Why, for people."),
     MAYBE_TEXT("by", by, "Who asked."),
+    MAYBE_TEXT("retryOf", retry_of, "The rollout whose servers it retries."),
     MAYBE("agentSeq", JSON_INT, agent_seq, "Number of the entry in the agent's own journal."),
     {.name = "agentTime",
      .type = JSON_CUSTOM,
@@ -172,8 +175,11 @@ const struct json_table event_table =
 enum state_kind { STATE_NONE, STATE_STEP, STATE_EXECUTION, STATE_ROLLOUT };
 
 static const enum state_kind state_kinds[EVENT_TYPE_COUNT] = {
-    [EVENT_STEP_ENDED] = STATE_STEP,           [EVENT_STEP_ROLLED_BACK] = STATE_STEP,
-    [EVENT_EXECUTION_ENDED] = STATE_EXECUTION, [EVENT_EXECUTION_ROLLED_BACK] = STATE_EXECUTION,
+    [EVENT_STEP_ENDED] = STATE_STEP,
+    [EVENT_STEP_ROLLED_BACK] = STATE_STEP,
+    [EVENT_EXECUTION_ENDED] = STATE_EXECUTION,
+    [EVENT_EXECUTION_ROLLED_BACK] = STATE_EXECUTION,
+    [EVENT_EXECUTION_RESOLVED] = STATE_EXECUTION,
     [EVENT_ROLLOUT_ENDED] = STATE_ROLLOUT,
 };
 
@@ -248,11 +254,14 @@ void event_write(struct buf *b, const struct plan *plan, const struct event *eve
         .duration_ms = event->duration_ms,
         .undoing = event->undoing,
         .now = event->now,
+        .force = event->force,
+        .conflict = event->conflict,
         .changed = event->changed,
         .batch = event->batch,
         .count = event->count,
         .message = event->message,
         .by = event->by,
+        .retry_of = event->retry_of,
         .agent_seq = event->agent_seq,
         .agent_time_ms = time_writable(event->agent_time_ms),
     };
@@ -295,6 +304,8 @@ static enum error_code event_from_doc(const struct event_doc *doc, const struct 
         .duration_ms = doc->duration_ms,
         .undoing = doc->undoing,
         .now = doc->now,
+        .force = doc->force,
+        .conflict = doc->conflict,
         .changed = doc->changed,
         .has_exit_code = doc->has_exit_code,
         .exit_code = doc->exit_code,
@@ -302,6 +313,7 @@ static enum error_code event_from_doc(const struct event_doc *doc, const struct 
         .count = (uint32_t)doc->count,
         .message = doc->message,
         .by = doc->by,
+        .retry_of = doc->retry_of,
     };
     enum error_code code = names_read(doc, plan, &event, err);
     if (code == ERR_OK)

@@ -42,6 +42,9 @@ static void write_entry(struct buf *b, const struct wire_entry *e)
     case REPORT_STEP_ROLLED_BACK:
         buf_printf(b, "%" PRId64 "=%s", e->step, step_state_names[e->state]);
         break;
+    case REPORT_CONFIRMING:
+        buf_puts(b, "confirming");
+        break;
     case REPORT_ENDED:
         buf_printf(b, "ended=%s%s", execution_state_names[e->state], e->undoing ? "+undo" : "");
         break;

@@ -82,6 +82,9 @@ static void write_record(struct rig *r, const struct executor_record *e)
     case REPORT_STEP_ENDED:
         buf_printf(b, "%d=%s ", e->step, step_state_names[e->state]);
         break;
+    case REPORT_CONFIRMING:
+        buf_puts(b, "confirming ");
+        break;
     case REPORT_ENDED:
         buf_printf(b, "ended=%s%s ", execution_state_names[e->state], e->undoing ? "+undo" : "");
         break;

@@ -103,16 +103,24 @@ static void assert_round_trip(const char *text)
 static const char *const every_frame[] = {
     "{\"v\":1,\"type\":\"welcome\",\"orchestrator\":\"o1\",\"epoch\":3,\"heartbeatMs\":15000}",
     EXECUTE_TEXT,
-    "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"r1\",\"epoch\":3}",
+    "{\"v\":1,\"type\":\"execute\",\"rollout\":\"r1\",\"epoch\":3,\"rollbackOnFailure\":true,"
+    "\"confirmMs\":30000,\"steps\":[" STEP_TEXT "]}",
+    "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"r1\",\"epoch\":3,\"round\":1}",
+    "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"r1\",\"epoch\":3,\"round\":2,\"force\":true}",
     "{\"v\":1,\"type\":\"cancel\",\"rollout\":\"r1\",\"epoch\":3,\"now\":false}",
     "{\"v\":1,\"type\":\"ack\",\"rollout\":\"r1\",\"seq\":9007199254740991}",
     "{\"v\":1,\"type\":\"ack\",\"seq\":0}",
     "{\"v\":1,\"type\":\"hello\",\"id\":\"web-1\",\"instance\":\"i1\",\"version\":\"0.1.0\","
-    "\"hostname\":\"h\",\"bootId\":\"b\",\"handlers\":[\"echo\",\"sleep\"],"
+    "\"hostname\":\"h\",\"bootId\":\"b\",\"undoBytes\":4096,\"undoMaxBytes\":8192,\"handlers\":["
+    "\"echo\",\"sleep\"],"
     "\"executions\":[{\"rollout\":\"r1\",\"lastSeq\":4},{\"rollout\":\"r2\",\"lastSeq\":0}]}",
     "{\"v\":1,\"type\":\"hello\",\"id\":\"web-1\",\"instance\":\"i1\",\"version\":\"0.1.0\","
     "\"handlers\":[],\"executions\":[]}",
     FULL_REPORT,
+    REPORT(ENTRY("1", "\"confirming\",\"timeMs\":1,\"step\":-1,\"state\":\"running\"") "," ENTRY(
+        "2", "\"rollback_started\",\"timeMs\":2,\"step\":-1,\"state\":\"rolling_back\",\"force\":"
+             "true") "," ENTRY("3", "\"step_rolled_back\",\"timeMs\":3,\"step\":0,\"attempt\":1,"
+                                    "\"state\":\"rollback_failed\",\"conflict\":true")),
     "{\"v\":1,\"type\":\"output\",\"rollout\":\"r1\",\"step\":0,\"attempt\":1,\"offset\":70000,"
     "\"text\":\"x\"}",
     "{\"v\":1,\"type\":\"heartbeat\"}",
