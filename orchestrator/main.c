@@ -321,10 +321,14 @@ int main(int argc, char **argv)
         (void)fputs(program.options.help ? options_help
                                          : "kitsune-orchestrator " KITSUNE_VERSION "\n",
                     stdout);
+        options_done(&program.options);
         return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     }
-    if (program.options.check)
-        return check_run(program.options.data_dir);
+    if (program.options.check) {
+        int found = check_run(program.options.data_dir);
+        options_done(&program.options);
+        return found;
+    }
     log_setup(program.options.log_format, program.options.log_level);
     program_raise_limits();
     (void)signal(SIGPIPE, SIG_IGN);
@@ -337,5 +341,6 @@ int main(int argc, char **argv)
     program_say_ready(&program);
     int left = uv_run(&program.loop, UV_RUN_DEFAULT);
     log_info("stopped", LOG_END);
+    options_done(&program.options);
     return left == 0 && uv_loop_close(&program.loop) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
