@@ -265,16 +265,29 @@ bool engine_next(struct engine *e, struct decision *ret_decision)
     return true;
 }
 
+unsigned engine_standing(const struct engine *e, uint32_t server)
+{
+    const struct server *s = &e->servers[server];
+    unsigned orders = 0;
+    assert(server < e->server_count);
+    if (s->busy && !s->ended && s->cancel != STOP_NONE)
+        orders |= s->cancel == STOP_NOW ? ORDER_CANCEL_NOW : ORDER_CANCEL;
+    if (s->undo == UNDO_ASKED || s->undo == UNDO_OWED)
+        orders |= ORDER_ROLLBACK;
+    return orders;
+}
+
 /* A server whose agent has not taken it on is not sent out again once the rollout stops: the cancel
  * alone stands, and an agent that did get it before is stopped when it reports. */
 static void resume_server(struct engine *e, uint32_t server)
 {
     const struct server *s = &e->servers[server];
-    if (s->busy && !s->ended && s->cancel != STOP_NONE)
-        engine_ask(e, server, s->cancel == STOP_NOW ? ASK_CANCEL_NOW : ASK_CANCEL);
+    unsigned orders = engine_standing(e, server);
+    if (orders & (ORDER_CANCEL | ORDER_CANCEL_NOW))
+        engine_ask(e, server, orders & ORDER_CANCEL_NOW ? ASK_CANCEL_NOW : ASK_CANCEL);
     else if (s->slot && !s->x.started)
         engine_ask(e, server, ASK_START);
-    if (s->undo == UNDO_ASKED || s->undo == UNDO_OWED)
+    if (orders & ORDER_ROLLBACK)
         engine_ask(e, server, ASK_ROLLBACK);
 }
 

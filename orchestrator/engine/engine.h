@@ -135,6 +135,9 @@ const struct execution *engine_execution(const struct engine *e, uint32_t server
 /* True when an order to undo the whole rollout would have this server undone (now, or when it comes
  * back): its agent took it on, it is at rest, it is not undone, and nothing stands to undo it. */
 bool engine_needs_undo(const struct engine *e, uint32_t server);
+/* The orders to its agent that stand, as bits: those that engine_resume gives again. */
+enum engine_order { ORDER_CANCEL = 1 << 0, ORDER_CANCEL_NOW = 1 << 1, ORDER_ROLLBACK = 1 << 2 };
+unsigned engine_standing(const struct engine *e, uint32_t server);
 const struct step_record *engine_step(const struct engine *e, uint32_t server, uint32_t step);
 /* The batch under way, from 1, and how many there will be (as the plan stands). */
 uint32_t engine_batch(const struct engine *e);

@@ -153,6 +153,7 @@ enum journal_lock_column {
 /* Events, outputs and touches are found by one integer, the fastest key there is and one that keeps a
  * rollout's rows together: the rollout's number above, what is within the rollout below. */
 enum { EVENT_SEQ_BITS = 32, OUTPUT_STEP_BITS = 8, OUTPUT_SERVER_BITS = 18 };
+#define TOUCH_SERVER_MASK ((UINT32_C(1) << OUTPUT_SERVER_BITS) - 1)
 #define JOURNAL_MAX_SEQ ((UINT64_C(1) << EVENT_SEQ_BITS) - 1)
 _Static_assert(PLAN_MAX_STEPS <= 1 << OUTPUT_STEP_BITS,
                "a step's number fits into an output's key");

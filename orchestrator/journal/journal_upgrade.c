@@ -54,7 +54,7 @@ static enum error_code former_record(struct db *db, const struct former *former,
         struct touch touch;
         if (touch_of(r->engine, i, &touch))
             code = touch_put(db, former->num, &touch, err);
-        if (final && engine_standing(r->engine, i) != ORDER_NONE)
+        if (final && engine_standing(r->engine, i) != 0)
             summary.undo_owed = true;
     }
     if (code == ERR_OK && summary.undo_owed)
