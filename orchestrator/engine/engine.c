@@ -95,6 +95,16 @@ void server_set_state(struct engine *e, struct server *s, enum execution_state s
     s->x.state = state;
     e->rolled_back += state == EXECUTION_ROLLED_BACK;
     e->rollback_failed += state == EXECUTION_ROLLBACK_FAILED;
+    server_weigh_change(e, s);
+}
+
+/* One whose end is not known may be changed although no step of it was heard of. */
+void server_weigh_change(struct engine *e, struct server *s)
+{
+    bool may_be = s->x.touched || (s->x.started && !s->ended);
+    e->changed -= s->changed;
+    s->changed = may_be && s->x.state != EXECUTION_ROLLED_BACK;
+    e->changed += s->changed;
 }
 
 void server_set_busy(struct engine *e, struct server *s, bool busy)
@@ -143,8 +153,9 @@ static enum error_code apply_input(struct engine *e, const struct event *event, 
     case EVENT_CANCEL_REQUESTED:
         return control_cancel(e, event, err);
     case EVENT_ROLLBACK_REQUESTED:
+        return order_rollback(e, event, err);
     case EVENT_EXECUTION_RESOLVED:
-        return error_set(err, ERR_INVALID, "%s is not taken", event_type_names[event->type]);
+        return order_resolve(e, event, err);
     case EVENT_ROLLOUT_STARTED:
     case EVENT_BATCH_STARTED:
     case EVENT_BATCH_ENDED:
@@ -341,6 +352,15 @@ const struct execution *engine_execution(const struct engine *e, uint32_t server
     return &e->servers[server].x;
 }
 
+bool engine_needs_undo(const struct engine *e, uint32_t server)
+{
+    assert(server < e->server_count);
+    const struct server *s = &e->servers[server];
+    bool settled = s->x.resolved && s->x.state == EXECUTION_ROLLED_BACK;
+    return s->x.started && !s->busy && s->undo != UNDO_DONE && s->undo != UNDO_DUE && !s->ordered &&
+           !settled;
+}
+
 const struct step_record *engine_step(const struct engine *e, uint32_t server, uint32_t step)
 {
     assert(server < e->server_count && step < e->step_count);
@@ -359,5 +379,5 @@ uint32_t engine_batch_count(const struct engine *e)
 
 const char *engine_reason(const struct engine *e)
 {
-    return e->phase == PHASE_OVER ? e->verdict : e->cause;
+    return e->closed ? e->verdict : e->cause;
 }
