@@ -150,8 +150,8 @@ struct rollout *rollout_find(struct dispatcher *d, const char *id);
 /* Finds, or loads from the journal. ERR_NOT_FOUND. */
 enum error_code rollout_get(struct dispatcher *d, const char *id, struct rollout **ret_rollout,
                             struct error *err) MUST_CHECK;
-/* Enters the queues of all its servers or, when it was opened again, of those that it undoes; from
- * then on it is open. */
+/* Makes a rollout that has not ended an open one: it enters the queues of the servers that it holds.
+ * Again: of those that it holds by now. */
 void rollout_open(struct rollout *r);
 /* Drops it when nothing of it is under way. */
 bool rollout_forget(struct rollout *r);
@@ -215,6 +215,8 @@ void queue_connected(struct server *server, const struct wire_hello *hello);
 /* The session's agent has answered: what its hello said is how it is now. */
 void queue_proven(struct server *server);
 void queue_disconnected(struct server *server);
+/* An open rollout waits for this one: when its agent has it in hand and is away, not for ever. */
+void queue_await(struct slot *slot);
 /* After an event about that slot: timers and flags follow the engine. */
 void queue_settle(struct slot *slot);
 void queue_timer(struct slot *slot, enum timer_kind kind);

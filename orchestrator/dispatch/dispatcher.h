@@ -115,6 +115,34 @@ enum error_code dispatcher_order(struct dispatcher *d, const char *id,
                                  const struct dispatcher_order *order, dispatcher_done done,
                                  void *ctx, struct error *err) MUST_CHECK;
 
+/* Undoes a rollout, also one that has ended: that is opened again and holds the servers that are
+ * undone until it ends once more. */
+struct dispatcher_rollback {
+    const char *const *servers; /* these alone, out of turn */
+    size_t server_count;        /* 0: all that was touched */
+    bool now;                   /* all: end running steps too */
+    bool force;                 /* these: also where somebody else, or a later rollout, changed it */
+    const char *by, *reason;
+};
+/* ERR_NOT_FOUND: no such rollout, or server in it. ERR_INVALID: force without, or now with servers.
+ * ERR_CONFLICT: there is nothing to undo, or it is under way; or a server is locked, or held or
+ * waited for by another rollout, or touched by a later one that is not undone (this not when
+ * forced). ERR_LIMIT: DISPATCH_MAX_OPEN. Then nothing has changed. */
+enum error_code dispatcher_rollback(struct dispatcher *d, const char *id,
+                                    const struct dispatcher_rollback *order, dispatcher_done done,
+                                    void *ctx, struct error *err) MUST_CHECK;
+
+/* How a person found, or left, a server that is unknown or could not be rolled back. */
+struct dispatcher_resolve {
+    const char *server;
+    enum execution_state as; /* succeeded, failed or rolled_back */
+    const char *by, *reason;
+};
+/* ERR_NOT_FOUND: no such rollout, or server in it. ERR_CONFLICT: it is not in such a state. */
+enum error_code dispatcher_resolve(struct dispatcher *d, const char *id,
+                                   const struct dispatcher_resolve *resolve, dispatcher_done done,
+                                   void *ctx, struct error *err) MUST_CHECK;
+
 /* A server on which nothing new is to begin; what is under way goes on. */
 struct dispatcher_lock {
     const char *server; /* may be one that nobody has seen yet */

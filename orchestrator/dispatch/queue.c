@@ -363,8 +363,7 @@ void queue_resume(struct rollout *r)
         const struct execution *x = slot_execution(slot);
         /* The former process may have sent it just before it ended, if its turn had come. */
         slot->sent = x->state != EXECUTION_PENDING && slot->server->head == slot;
-        if (slot_in_hand(slot) && slot->server->session == NULL)
-            slot_await_reconnect(slot);
+        queue_await(slot);
     }
 }
 
@@ -445,14 +444,20 @@ void queue_proven(struct server *server)
     }
 }
 
-/* An open rollout waits for those apart, too. */
+void queue_await(struct slot *slot)
+{
+    queue_sort(slot);
+    if (slot_in_hand(slot) && slot->server->session == NULL && slot->rollout->open)
+        slot_await_reconnect(slot);
+}
+
 void queue_disconnected(struct server *server)
 {
-    struct slot *head = server->head;
-    if (head != NULL && slot_in_hand(head))
-        slot_await_reconnect(head);
-    for (struct slot *slot = server->apart; slot != NULL; slot = slot->next) {
-        if (slot->rollout->open && slot_in_hand(slot))
-            slot_await_reconnect(slot);
+    struct slot *next = NULL;
+    if (server->head != NULL)
+        queue_await(server->head);
+    for (struct slot *slot = server->apart; slot != NULL; slot = next) {
+        next = slot->next;
+        queue_await(slot);
     }
 }

@@ -188,10 +188,19 @@ enum error_code rollout_get(struct dispatcher *d, const char *id, struct rollout
 void rollout_open(struct rollout *r)
 {
     struct dispatcher *d = r->d;
-    r->open = true;
-    d->stats.open++;
-    for (uint32_t i = 0; i < r->slot_count; i++)
-        queue_enter(&r->slots[i]);
+    if (rollout_state_final(engine_state(r->engine)))
+        return;
+    if (!r->open) {
+        r->open = true;
+        d->stats.open++;
+    }
+    for (uint32_t i = 0; i < r->slot_count; i++) {
+        struct slot *slot = &r->slots[i];
+        if (!slot->queued && engine_holds(r->engine, i))
+            queue_enter(slot);
+        else
+            queue_await(slot);
+    }
 }
 
 /* An ended rollout may leave memory when nothing of it is under way, or owed. */

@@ -138,6 +138,14 @@ bool engine_needs_undo(const struct engine *e, uint32_t server);
 /* The orders to its agent that stand, as bits: those that engine_resume gives again. */
 enum engine_order { ORDER_CANCEL = 1 << 0, ORDER_CANCEL_NOW = 1 << 1, ORDER_ROLLBACK = 1 << 2 };
 unsigned engine_standing(const struct engine *e, uint32_t server);
+/* False when the rollout has nothing to do with that server: it was opened again for others. Until
+ * its first end it holds all its servers; then those that it undoes by a person's order, but for
+ * one that was silent when it was ordered. */
+bool engine_holds(const struct engine *e, uint32_t server);
+/* Whether engine_apply would take this rollback_requested for one server. That it takes one for
+ * another server changes nothing about that. */
+enum error_code engine_check_rollback(const struct engine *e, const struct event *event,
+                                      struct error *err) MUST_CHECK;
 const struct step_record *engine_step(const struct engine *e, uint32_t server, uint32_t step);
 /* The batch under way, from 1, and how many there will be (as the plan stands). */
 uint32_t engine_batch(const struct engine *e);

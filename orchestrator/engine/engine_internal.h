@@ -84,6 +84,7 @@ struct server {
     /* A person wants it undone whatever the scope, and its agent was not told since: it is silent,
      * or it waits in LIST_DUE, or an earlier round has no known end. */
     bool ordered;
+    bool held;         /* a person ordered its undo while it was heard, and that has not settled */
     bool in_due;       /* in LIST_DUE, perhaps no longer to be undone */
     bool round_open;   /* its agent has begun to undo and did not say how that ended */
     bool changed;      /* counted in engine.changed */

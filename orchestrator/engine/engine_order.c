@@ -2,6 +2,7 @@
 
 #include "common/base/text.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,8 +71,25 @@ static void order_undo(struct engine *e, uint32_t server, bool force)
         return;
     if (!s->ended || s->round_open || s->undo == UNDO_SILENT)
         rollback_settle(e, s, UNDO_SILENT);
-    else
+    else {
+        s->held = true;
         rollback_put_due(e, server);
+    }
+}
+
+bool engine_holds(const struct engine *e, uint32_t server)
+{
+    assert(server < e->server_count);
+    return !e->closed || e->servers[server].held;
+}
+
+enum error_code engine_check_rollback(const struct engine *e, const struct event *event,
+                                      struct error *err)
+{
+    if (e->phase == PHASE_NEW)
+        return error_set(err, ERR_CONFLICT, "the rollout has not begun");
+    enum error_code code = check_server(e, event, err);
+    return code == ERR_OK ? check_undo(e, event, err) : code;
 }
 
 static enum error_code order_server(struct engine *e, const struct event *event, struct error *err)
@@ -161,6 +179,7 @@ enum error_code order_resolve(struct engine *e, const struct event *event, struc
     s->asks = 0;
     s->undo = UNDO_NONE;
     s->ordered = false;
+    s->held = false;
     s->x.undo_force = false;
     s->x.conflict = false;
     if (event->message)

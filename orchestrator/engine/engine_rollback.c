@@ -32,6 +32,7 @@ void rollback_settle(struct engine *e, struct server *s, enum undo undo)
 {
     e->undo_running -= s->undo == UNDO_ASKED;
     s->undo = (uint8_t)undo;
+    s->held = false;
     s->x.undoing = false;
     server_set_state(e, s, undo == UNDO_DONE ? EXECUTION_ROLLED_BACK : EXECUTION_ROLLBACK_FAILED);
     server_settle(e, s);
