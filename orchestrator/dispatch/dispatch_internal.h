@@ -215,7 +215,7 @@ void queue_connected(struct server *server, const struct wire_hello *hello);
 /* The session's agent has answered: what its hello said is how it is now. */
 void queue_proven(struct server *server);
 void queue_disconnected(struct server *server);
-/* An open rollout waits for this one: when its agent has it in hand and is away, not for ever. */
+/* When its agent has it in hand and is away, that is not waited for for ever. */
 void queue_await(struct slot *slot);
 /* After an event about that slot: timers and flags follow the engine. */
 void queue_settle(struct slot *slot);

@@ -447,7 +447,7 @@ void queue_proven(struct server *server)
 void queue_await(struct slot *slot)
 {
     queue_sort(slot);
-    if (slot_in_hand(slot) && slot->server->session == NULL && slot->rollout->open)
+    if (slot_in_hand(slot) && slot->server->session == NULL)
         slot_await_reconnect(slot);
 }
 

@@ -136,7 +136,7 @@ static void rollout_recall(struct rollout *r)
         if ((orders & (ORDER_CANCEL | ORDER_CANCEL_NOW)) != 0)
             slot->cancel = (orders & ORDER_CANCEL_NOW) != 0 ? 2 : 1;
         slot->rollback = (orders & ORDER_ROLLBACK) != 0;
-        queue_sort(slot);
+        queue_await(slot);
     }
 }
 
