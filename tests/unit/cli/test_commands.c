@@ -425,7 +425,7 @@ static void servers_are_listed_with_what_is_not_shown(void **state)
     struct run run = {.url = server_url(server)};
     run_cli(&run, "servers -n 1");
     assert_int_equal(run.status, CLI_OK);
-    contains(run.out, "web-1   yes        -            -        -              2  -     -\n");
+    contains(run.out, "web-1   yes        -            -        -              2  no      -     -\n");
     contains(run.out, "5 of 7 servers are connected; 6 are not shown (--all shows them)\n");
     run_cli(&run, "servers -n 1 -o json");
     expect_json(run.out);
