@@ -132,8 +132,9 @@ struct engine_counts engine_counts(const struct engine *e);
 const struct plan *engine_plan(const struct engine *e);
 /* Borrowed until the next engine_apply. */
 const struct execution *engine_execution(const struct engine *e, uint32_t server);
-/* True when an order to undo the whole rollout would have this server undone (now, or when it comes
- * back): its agent took it on, it is at rest, it is not undone, and nothing stands to undo it. */
+/* True when an order to undo the whole rollout would have this server undone (now, when it has been
+ * stopped, or when it comes back): its agent took it on, it is not undone, and no undo of it is
+ * under way or waits for its turn. */
 bool engine_needs_undo(const struct engine *e, uint32_t server);
 const struct step_record *engine_step(const struct engine *e, uint32_t server, uint32_t step);
 /* The batch under way, from 1, and how many there will be (as the plan stands). */

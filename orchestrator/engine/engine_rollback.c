@@ -194,6 +194,7 @@ void engine_reopen(struct engine *e, uint32_t count)
     e->state = ROLLOUT_ROLLING_BACK;
     e->phase = PHASE_UNDOING;
     e->reopened = true;
+    e->conclude_due = false;
     compose_verdict(e);
     engine_note(e, EVENT_ROLLBACK_STARTED)->count = count;
 }
@@ -202,6 +203,7 @@ void engine_conclude_again(struct engine *e)
 {
     enum rollout_state state = final_state(e);
     bool otherwise = state != e->state;
+    e->conclude_due = false;
     e->state = state;
     compose_verdict(e);
     if (otherwise)

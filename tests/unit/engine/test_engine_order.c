@@ -402,6 +402,26 @@ static void the_outcomes_of_an_ended_rollout_stay_when_it_is_undone(void **state
     rollout_free(r);
 }
 
+static void a_server_that_is_at_work_after_the_end_is_stopped_and_undone_too(void **state)
+{
+    (void)state;
+    struct plan *plan = parallel_of(2);
+    plan->strategy.max_failures = limit_of(1);
+    struct rollout *r = rollout_of(plan);
+    (void)created(r);
+    (void)succeeds(r, 0);
+    (void)begins(r, 1);
+    (void)unknown(r, 1);
+    assert_string_equal(reports(r, entry(EVENT_STEP_STARTED, 1, 0)), "");
+    assert_int_equal(state_of(r), ROLLOUT_SUCCEEDED);
+    assert_string_equal(server_ordered(r, 1), "refused: conflict");
+    assert_string_equal(rollback_ordered(r), "rollback_started(2) cancel(1) rollback(0)");
+    assert_string_equal(undone(r, 0), "");
+    assert_string_equal(ends(r, 1, EXECUTION_SUCCEEDED), "rollback(1)");
+    assert_string_equal(undone(r, 1), "rollout_ended(rolled_back) end");
+    rollout_free(r);
+}
+
 /* ---- Rounds -------------------------------------------------------------------------------- */
 
 static void an_undo_that_failed_is_tried_again_in_another_round(void **state)
@@ -709,6 +729,24 @@ static void an_ended_rollout_says_so_when_settling_changes_how_it_ended(void **s
     rollout_free(r);
 }
 
+static void how_it_ended_is_not_looked_at_again_while_a_late_server_is_undone(void **state)
+{
+    (void)state;
+    struct rollout *r = rollout_of(parallel_of(2));
+    (void)created(r);
+    (void)begins(r, 0);
+    (void)begins(r, 1);
+    (void)unknown(r, 0);
+    assert_string_equal(unknown(r, 1), "batch_ended(1,2) rollback_started(2) "
+                                       "rollout_ended(rollback_failed) end");
+    assert_string_equal(ends(r, 0, EXECUTION_CANCELLED), "rollback(0)");
+    assert_string_equal(resolved(r, 1, EXECUTION_ROLLED_BACK), "");
+    assert_int_equal(state_of(r), ROLLOUT_ROLLBACK_FAILED);
+    assert_string_equal(undone(r, 0), "rollout_ended(rolled_back)");
+    assert_string_equal(counts(r), "0 0 0 1 0 1 0 0 / 2 0");
+    rollout_free(r);
+}
+
 static void only_a_server_in_doubt_is_settled_and_once(void **state)
 {
     (void)state;
@@ -901,6 +939,7 @@ int main(void)
         cmocka_unit_test(a_server_that_was_not_changed_does_not_keep_it_from_being_rolled_back),
         cmocka_unit_test(a_silent_server_keeps_it_from_being_rolled_back),
         cmocka_unit_test(the_outcomes_of_an_ended_rollout_stay_when_it_is_undone),
+        cmocka_unit_test(a_server_that_is_at_work_after_the_end_is_stopped_and_undone_too),
         cmocka_unit_test(an_undo_that_failed_is_tried_again_in_another_round),
         cmocka_unit_test(force_stands_for_the_order_it_came_with),
         cmocka_unit_test(a_server_that_undid_itself_in_vain_is_ordered_in_its_second_round),
@@ -916,6 +955,7 @@ int main(void)
         cmocka_unit_test(a_server_settled_otherwise_is_a_failure),
         cmocka_unit_test(settling_does_not_take_a_stop_back),
         cmocka_unit_test(an_ended_rollout_says_so_when_settling_changes_how_it_ended),
+        cmocka_unit_test(how_it_ended_is_not_looked_at_again_while_a_late_server_is_undone),
         cmocka_unit_test(only_a_server_in_doubt_is_settled_and_once),
         cmocka_unit_test(what_a_settled_server_reports_is_kept_and_changes_nothing),
         cmocka_unit_test(nothing_is_owed_of_a_settled_server),
