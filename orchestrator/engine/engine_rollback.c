@@ -194,7 +194,6 @@ void engine_reopen(struct engine *e, uint32_t count)
     e->state = ROLLOUT_ROLLING_BACK;
     e->phase = PHASE_UNDOING;
     e->reopened = true;
-    e->conclude_due = false;
     compose_verdict(e);
     engine_note(e, EVENT_ROLLBACK_STARTED)->count = count;
 }

@@ -50,6 +50,20 @@ static struct rollout *succeeded(struct plan *plan)
     return r;
 }
 
+/* Server 0 fell silent in its steps, and the rollout succeeded all the same. */
+static struct rollout *succeeded_with_unknown(uint32_t servers)
+{
+    struct plan *plan = parallel_of(servers);
+    plan->strategy.max_failures = limit_of(1);
+    struct rollout *r = rollout_of(plan);
+    (void)created(r);
+    (void)begins(r, 0);
+    (void)unknown(r, 0);
+    for (uint32_t i = 1; i < servers; i++)
+        (void)succeeds(r, i);
+    return r;
+}
+
 /* ---- While it goes forward ----------------------------------------------------------------- */
 
 static void a_rollout_that_is_ordered_back_stops_and_undoes_all(void **state)
@@ -352,6 +366,7 @@ static void a_server_that_was_not_changed_does_not_keep_it_from_being_rolled_bac
     works(r, 0);
     (void)ends(r, 0, EXECUTION_SUCCEEDED);
     (void)begins(r, 1);
+    (void)reports(r, entry(EVENT_STEP_RETRYING, 1, 0));
     struct event instant = entry(EVENT_STEP_ENDED, 1, 0);
     instant.step_state = STEP_SUCCEEDED;
     (void)reports(r, instant);
@@ -498,6 +513,15 @@ static void an_agent_undoes_no_more_often_than_it_was_told(void **state)
     (void)undone(r, 0);
     assert_string_equal(undo_begins(r, 0), "refused: conflict");
     rollout_free(r);
+
+    r = succeeded_with_unknown(1);
+    (void)resolved(r, 0, EXECUTION_FAILED);
+    (void)ends(r, 0, EXECUTION_SUCCEEDED);
+    (void)undo_begins(r, 0);
+    assert_string_equal(undo_begins(r, 0), "refused: conflict");
+    (void)undone(r, 0);
+    assert_string_equal(undo_begins(r, 0), "refused: conflict");
+    rollout_free(r);
 }
 
 static void in_a_round_steps_are_undone_once_and_last_first(void **state)
@@ -523,20 +547,6 @@ static void in_a_round_steps_are_undone_once_and_last_first(void **state)
 }
 
 /* ---- Silent servers ------------------------------------------------------------------------ */
-
-/* Server 0 fell silent in its steps, and the rollout succeeded all the same. */
-static struct rollout *succeeded_with_unknown(uint32_t servers)
-{
-    struct plan *plan = parallel_of(servers);
-    plan->strategy.max_failures = limit_of(1);
-    struct rollout *r = rollout_of(plan);
-    (void)created(r);
-    (void)begins(r, 0);
-    (void)unknown(r, 0);
-    for (uint32_t i = 1; i < servers; i++)
-        (void)succeeds(r, i);
-    return r;
-}
 
 static void a_silent_server_that_is_ordered_is_undone_when_it_comes_back(void **state)
 {
@@ -856,6 +866,27 @@ static void a_settled_server_that_undoes_in_silence_is_told_again_should_that_fa
     rollout_free(r);
 }
 
+static void a_settled_server_that_undoes_in_silence_is_not_told_to_by_an_order_for_all(void **state)
+{
+    (void)state;
+    struct plan *plan = sequential_of(2);
+    struct rollout *r = rollout_of(plan);
+    (void)created(r);
+    (void)succeeds(r, 0);
+    (void)server_ordered(r, 0);
+    (void)undo_begins(r, 0);
+    (void)undoes_step(r, 0, 0, STEP_ROLLBACK_FAILED, true);
+    (void)unknown(r, 0);
+    (void)resolved(r, 0, EXECUTION_SUCCEEDED);
+    assert_false(engine_execution(rollout_engine(r), 0)->conflict);
+    assert_string_equal(rollback_ordered(r), "cancel(1)");
+    assert_string_equal(server_is(r, 0), "rollback_failed/succeeded");
+    assert_string_equal(withdrawn(r, 1), "batch_ended(2,1) rollout_ended(rollback_failed) end");
+    assert_string_equal(undo_fails(r, 0), "");
+    assert_string_equal(standing(r), "");
+    rollout_free(r);
+}
+
 static void a_stop_leaves_settled_servers_alone_and_an_order_for_all_does_not(void **state)
 {
     (void)state;
@@ -899,22 +930,22 @@ static void an_order_for_an_ended_rollout_takes_in_what_is_settled(void **state)
 static void a_server_settled_while_it_waits_for_its_turn_can_be_ordered_again(void **state)
 {
     (void)state;
-    struct plan *plan = sequential_of(3);
-    struct rollout *r = succeeded(plan);
-    for (uint32_t i = 0; i < 3; i++) {
+    struct rollout *r = succeeded(sequential_of(4));
+    for (uint32_t i = 0; i < 4; i++) {
         (void)server_ordered(r, i);
         (void)undo_begins(r, i);
         (void)undo_fails(r, i);
     }
     assert_string_equal(server_ordered(r, 0), "rollback_started(1) rollback(0,2)");
-    assert_string_equal(server_ordered(r, 1), "");
-    assert_string_equal(server_ordered(r, 2), "");
+    for (uint32_t i = 1; i < 4; i++)
+        assert_string_equal(server_ordered(r, i), "");
     assert_string_equal(resolved(r, 1, EXECUTION_FAILED), "");
     assert_string_equal(server_forced(r, 1), "");
-    assert_string_equal(resolved(r, 2, EXECUTION_FAILED), "");
+    assert_string_equal(resolved(r, 3, EXECUTION_FAILED), "");
     assert_string_equal(undone(r, 0), "rollback!(1,2)");
-    assert_string_equal(undone(r, 1), "rollout_ended(succeeded) end");
-    assert_string_equal(server_is(r, 2), "failed/succeeded");
+    assert_string_equal(undone(r, 1), "rollback(2,2)");
+    assert_string_equal(undone(r, 2), "rollout_ended(succeeded) end");
+    assert_string_equal(server_is(r, 3), "failed/succeeded");
     rollout_free(r);
 }
 
@@ -961,6 +992,8 @@ int main(void)
         cmocka_unit_test(nothing_is_owed_of_a_settled_server),
         cmocka_unit_test(a_settled_server_is_undone_when_a_person_orders_it),
         cmocka_unit_test(a_settled_server_that_undoes_in_silence_is_told_again_should_that_fail),
+        cmocka_unit_test(
+            a_settled_server_that_undoes_in_silence_is_not_told_to_by_an_order_for_all),
         cmocka_unit_test(a_stop_leaves_settled_servers_alone_and_an_order_for_all_does_not),
         cmocka_unit_test(an_order_for_an_ended_rollout_takes_in_what_is_settled),
         cmocka_unit_test(a_server_settled_while_it_waits_for_its_turn_can_be_ordered_again),
