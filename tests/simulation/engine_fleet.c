@@ -34,6 +34,21 @@ static void agent_ends(struct world *w, uint32_t i, enum execution_state state, 
     a->phase = undoing ? AGENT_UNDOING : AGENT_AT_REST;
 }
 
+/* Its steps are done: it has succeeded, when that need not be confirmed, or is. */
+static void agent_finishes(struct world *w, uint32_t i)
+{
+    struct agent *a = &w->agents[i];
+    if (w->plan->confirm_timeout_ms > 0 && !a->confirming) {
+        a->confirming = true;
+        (void)record(w, i, EVENT_EXECUTION_CONFIRMING, EVENT_NO_STEP);
+    } else if (a->confirming && rng_chance(&w->rng, 10)) {
+        agent_ends(w, i, EXECUTION_FAILED, true);
+        hit(w, PATH_NOT_CONFIRMED);
+    } else {
+        agent_ends(w, i, EXECUTION_SUCCEEDED, false);
+    }
+}
+
 static void agent_runs(struct world *w, uint32_t i)
 {
     struct agent *a = &w->agents[i];
@@ -41,7 +56,7 @@ static void agent_runs(struct world *w, uint32_t i)
     if (!a->in_step && a->stop) {
         agent_ends(w, i, EXECUTION_CANCELLED, false);
     } else if (!a->in_step && a->step == w->steps) {
-        agent_ends(w, i, EXECUTION_SUCCEEDED, false);
+        agent_finishes(w, i);
     } else if (!a->in_step) {
         a->attempt = 1;
         a->in_step = true;

@@ -54,6 +54,7 @@ static struct plan *make_plan(struct rng *rng)
     s->canary_percentage = rng_between(rng, 1, 50);
     s->max_parallel = rng_chance(rng, 40) ? rng_between(rng, 1, 6) : 0;
     plan->rollback_scope = rng_chance(rng, 60) ? SCOPE_ALL : (int)rng_below(rng, SCOPE_COUNT);
+    plan->confirm_timeout_ms = rng_chance(rng, 15) ? 1000 : 0;
     return plan;
 }
 

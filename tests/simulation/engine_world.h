@@ -62,6 +62,7 @@ enum {
     X(PATH_CRASH_DELAY, "crash in a delay")                                                        \
     X(PATH_CRASH_STOPPING, "crash while stopping")                                                 \
     X(PATH_CRASH_UNDOING, "crash while undoing")                                                   \
+    X(PATH_NOT_CONFIRMED, "steps done and not confirmed")                                          \
     X(PATH_CRASH_OVER, "crash after the end")                                                      \
     X(PATH_CRASH_REOPENED, "crash in a reopened rollout")                                          \
     X(PATH_ORDER_REFUSED, "order to undo refused")                                                 \
@@ -113,7 +114,7 @@ struct agent {
     /* What did. */
     enum agent_phase phase;
     uint32_t step, attempt;
-    bool in_step, stop, stop_now;
+    bool in_step, confirming, stop, stop_now;
     bool begun[MODEL_MAX_STEPS], undone[MODEL_MAX_STEPS];
     uint32_t rounds;    /* of undo, begun */
     uint32_t undo_left; /* steps below are still to be looked at in this round */
