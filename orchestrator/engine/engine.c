@@ -187,6 +187,8 @@ static void advance(struct engine *e)
     /* While servers wait for their turn to be undone the window is full, so some are busy. */
     if ((e->phase == PHASE_UNDOING || e->phase == PHASE_CLOSING) && e->busy == 0)
         engine_finish(e);
+    if (e->phase == PHASE_OVER && e->conclude_due && e->busy == 0)
+        engine_conclude_again(e);
 }
 
 enum error_code engine_apply(struct engine *e, const struct event *event, struct error *err)
@@ -356,9 +358,9 @@ bool engine_needs_undo(const struct engine *e, uint32_t server)
 {
     assert(server < e->server_count);
     const struct server *s = &e->servers[server];
-    bool settled = s->x.resolved && s->x.state == EXECUTION_ROLLED_BACK;
-    return s->x.started && !s->busy && s->undo != UNDO_DONE && s->undo != UNDO_DUE && !s->ordered &&
-           !settled;
+    bool under_way = s->x.state == EXECUTION_ROLLING_BACK || s->undo == UNDO_DUE || s->ordered;
+    bool undone = s->undo == UNDO_DONE || (s->x.resolved && s->x.state == EXECUTION_ROLLED_BACK);
+    return s->x.started && !under_way && !undone;
 }
 
 const struct step_record *engine_step(const struct engine *e, uint32_t server, uint32_t step)

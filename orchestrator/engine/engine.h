@@ -132,8 +132,9 @@ struct engine_counts engine_counts(const struct engine *e);
 const struct plan *engine_plan(const struct engine *e);
 /* Borrowed until the next engine_apply. */
 const struct execution *engine_execution(const struct engine *e, uint32_t server);
-/* True when an order to undo the whole rollout would have this server undone (now, or when it comes
- * back): its agent took it on, it is at rest, it is not undone, and nothing stands to undo it. */
+/* True when an order to undo the whole rollout would have this server undone (now, when it has been
+ * stopped, or when it comes back): its agent took it on, it is not undone, and no undo of it is
+ * under way or waits for its turn. */
 bool engine_needs_undo(const struct engine *e, uint32_t server);
 /* The orders to its agent that stand, as bits: those that engine_resume gives again. */
 enum engine_order { ORDER_CANCEL = 1 << 0, ORDER_CANCEL_NOW = 1 << 1, ORDER_ROLLBACK = 1 << 2 };

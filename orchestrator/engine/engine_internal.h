@@ -131,6 +131,7 @@ struct engine {
     struct event notes[ENGINE_MAX_NOTES];
     uint32_t note_count, notes_taken;
     bool ask_delay, ask_end;
+    bool conclude_due; /* a server was settled after the end: how that was is looked at again */
 
     int64_t now_ms; /* of the event being applied */
     char cause[ENGINE_MAX_CAUSE];
@@ -224,5 +225,6 @@ void rollback_settle(struct engine *e, struct server *s, enum undo undo);
 void engine_finish(struct engine *e);
 /* An ended rollout is opened again to undo `count` servers. */
 void engine_reopen(struct engine *e, uint32_t count);
-/* A person has settled something in an ended rollout: it may have ended otherwise. */
+/* A person has settled a server of an ended rollout, and none that came late is at work: it may
+ * have ended otherwise. */
 void engine_conclude_again(struct engine *e);

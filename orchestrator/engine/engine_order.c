@@ -59,7 +59,7 @@ static enum error_code check_undo(const struct engine *e, const struct event *ev
 }
 
 /* One that cannot be told now, since it is silent or an earlier round has no known end, counts as
- * not undone until it is heard of. */
+ * not undone until it is heard of. One that is at work came back after the end; it is stopped. */
 static void order_undo(struct engine *e, uint32_t server, bool force)
 {
     struct server *s = &e->servers[server];
@@ -67,7 +67,9 @@ static void order_undo(struct engine *e, uint32_t server, bool force)
     s->x.resolved = false;
     s->ordered = true;
     s->x.undo_force = force;
-    if (s->undo == UNDO_OWED)
+    if (s->busy && e->stop == STOP_NONE && !s->stray)
+        server_cancel(e, server);
+    if (s->busy || s->undo == UNDO_OWED)
         return;
     if (!s->ended || s->round_open || s->undo == UNDO_SILENT)
         rollback_settle(e, s, UNDO_SILENT);
@@ -189,8 +191,7 @@ enum error_code order_resolve(struct engine *e, const struct event *event, struc
         server_set_outcome(e, s, good ? EXECUTION_SUCCEEDED : EXECUTION_FAILED);
     server_set_state(e, s, event->state);
     threshold_check(e);
-    if (e->phase == PHASE_OVER)
-        engine_conclude_again(e);
+    e->conclude_due = e->phase == PHASE_OVER;
     return ERR_OK;
 }
 
@@ -198,9 +199,11 @@ void order_release_resolved(struct engine *e)
 {
     for (uint32_t i = 0; i < e->next; i++) {
         struct server *s = &e->servers[i];
-        if (s->x.state == EXECUTION_ROLLED_BACK)
+        if (!s->x.resolved || s->x.state == EXECUTION_ROLLED_BACK)
             continue;
-        e->resolved -= s->x.resolved;
+        e->resolved--;
         s->x.resolved = false;
+        if (s->round_open) /* its end is still to come, and is awaited as any other's */
+            rollback_settle(e, s, UNDO_SILENT);
     }
 }

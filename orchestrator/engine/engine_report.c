@@ -78,8 +78,7 @@ static bool step_can_go_on(const struct report *r)
 static bool can_begin_undo(const struct report *r)
 {
     const struct server *s = r->server;
-    return s->ended && !s->round_open && s->undo != UNDO_DONE && s->undo != UNDO_FAILED &&
-           (s->rounds == 0 || s->rounds < s->x.undo_round);
+    return s->ended && (s->rounds == 0 || s->rounds < s->x.undo_round);
 }
 
 /* Last step first, and in a round each once. */

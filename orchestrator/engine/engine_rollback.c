@@ -203,6 +203,7 @@ void engine_conclude_again(struct engine *e)
 {
     enum rollout_state state = final_state(e);
     bool otherwise = state != e->state;
+    e->conclude_due = false;
     e->state = state;
     compose_verdict(e);
     if (otherwise)
