@@ -18,7 +18,8 @@ struct rig {
     struct plan_step steps[STEPS_MAX];
     struct executor_traits traits[STEPS_MAX];
     size_t count;
-    bool rollback_on_failure;
+    bool rollback_on_failure, cautious;
+    int64_t confirm_ms;
     struct executor *x;
     struct buf trace;
     struct executor_record records[RECORDS_MAX]; /* their messages are owned */
@@ -59,7 +60,14 @@ static void rig_done(struct rig *r)
 static void make(struct rig *r)
 {
     struct error err;
-    const struct executor_config config = {r->steps, r->traits, r->count, r->rollback_on_failure};
+    const struct executor_config config = {
+        .steps = r->steps,
+        .traits = r->traits,
+        .count = r->count,
+        .rollback_on_failure = r->rollback_on_failure,
+        .cautious = r->cautious,
+        .confirm_ms = r->confirm_ms,
+    };
     executor_free(r->x);
     r->x = NULL;
     assert_int_equal(executor_new(&config, &r->x, &err), ERR_OK);
@@ -149,6 +157,11 @@ static void take_actions(struct rig *r)
             r->waiting = true;
             buf_printf(&r->trace, "wait%d ", (int)action.delay_ms);
             break;
+        case EXECUTOR_CONFIRM:
+            r->waiting = true;
+            buf_printf(&r->trace, "confirm%d%s ", (int)action.delay_ms,
+                       action.durable_first ? "!" : "");
+            break;
         case EXECUTOR_TIMER_STOP:
             r->waiting = false;
             buf_puts(&r->trace, "nowait ");
@@ -227,9 +240,15 @@ static const char *cancel(struct rig *r, bool now)
     return event(r, (struct executor_event){.type = EXECUTOR_CANCEL, .now = now});
 }
 
+static const char *order(struct rig *r, int64_t round, bool force)
+{
+    return event(
+        r, (struct executor_event){.type = EXECUTOR_ROLLBACK, .round = round, .force = force});
+}
+
 static const char *rollback(struct rig *r)
 {
-    return event(r, (struct executor_event){.type = EXECUTOR_ROLLBACK});
+    return order(r, 1, false);
 }
 
 static const struct executor_record *last(const struct rig *r)
@@ -239,7 +258,7 @@ static const struct executor_record *last(const struct rig *r)
 
 /* Replays the first `count` records into a fresh executor, as a restarted agent does. A capture is
  * on disk with the record that the step began. */
-static const char *restart(struct rig *r, size_t count, int64_t undo_deaths)
+static const char *restart(struct rig *r, size_t count, int64_t restarts)
 {
     struct error err;
     make(r);
@@ -250,7 +269,7 @@ static const char *restart(struct rig *r, size_t count, int64_t undo_deaths)
     }
     while (r->record_count > count)
         mem_free((char *)(uintptr_t)r->records[--r->record_count].message);
-    executor_resume(r->x, r->now_ms++, undo_deaths);
+    executor_resume(r->x, r->now_ms++, restarts);
     take_actions(r);
     return done(r);
 }

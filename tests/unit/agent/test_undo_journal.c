@@ -169,14 +169,14 @@ static void what_was_appended_is_there_after_a_restart(void **state)
     a.entry_count = 2;
     a.captures = &capture;
     a.capture_count = 1;
-    a.undo_deaths = 2;
+    a.restarts = 2;
     append(r, &a);
     rig_reopen(r);
     assert_int_equal(undo_journal_load(r->j, "s1", "r1", &image, &err), ERR_OK);
     assert_string_equal(image.spec, "{spec}");
     assert_int_equal(image.spec_len, 6);
     assert_int_equal(image.status.last_seq, 2);
-    assert_int_equal(image.status.undo_deaths, 2);
+    assert_int_equal(image.status.restarts, 2);
     assert_false(image.status.settled);
     assert_int_equal(image.entries.count, 2);
     const struct wire_entry *second = ARRAY_AT(&image.entries, struct wire_entry, 1);
@@ -354,14 +354,15 @@ static void an_old_execution_goes_with_its_files(void **state)
     (void)snprintf(file, sizeof(file), "%s/original", path);
     file_put(file, "bytes");
     assert_int_equal(undo_journal_ack(r->j, "s1", "old", 1, &err), ERR_OK);
-    assert_int_equal(undo_journal_expire(r->j, NOW_MS + 29 * INT64_C(86400000), &err), ERR_OK);
+    assert_int_equal(undo_journal_expire(r->j, NOW_MS + 29 * INT64_C(86400000), NULL, NULL, &err),
+                     ERR_OK);
     rig_reopen(r);
     assert_int_equal(entry_count(r, "old"), 1);
     assert_int_equal(stat(file, &st), 0);
     int64_t later_ms = NOW_MS + 31 * INT64_C(86400000);
     /* It may go at any moment from now on: it is not begun with again. */
-    assert_int_equal(undo_journal_find(r->j, "s1", "old", later_ms, &status, &err), ERR_NOT_FOUND);
-    assert_int_equal(undo_journal_expire(r->j, later_ms, &err), ERR_OK);
+    assert_int_equal(undo_journal_find(r->j, "s1", "old", later_ms, &status, &err), ERR_STALE);
+    assert_int_equal(undo_journal_expire(r->j, later_ms, NULL, NULL, &err), ERR_OK);
     rig_reopen(r);
     assert_int_equal(undo_journal_find(r->j, "s1", "old", NOW_MS, &status, &err), ERR_NOT_FOUND);
     assert_int_equal(stat(path, &st), -1);
