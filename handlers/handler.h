@@ -7,11 +7,11 @@
  *   prepare   captures what undo needs and changes nothing. Its result's `undo` (a JSON object) and
  *             any files it put into run->undo_dir are made durable before execute begins. It runs
  *             once per step: a retry uses the first capture. When what it is to keep does not fit
- * into run->room it keeps nothing and says `no_room`. execute   makes the change. It may run again
- * after a half-done run when the type is idempotent. rollback  brings back what prepare captured,
- * also after an execute that was cut off half-way or never began. It can run again. Where what is
- * there is neither what execute left nor what prepare captured, it changes nothing and says
- * `conflict`, unless run->force.
+ *             into run->room, it keeps nothing and says `no_room`.
+ *   execute   makes the change. It may run again after a half-done run when the type is idempotent.
+ *   rollback  brings back what prepare captured, also after an execute that was cut off half-way or
+ *             never began. It can run again. When what is there is neither what execute left nor
+ *             what prepare captured, it changes nothing and says `conflict`, unless run->force.
  *
  * cancel() asks a running operation to end early; it still finishes through handler_finish (outcome
  * HANDLER_CANCELLED). Nothing that it started may outlive it.
