@@ -265,6 +265,9 @@ static void log_record(const struct agent *a, const struct execution *x,
     if (record->type == REPORT_STARTED)
         log_info("execution started", LOG_STR("server", server), LOG_STR("rollout", x->rollout),
                  LOG_INT("steps", x->steps.count), LOG_END);
+    else if (record->type == REPORT_CONFIRMING)
+        log_info("execution waits to be confirmed over a new connection", LOG_STR("server", server),
+                 LOG_STR("rollout", x->rollout), LOG_INT("timeout_ms", x->confirm_ms), LOG_END);
     else if (record->type == REPORT_ENDED || record->type == REPORT_ROLLED_BACK)
         log_info("execution ended", LOG_STR("server", server), LOG_STR("rollout", x->rollout),
                  LOG_STR("state", execution_state_names[record->state]),

@@ -116,11 +116,21 @@ void link_drop(struct link *l, const char *reason)
     close_for(l, CLOSE_GOING_AWAY, reason);
 }
 
+/* One that held is followed by quick attempts again; one that never does is not. */
+static void note_end(struct link *l)
+{
+    bool held = l->up_since_ms > 0 && clock_mono_ms() - l->up_since_ms > l->heartbeat_ms;
+    if (held)
+        l->attempt = 0;
+    l->up_since_ms = 0;
+}
+
 void link_renew(struct link *l)
 {
     if (l->closed || l->state == STATE_STOPPED)
         return;
     bool was_up = l->state == STATE_UP;
+    note_end(l);
     l->state = STATE_IDLE;
     if (was_up)
         l->config.events.lost(l->config.events.ctx, "a new connection is wanted");
@@ -257,15 +267,11 @@ static void conn_closed(void *ctx, struct net_conn *conn, const char *reason)
         stop_done(l);
         return;
     }
-    /* One that held is followed by quick attempts again; one that never does is not. */
-    bool held = l->up_since_ms > 0 && clock_mono_ms() - l->up_since_ms > l->heartbeat_ms;
-    if (held)
-        l->attempt = 0;
+    note_end(l);
     if (!l->quiet)
         log_warn("not connected", LOG_STR("server", l->config.server),
                  LOG_STR("url", l->config.url), LOG_STR("reason", why), LOG_END);
     l->quiet = true;
-    l->up_since_ms = 0;
     if (was_up) {
         l->state = STATE_CLOSING;
         l->config.events.lost(l->config.events.ctx, why);
