@@ -165,7 +165,7 @@ static void a_retry_is_asked_for_under_an_id_and_its_repeat_under_the_same(void 
     assert_string_equal(run.out, "r2\n");
     assert_int_equal(server_asked(server, "POST"), 2);
     char *log = server_log(server);
-    contains(log, "&wait=false ");
+    contains(log, "&wait=false\n");
     free(log);
     run_cli(&run, "retry r1");
     assert_int_equal(strlen(run.out), 17);
