@@ -266,6 +266,24 @@ static void a_stop_leaves_settled_servers_alone_and_an_order_for_all_does_not(vo
     rollout_free(r);
 }
 
+static void a_settled_server_that_started_late_is_undone_at_once_by_an_order_for_all(void **state)
+{
+    (void)state;
+    struct plan *plan = sequential_of(2);
+    plan->strategy.max_failures = limit_of(1);
+    struct rollout *r = rollout_of(plan);
+    (void)created(r);
+    (void)unreachable(r, 0);
+    (void)begins(r, 0);
+    (void)ends(r, 0, EXECUTION_CANCELLED);
+    (void)undo_begins(r, 0);
+    (void)undo_fails(r, 0);
+    (void)resolved(r, 0, EXECUTION_FAILED);
+    (void)begins(r, 1);
+    assert_string_equal(rollback_ordered(r), "cancel(1) rollback(0,2)");
+    rollout_free(r);
+}
+
 static void an_order_for_an_ended_rollout_takes_in_what_is_settled(void **state)
 {
     (void)state;
@@ -319,6 +337,7 @@ int main(void)
         cmocka_unit_test(
             a_settled_server_that_undoes_in_silence_is_not_told_to_by_an_order_for_all),
         cmocka_unit_test(a_stop_leaves_settled_servers_alone_and_an_order_for_all_does_not),
+        cmocka_unit_test(a_settled_server_that_started_late_is_undone_at_once_by_an_order_for_all),
         cmocka_unit_test(an_order_for_an_ended_rollout_takes_in_what_is_settled),
         cmocka_unit_test(a_server_settled_while_it_waits_for_its_turn_can_be_ordered_again),
     };
