@@ -20,7 +20,7 @@ const struct option_spec option_specs[OPT_COUNT] = {
                 "the rollout's id; submitting again with the same id gives the same rollout"},
     [OPT_WATCH] = {"watch", 'w', OPTION_FLAG, NULL, 0, "follow it to its end"},
     [OPT_NO_WAIT] = {"no-wait", 0, OPTION_FLAG, NULL, 0,
-                     "refuse when another rollout holds one of the servers"},
+                     "refuse when another rollout holds one of the servers, or it is locked"},
     [OPT_LIMIT] = {"limit", 'n', OPTION_NUMBER, "N", 1, "at most so many"},
     [OPT_ALL] = {"all", 'a', OPTION_FLAG, NULL, 0, "all there are"},
     [OPT_SERVER] = {"server", 's', OPTION_TEXT, "SERVER", 0, "this server alone"},
@@ -310,8 +310,8 @@ void options_overview(struct buf *b)
     buf_puts(b, "\n\"kitsune help COMMAND\" tells more. An ID may be cut to a start that only one "
                 "rollout has.\n"
                 "Exit status: 0 succeeded; 1 usage, invalid plan or refused; of watch: 2 failed or "
-                "cancelled,\n3 rolled back, 4 rollback failed; 5 the orchestrator was not "
-                "reached.\n");
+                "cancelled,\n3 rolled back, 4 rollback failed; of rollback --watch: 0 undone, 4 "
+                "not; 5 the orchestrator\nwas not reached.\n");
 }
 
 void options_help(struct buf *b, const struct command *command)

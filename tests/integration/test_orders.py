@@ -326,7 +326,7 @@ class Lock(unittest.TestCase):
     def test_a_locked_server_is_waited_for_and_goes_on_when_it_is_unlocked(self):
         with Fleet(agents=["a", "b"]) as fleet:
             plan = {"servers": ["a", "b"], "steps": [echo_step()],
-                    "rolloutStrategy": {"type": "Parallel", "startTimeoutSeconds": 1}}
+                    "rolloutStrategy": {"type": "Parallel", "startTimeoutSeconds": 10}}
             fleet.kitsune("lock", "a", "--reason", "disk is being replaced", check=0)
             refused = fleet.kitsune("lock", "a", "--reason", "me too", check=1)
             self.assertIn("disk is being replaced", refused.stderr)
