@@ -243,6 +243,7 @@ enum error_code agent_welcome(struct agent *a, const struct wire_welcome *welcom
         return code;
     a->connected = true;
     a->connections++;
+    run_connected(a);
     for (struct execution *x = a->first; x; x = x->next)
         x->sent_seq = x->acked_seq;
     report_pump(a);

@@ -147,9 +147,6 @@ static void operation_start(struct agent *a, struct run *run)
  * there is may live on where a new one would not come about. */
 static void confirm_start(struct agent *a, struct run *run)
 {
-    struct execution *x = run->execution;
-    if (x->acked_seq >= run->confirm_seq)
-        x->acked_seq = run->confirm_seq - 1; /* by an earlier connection: it is sent once more */
     run->confirm_after = a->connections;
     a->config.clock.set(a->config.clock.ctx, run->operation.delay_ms);
     a->config.link.renew(a->config.link.ctx);
@@ -472,6 +469,13 @@ void run_durable(struct agent *a, const struct batch *batch)
         action_start(a, run);
     a->draining = false;
     run_drain(a);
+}
+
+void run_connected(struct agent *a)
+{
+    const struct run *run = a->run;
+    if (run && run->confirm_after >= 0 && run->execution->acked_seq >= run->confirm_seq)
+        run->execution->acked_seq = run->confirm_seq - 1;
 }
 
 void run_acked(struct agent *a)

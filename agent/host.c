@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EXPIRE_EVERY_MS = 3600 * 1000, UNDO_HIGH_PERCENT = 80 };
+enum { EXPIRE_EVERY_MS = 3600 * 1000, EXPIRE_EVERY_MIN_MS = 1000, UNDO_HIGH_PERCENT = 80 };
 
 /* ---- The journal's state -----------------------------------------------------------------------
  */
@@ -56,7 +56,8 @@ static void expire_alarm_fired(void *ctx)
     struct error err = {0};
     int64_t every_ms = EXPIRE_EVERY_MS;
     if (h->config.retention_ms > 0 && h->config.retention_ms < every_ms)
-        every_ms = h->config.retention_ms;
+        every_ms = h->config.retention_ms > EXPIRE_EVERY_MIN_MS ? h->config.retention_ms
+                                                                : EXPIRE_EVERY_MIN_MS;
     if (undo_journal_expire(h->journal, clock_wall_ms(), NULL, NULL, &err) != ERR_OK)
         log_warn("old executions were not removed", LOG_STR("reason", err.message), LOG_END);
     alarm_set(h->ticker, &h->expire_alarm, every_ms);
