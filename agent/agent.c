@@ -103,6 +103,7 @@ enum error_code agent_new(const struct agent_config *config, struct agent **ret_
     if (!a)
         return error_set(err, ERR_NO_MEMORY, NULL);
     a->config = *config;
+    a->cautious = config->after_death;
     enum error_code code = config->store.open_executions(config->store.ctx, config->identity.server,
                                                          adopt_open, a, err);
     if (code != ERR_OK) {

@@ -64,7 +64,7 @@ struct run *run_new(const struct agent *a, struct execution *x, struct error *er
         .traits = run->traits,
         .count = x->steps.count,
         .rollback_on_failure = x->rollback_on_failure,
-        .cautious = a->config.after_death || x->replaces,
+        .cautious = a->cautious || x->replaces,
         .confirm_ms = x->confirm_ms,
     };
     if (executor_new(&config, &run->executor, err) != ERR_OK)
@@ -431,6 +431,7 @@ static void run_end(struct agent *a)
         plan_step_release(ARRAY_AT(&x->steps, struct plan_step, i));
     mem_free(x->steps.items);
     x->steps = (struct array){0};
+    a->cautious = false;
     /* Asked to do what was done already: whoever asks does not know how it ended. */
     if (run->resumed && x->last_seq == run->first_seq)
         report_resend(a, x, 0);

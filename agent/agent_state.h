@@ -85,6 +85,7 @@ struct agent {
     bool draining;   /* in run_drain: its callees must not enter it again */
     bool choosing;   /* the same for agent_next */
     bool started, stopping, interrupted, quiet, failed;
+    bool cautious; /* after_death, until something has run to its end */
     bool connected;
     int64_t connections; /* made so far */
     size_t in_flight;

@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "unit/agent/support_agent.h"
 
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -153,6 +154,43 @@ static void two_orders_before_its_turn_are_one_and_the_newer_counts(void **state
     assert_string_equal(file_get(target_of(r)), "old");
 }
 
+/* Makes the record of r1 unreadable. */
+static void damage_record(struct agent_rig *r)
+{
+    sqlite3 *db = NULL;
+    char path[UNDO_FILES_PATH_MAX];
+    (void)snprintf(path, sizeof(path), "%s/agent.db", folder_path(&r->folder, "data"));
+    agent_rig_end(r, 0);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE executions SET spec = 'x'", NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    agent_rig_begin(r);
+}
+
+static void what_cannot_be_read_any_more_fails_once_for_each_round(void **state)
+{
+    struct agent_rig *r = *state;
+    change_and_be_overtaken(r, NULL);
+    damage_record(r);
+    agent_rig_connect(r, 1);
+    agent_rig_frame(r, ROLLBACK("r1"));
+    agent_rig_await(r, "over=");
+    settle_acks(r, "r1");
+    assert_string_equal(agent_rig_sent(r), "[r1 5:undoing 6:over=rollback_failed]");
+    assert_non_null(strstr(r->messages.data, "the record of this execution cannot be read"));
+    agent_rig_frame(r, ROLLBACK("r1"));
+    agent_rig_await(r, "over=");
+    settle_acks(r, "r1");
+    assert_non_null(strstr(agent_rig_sent(r), "6:over=rollback_failed]"));
+    agent_rig_frame(r, ROUND("r1", "2", "true"));
+    agent_rig_await(r, "over=");
+    settle_acks(r, "r1");
+    assert_string_equal(agent_rig_sent(r), "[r1 7:undoing+force 8:over=rollback_failed]");
+    assert_string_equal(file_get(target_of(r)), "theirs");
+    assert_false(r->failed);
+}
+
 /* ---- The first capture --------------------------------------------------------------------- */
 
 static void every_round_goes_back_to_the_first_capture(void **state)
@@ -242,7 +280,9 @@ static void a_prepare_that_kills_its_agent_every_time_is_given_up(void **state)
     for (int death = 0; death < 1 + EXECUTOR_MAX_INTERRUPTED; death++)
         run_until_a_prepare(r, 0, steps);
     agent_rig_begin(r);
+    assert_true(r->agent->cautious);
     agent_rig_settle(r);
+    assert_false(r->agent->cautious); /* what has run to its end shows that not everything kills */
     agent_rig_connect(r, 1);
     assert_string_equal(
         agent_rig_sent(r),
@@ -495,6 +535,7 @@ int main(void)
         TEST(a_forced_round_goes_on_after_a_restart_and_is_still_forced),
         TEST(a_round_that_is_ordered_while_one_is_under_way_follows_it),
         TEST(two_orders_before_its_turn_are_one_and_the_newer_counts),
+        TEST(what_cannot_be_read_any_more_fails_once_for_each_round),
         TEST(every_round_goes_back_to_the_first_capture),
         TEST(a_prepare_that_was_cut_off_is_done_again_and_a_whole_one_is_not),
         TEST(a_prepare_that_kills_its_agent_every_time_is_given_up),
