@@ -112,57 +112,12 @@ const struct step_type echo_type = {
 
 /* ---- sleep ------------------------------------------------------------------------------- */
 
-/* Seconds as a number, or a text such as "1m30s". */
-static void duration_decode(const struct json_value *v, const char *path, void *field,
-                            struct problems *ps)
-{
-    int64_t *ret_ms = field;
-    int64_t ms = -1;
-    struct error err;
-    if (json_kind(v) == JSON_IS_STRING) {
-        if (duration_parse(json_string(v), &ms, &err) != ERR_OK) {
-            problems_add(ps, path, "%s", err.message);
-            return;
-        }
-    } else if (json_kind(v) == JSON_IS_NUMBER) {
-        double seconds = json_number(v);
-        if (seconds >= 0 && seconds <= PLAN_MAX_SECONDS) {
-            double exact = seconds * 1000;
-            ms = (int64_t)exact;
-            if (exact - (double)ms >= 0.5)
-                ms++;
-        }
-    } else {
-        problems_add(ps, path, "must be a number of seconds or a text such as \"1m30s\", and is %s",
-                     json_kind_name(json_kind(v)));
-        return;
-    }
-    if (ms < 0 || ms > (int64_t)PLAN_MAX_SECONDS * 1000) {
-        problems_add(ps, path, "must be from 0 to %d seconds (30 days)", (int)PLAN_MAX_SECONDS);
-        return;
-    }
-    *ret_ms = ms;
-}
-
-static void duration_encode(struct buf *b, const void *field)
-{
-    buf_put_number(b, (double)*(const int64_t *)field / 1000);
-}
-
-static const struct json_custom duration_custom = {
-    .decode = duration_decode,
-    .encode = duration_encode,
-    .schema = "{\"anyOf\":[{\"type\":\"number\",\"minimum\":0,\"maximum\":2592000},"
-              "{\"type\":\"string\"}]}",
-};
-static_assert(PLAN_MAX_SECONDS == 2592000, "the schema text and a message name this limit");
-
 static const struct json_field sleep_fields[] = {
     {.name = "duration",
-     .type = JSON_CUSTOM,
+     .type = JSON_SECONDS,
      JSON_AT(struct sleep_params, duration_ms),
-     .flags = JSON_REQUIRED,
-     .custom = &duration_custom,
+     .flags = JSON_REQUIRED | JSON_SECONDS_TEXT,
+     .max = PLAN_MAX_SECONDS,
      .doc = "How long to wait: a number of seconds, fractions included, or a text such as "
             "\"1m30s\". At most 30 days."},
 };

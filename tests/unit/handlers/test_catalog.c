@@ -206,10 +206,10 @@ static void a_wrong_sleep_is_refused(void **state)
         const char *duration;
         const char *message;
     } wrong[] = {
-        {"-1", "from 0 to"},
-        {"2592000.1", "from 0 to"},
-        {"1e300", "from 0 to"},
-        {"\"721h\"", "from 0 to"},
+        {"-1", "between 0 and"},
+        {"2592000.1", "between 0 and"},
+        {"1e300", "between 0 and"},
+        {"\"721h\"", "between 0 and"},
         {"\"soon\"", "soon"},
         {"\"\"", "duration"},
         {"\"-1s\"", "negative"},
