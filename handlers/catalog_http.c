@@ -88,22 +88,29 @@ const char *catalog_check_host(const char *s)
 
 /* ---- Regular expressions ----------------------------------------------------------------- */
 
+/* The most that "{2,3}" or the like asks for; 1 where it asks for nothing. */
+static unsigned long repeat_most(const char *s)
+{
+    char *end;
+    unsigned long least = strtoul(s + 1, &end, 10);
+    unsigned long most = *end == ',' ? strtoul(end + 1, NULL, 10) : 0;
+    most = most > least ? most : least;
+    return most > 0 ? most : 1;
+}
+
 /* Compiling (a{255}){255} and the like takes memory without end. */
 static bool repeats_bounded(const char *s)
 {
     unsigned long all = 1;
-    for (; (s = strchr(s, '{')) != NULL; s++) {
-        char *end;
-        unsigned long most = strtoul(s + 1, &end, 10);
-        if (*end == ',') {
-            unsigned long last = strtoul(end + 1, NULL, 10);
-            most = last > most ? last : most;
+    for (; *s; s++) {
+        if (*s == '\\' && s[1] != '\0') {
+            s++;
+            continue;
         }
-        if (most > REGEX_REPEATS_MAX)
+        unsigned long most = *s == '{' ? repeat_most(s) : 1;
+        if (most > REGEX_REPEATS_MAX || all * most > REGEX_REPEATS_MAX)
             return false;
-        all *= most > 0 ? most : 1;
-        if (all > REGEX_REPEATS_MAX)
-            return false;
+        all *= most;
     }
     return true;
 }
