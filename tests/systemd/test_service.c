@@ -1,5 +1,7 @@
 #include "systemd/support_systemd.h"
 
+#include "common/base/alloc.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -587,6 +589,53 @@ static void where_systemd_does_not_run_it_says_so(void **state)
     (void)shell("mv /run/systemd/system.away /run/systemd/system");
 }
 
+/* ---- Memory ------------------------------------------------------------------------------ */
+
+static void keep_result(struct handler_run *run, const struct handler_result *result)
+{
+    (void)run;
+    bed.result = *result;
+}
+
+static void ignore_output(struct handler_run *run, const char *data, size_t len)
+{
+    (void)run;
+    (void)data;
+    (void)len;
+}
+
+static void memory_running_out_fails_the_step(void **state)
+{
+    (void)state;
+    static char name[] = "t";
+    const struct service_params params = {
+        .name = name, .state = SERVICE_STARTED, .has_enabled = true, .enabled = true};
+    static const enum handler_operation operations[] = {HANDLER_PREPARE, HANDLER_EXECUTE,
+                                                        HANDLER_ROLLBACK};
+    unit_add("t.service", READY "[Install]\nWantedBy=multi-user.target\n");
+    must(&bed, HANDLER_PREPARE, T(",\"state\":\"started\",\"enabled\":true"));
+    for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
+        uint64_t failed = 1;
+        for (uint64_t n = 0; failed > 0; n++) {
+            struct handler_run run = {.host = &bed.host,
+                                      .handler = handler_find("service"),
+                                      .operation = operations[i],
+                                      .params = &params,
+                                      .undo = bed.undo,
+                                      .output = ignore_output,
+                                      .done = keep_result};
+            mem_fail_after(n);
+            handler_start(&run);
+            assert_int_equal(uv_run(&bed.loop, UV_RUN_DEFAULT), 0);
+            failed = mem_fail_count();
+            mem_fail_never();
+            bool ok = bed.result.outcome == HANDLER_OK;
+            assert_true(failed > 0 ? strstr(bed.result.message, "out of memory") != NULL : ok);
+        }
+    }
+    assert_inactive("t");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_bed, close_bed)
 
 int main(void)
@@ -625,6 +674,7 @@ int main(void)
         TEST(the_message_bus_itself_can_be_restarted),
         TEST(without_the_managers_own_socket_the_bus_is_used),
         TEST(where_systemd_does_not_run_it_says_so),
+        TEST(memory_running_out_fails_the_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
