@@ -208,10 +208,11 @@ static enum error_code verdict_up(const struct unit *u, const struct unit *befor
         return error_set(err, ERR_IO, "%s was not started: a condition in its unit file is not met",
                          u->id);
     if (u->condition_usec == 0 && unit_is_down(u))
-        return error_set(err, ERR_IO,
-                         "%s is %s, and systemd has unloaded it: it ended by itself, or a condition "
-                         "in its unit file is not met",
-                         u->id, u->active_state);
+        return error_set(
+            err, ERR_IO,
+            "%s is %s, and systemd has unloaded it: it ended by itself, or a condition "
+            "in its unit file is not met",
+            u->id, u->active_state);
     if (!unit_is_up(u))
         return error_set(err, ERR_IO, "%s did not stay up: it is %s, %s%s", u->id, u->active_state,
                          u->sub_state, ending);
