@@ -116,7 +116,7 @@ static void step_types_are_documented_without_an_orchestrator(void **state)
     struct run run = {.url = nowhere};
     run_cli(&run, "handlers");
     assert_int_equal(run.status, CLI_OK);
-    contains(run.out, "yum_upgrade  yes");
+    contains(run.out, "yum_upgrade    yes");
     run_cli(&run, "handlers file_write");
     assert_int_equal(run.status, CLI_OK);
     contains(run.out, "PARAM ");
