@@ -154,7 +154,7 @@ class Fleet:
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
 
-    def start_orchestrator(self, args=(), prefix=()):
+    def start_orchestrator(self, args=(), prefix=(), env=None):
         """`prefix`: a program that starts it, such as unshare(1)."""
         self.orchestrator = Process(
             [
@@ -165,7 +165,8 @@ class Fleet:
                 "--data-dir", self.path("orchestrator"),
                 "--heartbeat", self.heartbeat,
                 *args,
-            ]
+            ],
+            env=env,
         )
         ready = self.orchestrator.wait_line("ready ")
         self.port = int(ready.split(f"listen={self.host}:")[1].split()[0])
