@@ -2,6 +2,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/net/net.h"
+#include "common/net/pacer.h"
 #include "orchestrator/api/api.h"
 #include "orchestrator/check.h"
 #include "orchestrator/dispatch/dispatcher.h"
@@ -17,15 +18,17 @@
 #include <uv.h>
 
 enum {
-    STALL_RETRY_MS = 1000,        /* how often a full disk is tried again */
-    RETAIN_EVERY_MS = 3600 * 1000 /* how often old rollouts are looked for */
+    STALL_RETRY_MS = 1000,         /* how often a full disk is tried again */
+    RETAIN_EVERY_MS = 3600 * 1000, /* how often old rollouts are looked for */
+    LATE_MIN_MS = 1000,  /* a loop that is later than this, and than a heartbeat, was not running */
+    GRACE_HEARTBEATS = 3 /* then everybody has so long to be heard before a deadline passes */
 };
 
 struct program {
     struct options options;
     uv_loop_t loop;
     uv_async_t wake;     /* the journal's writer has something */
-    uv_timer_t deadline; /* the dispatcher's earliest */
+    struct pacer *pacer; /* the dispatcher's earliest deadline, and its clock */
     uv_timer_t stall;    /* tries a stalled journal again */
     uv_timer_t retain;   /* removes old rollouts */
     uv_signal_t terminate, interrupt;
@@ -42,8 +45,8 @@ struct program {
 
 static int64_t hook_mono(void *ctx)
 {
-    (void)ctx;
-    return clock_mono_ms();
+    const struct program *p = ctx;
+    return pacer_now_ms(p->pacer);
 }
 
 static int64_t hook_wall(void *ctx)
@@ -52,16 +55,13 @@ static int64_t hook_wall(void *ctx)
     return clock_wall_ms();
 }
 
-static void program_tick(uv_timer_t *timer);
-
 static void hook_rearm(void *ctx)
 {
     struct program *p = ctx;
     int64_t deadline = 0;
     if (p->dispatcher == NULL || p->stopping || !dispatcher_next_deadline(p->dispatcher, &deadline))
         return;
-    int64_t left = deadline - clock_mono_ms();
-    (void)uv_timer_start(&p->deadline, program_tick, left > 0 ? (uint64_t)left : 0, 0);
+    pacer_set(p->pacer, deadline);
 }
 
 static void hook_changed(void *ctx, const char *rollout, uint64_t last_seq)
@@ -93,9 +93,9 @@ static void hook_note(void *ctx, const char *what, const char *server, const cha
     log_info(what, LOG_STR("server", server), LOG_STR("detail", detail), LOG_END);
 }
 
-static void program_tick(uv_timer_t *timer)
+static void program_tick(void *ctx)
 {
-    struct program *p = timer->data;
+    struct program *p = ctx;
     dispatcher_tick(p->dispatcher);
     hook_rearm(p);
 }
@@ -185,7 +185,7 @@ static void program_closed(void *ctx)
     dispatcher_free(p->dispatcher);
     api_free(p->api);
     uv_close((uv_handle_t *)&p->wake, NULL);
-    uv_close((uv_handle_t *)&p->deadline, NULL);
+    pacer_close(p->pacer, NULL, NULL);
     uv_close((uv_handle_t *)&p->stall, NULL);
     uv_close((uv_handle_t *)&p->retain, NULL);
 }
@@ -199,7 +199,7 @@ static void program_stop(uv_signal_t *handle, int signum)
     log_info("stopping", LOG_STR("signal", strsignal(signum)), LOG_END);
     uv_close((uv_handle_t *)&p->terminate, NULL);
     uv_close((uv_handle_t *)&p->interrupt, NULL);
-    (void)uv_timer_stop(&p->deadline);
+    pacer_stop(p->pacer);
     (void)uv_timer_stop(&p->retain);
     api_stop(p->api);
     net_close(p->net, program_closed, p);
@@ -220,15 +220,23 @@ static void program_raise_limits(void)
 static enum error_code program_start_loop(struct program *p, struct error *err)
 {
     if (uv_loop_init(&p->loop) != 0 || uv_async_init(&p->loop, &p->wake, program_wake) != 0 ||
-        uv_timer_init(&p->loop, &p->deadline) != 0 || uv_timer_init(&p->loop, &p->stall) != 0 ||
-        uv_timer_init(&p->loop, &p->retain) != 0 || uv_signal_init(&p->loop, &p->terminate) != 0 ||
+        uv_timer_init(&p->loop, &p->stall) != 0 || uv_timer_init(&p->loop, &p->retain) != 0 ||
+        uv_signal_init(&p->loop, &p->terminate) != 0 ||
         uv_signal_init(&p->loop, &p->interrupt) != 0 ||
         uv_signal_start(&p->terminate, program_stop, SIGTERM) != 0 ||
         uv_signal_start(&p->interrupt, program_stop, SIGINT) != 0)
         return error_set(err, ERR_UNAVAILABLE, "the event loop cannot be set up");
-    p->wake.data = p->deadline.data = p->stall.data = p->retain.data = p;
+    p->wake.data = p->stall.data = p->retain.data = p;
     p->terminate.data = p->interrupt.data = p;
-    return ERR_OK;
+    int64_t heartbeat_ms = p->options.heartbeat_ms;
+    const struct pacer_config pacer = {
+        .loop = &p->loop,
+        .late_ms = heartbeat_ms > LATE_MIN_MS ? heartbeat_ms : LATE_MIN_MS,
+        .grace_ms = GRACE_HEARTBEATS * heartbeat_ms,
+        .due = program_tick,
+        .ctx = p,
+    };
+    return pacer_new(&pacer, &p->pacer, err);
 }
 
 static enum error_code program_open_journal(struct program *p, struct error *err)

@@ -340,8 +340,7 @@ static void api_conn_message(void *ctx, struct net_conn *conn, const char *data,
 static void api_conn_closed(void *ctx, struct net_conn *conn, const char *reason)
 {
     (void)conn;
-    (void)reason;
-    dispatcher_session_closed(ctx);
+    dispatcher_session_closed(ctx, reason);
 }
 
 bool api_conn_send(void *conn, const char *data, size_t len)

@@ -166,8 +166,8 @@ enum error_code dispatcher_session_open(struct dispatcher *d, void *conn, const 
                                         struct session **ret_session, struct error *err) MUST_CHECK;
 /* One frame. Protocol faults close the connection. */
 void dispatcher_session_frame(struct session *s, const char *data, size_t len);
-/* The connection is gone; frees the session. */
-void dispatcher_session_closed(struct session *s);
+/* The connection is gone; frees the session. `reason` is for the log. */
+void dispatcher_session_closed(struct session *s, const char *reason);
 
 /* ---- Views (borrowed until the next call that changes something)
  * --------------------------------- */

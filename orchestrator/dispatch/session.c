@@ -1,13 +1,15 @@
 /* session: what agents say, turned into events. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
     SESSION_SILENT_HEARTBEATS = 3, /* that may be missed before a session is dropped */
     CLOSE_PROTOCOL = 1002,         /* WebSocket close codes, RFC 6455 section 7.4.1 */
     CLOSE_POLICY = 1008,
-    CLOSE_TRY_LATER = 1013
+    CLOSE_TRY_LATER = 1013,
+    CLOSED_REASON_MAX = 160
 };
 
 static void session_note(struct session *s, const char *what, const char *detail)
@@ -83,11 +85,13 @@ enum error_code dispatcher_session_open(struct dispatcher *d, void *conn, const 
     return ERR_OK;
 }
 
-void dispatcher_session_closed(struct session *s)
+void dispatcher_session_closed(struct session *s, const char *reason)
 {
     struct dispatcher *d = s->d;
     if (session_detach(s)) {
-        session_note(s, "agent disconnected", s->peer);
+        char detail[sizeof(s->peer) + CLOSED_REASON_MAX];
+        (void)snprintf(detail, sizeof(detail), "%s: %s", s->peer, reason);
+        session_note(s, "agent disconnected", detail);
         if (!d->failed)
             queue_disconnected(s->server);
     }

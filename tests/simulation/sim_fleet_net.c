@@ -112,7 +112,7 @@ static void end_closed(struct net_conn *c, int end, const char *reason)
     if (end == TO_AGENT) {
         c->config.events.closed(c->config.ctx, c, reason);
     } else if (c->session != NULL) {
-        dispatcher_session_closed(TAKE(c->session));
+        dispatcher_session_closed(TAKE(c->session), "gone");
     }
     conn_free_if_over(c);
 }

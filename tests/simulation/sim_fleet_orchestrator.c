@@ -200,7 +200,7 @@ void sim_orchestrator_stop(struct sim *sim)
         if (c == NULL || !c->open[TO_ORCHESTRATOR])
             continue;
         if (c->session != NULL)
-            dispatcher_session_closed(TAKE(c->session));
+            dispatcher_session_closed(TAKE(c->session), "gone");
         sim_net_end_died(c, TO_ORCHESTRATOR, false);
     }
     sim_journal_drain(o->journal);
