@@ -80,6 +80,13 @@ enum error_code pki_file_write(const char *path, const void *data, size_t len, m
 /* ---- Reading ----------------------------------------------------------------------------------
  */
 
+static int fd_take(int *fd)
+{
+    int taken = *fd;
+    *fd = -1;
+    return taken;
+}
+
 /* Opens a regular file of at most max bytes. */
 static enum error_code file_open(const char *path, size_t max, int *ret_fd, struct stat *ret_info,
                                  struct error *err)
@@ -92,8 +99,7 @@ static enum error_code file_open(const char *path, size_t max, int *ret_fd, stru
     if ((size_t)ret_info->st_size > max)
         return error_set(err, ERR_LIMIT, "%.150s: longer than the %zu bytes that it may have", path,
                          max);
-    *ret_fd = fd;
-    fd = -1;
+    *ret_fd = fd_take(&fd);
     return ERR_OK;
 }
 
@@ -122,7 +128,7 @@ static bool read_all(int fd, char *to, size_t capacity, size_t *ret_len)
 enum error_code pki_file_read(const char *path, size_t max, struct buf *out, struct error *err)
 {
     AUTO_CLOSE int fd = -1;
-    struct stat info;
+    struct stat info = {0};
     enum error_code code = file_open(path, max, &fd, &info, err);
     if (code != ERR_OK)
         return code;
@@ -157,7 +163,7 @@ enum error_code pki_secret_read(const char *path, size_t max, struct pki_secret 
                                 struct error *err)
 {
     AUTO_CLOSE int fd = -1;
-    struct stat info;
+    struct stat info = {0};
     enum error_code code = file_open(path, max, &fd, &info, err);
     if (code == ERR_OK)
         code = secret_check_owner(path, &info, err);
