@@ -46,6 +46,15 @@ void pki_key_free(struct pki_key *key)
     mem_free(key);
 }
 
+enum error_code pki_key_share(const struct pki_key *key, struct pki_key **ret_key,
+                              struct error *err)
+{
+    enum error_code code = pki_key_wrap(key->pkey, ret_key, err);
+    if (code == ERR_OK)
+        (void)EVP_PKEY_up_ref(key->pkey);
+    return code;
+}
+
 void pki_stack_free(pki_stack *list)
 {
     sk_X509_pop_free(list, X509_free);
@@ -59,6 +68,18 @@ enum error_code pki_certs_wrap(pki_stack *list, struct pki_certs **ret_certs, st
     certs->list = list;
     *ret_certs = certs;
     return ERR_OK;
+}
+
+enum error_code pki_certs_share(const struct pki_certs *certs, struct pki_certs **ret_certs,
+                                struct error *err)
+{
+    AUTO(pki_stack_free) pki_stack *list = X509_chain_up_ref(certs->list);
+    if (list == NULL)
+        return pki_error(err, ERR_NO_MEMORY, "sharing a certificate");
+    enum error_code code = pki_certs_wrap(list, ret_certs, err);
+    if (code == ERR_OK)
+        list = NULL;
+    return code;
 }
 
 void pki_certs_free(struct pki_certs *certs)

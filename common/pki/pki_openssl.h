@@ -54,6 +54,12 @@ enum error_code pki_certs_wrap(pki_stack *list, struct pki_certs **ret_certs,
 void pki_stack_free(pki_stack *list);
 DEFINE_CLEANUP(pki_stack_free, pki_stack)
 
+/* Another owner of the same: neither is ever changed. */
+enum error_code pki_key_share(const struct pki_key *key, struct pki_key **ret_key,
+                              struct error *err) MUST_CHECK;
+enum error_code pki_certs_share(const struct pki_certs *certs, struct pki_certs **ret_certs,
+                                struct error *err) MUST_CHECK;
+
 /* The private key in a PEM text; `name` is for messages. ERR_INVALID. */
 enum error_code pki_pkey_parse(const char *pem, size_t len, const char *name, EVP_PKEY **ret_pkey,
                                struct error *err) MUST_CHECK;
