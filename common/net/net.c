@@ -336,13 +336,15 @@ static void handles_init(struct net *net)
 {
     (void)uv_idle_init(net->loop, &net->closer);
     (void)uv_timer_init(net->loop, &net->accept_timer);
+    (void)uv_timer_init(net->loop, &net->fresh_timer);
     (void)uv_prepare_init(net->loop, &net->before_poll);
     (void)uv_check_init(net->loop, &net->after_poll);
     net->closer.data = net;
     net->accept_timer.data = net;
+    net->fresh_timer.data = net;
     net->before_poll.data = net;
     net->after_poll.data = net;
-    net->handles = 4;
+    net->handles = 5;
     (void)uv_prepare_start(&net->before_poll, on_before_poll);
     (void)uv_check_start(&net->after_poll, on_after_poll);
 }
@@ -397,6 +399,7 @@ void net_check_done(struct net *net)
         return;
     uv_close((uv_handle_t *)&net->closer, on_handle_closed);
     uv_close((uv_handle_t *)&net->accept_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&net->fresh_timer, on_handle_closed);
     uv_close((uv_handle_t *)&net->before_poll, on_handle_closed);
     uv_close((uv_handle_t *)&net->after_poll, on_handle_closed);
 }
@@ -451,5 +454,6 @@ void net_close(struct net *net, void (*done)(void *ctx), void *ctx)
     net->done = done;
     net->done_ctx = ctx;
     (void)uv_timer_stop(&net->accept_timer);
+    (void)uv_timer_stop(&net->fresh_timer);
     (void)uv_idle_start(&net->closer, on_closer);
 }

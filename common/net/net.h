@@ -23,7 +23,7 @@ enum {
     NET_MAX_PATH = 2048,
     NET_MAX_HEADER_VALUE = 1024,
     NET_CONN_QUEUE_MAX = 32 * 1024 * 1024, /* bytes waiting to be sent on one connection */
-    NET_HANDSHAKE_SECONDS = 10,            /* to finish a TLS handshake and a request's headers */
+    NET_HANDSHAKE_SECONDS = 10,            /* to finish a TLS handshake, then a request's headers */
     NET_BODY_SECONDS = 60                  /* to finish a request's body */
 };
 

@@ -12,12 +12,11 @@
 #include <sys/ioctl.h>
 
 enum {
-    HANDSHAKE_MS = NET_HANDSHAKE_SECONDS * 1000,
-    ANSWER_MAX = 512,
-    SLACK_MS = 200 /* lws has a clock of its own, which may be ahead by this */
+    TIME_MS = NET_HANDSHAKE_SECONDS * 1000, /* for the handshake, and then for the first request */
+    ANSWER_MAX = 512
 };
 
-/* ---- The handshakes under way -----------------------------------------------------------------
+/* ---- Those there are --------------------------------------------------------------------------
  */
 
 static int64_t now_ms(const struct net *net)
@@ -25,34 +24,63 @@ static int64_t now_ms(const struct net *net)
     return (int64_t)uv_now(net->loop);
 }
 
-static void handshake_link(struct net_fresh *fresh)
+static void list_add(struct net_fresh_list *list, struct net_fresh *fresh)
 {
     struct net *net = fresh->server->net;
-    fresh->prev = net->handshakes_last;
+    fresh->list = list;
+    fresh->since_ms = now_ms(net);
+    fresh->next = NULL;
+    fresh->prev = list->last;
     if (fresh->prev != NULL)
         fresh->prev->next = fresh;
     else
-        net->handshakes = fresh;
-    net->handshakes_last = fresh;
-    net->handshake_count++;
+        list->first = fresh;
+    list->last = fresh;
+    list->count++;
+    if (!uv_is_active((uv_handle_t *)&net->fresh_timer))
+        (void)uv_timer_start(&net->fresh_timer, net_fresh_timer, TIME_MS, 0);
 }
 
-static void handshake_unlink(struct net_fresh *fresh)
+static void list_remove(struct net_fresh *fresh)
 {
-    struct net *net = fresh->server->net;
-    if (fresh->prev == NULL && net->handshakes != fresh)
+    struct net_fresh_list *list = fresh->list;
+    if (list == NULL)
         return;
     if (fresh->prev != NULL)
         fresh->prev->next = fresh->next;
     else
-        net->handshakes = fresh->next;
+        list->first = fresh->next;
     if (fresh->next != NULL)
         fresh->next->prev = fresh->prev;
     else
-        net->handshakes_last = fresh->prev;
-    fresh->prev = NULL;
-    fresh->next = NULL;
-    net->handshake_count--;
+        list->last = fresh->prev;
+    list->count--;
+    fresh->list = NULL;
+}
+
+static void fresh_drop(struct net_fresh *fresh, const char *reason)
+{
+    net_fresh_set_reason(fresh, reason);
+    list_remove(fresh);
+    net_kill(fresh->server->net, fresh->wsi);
+}
+
+/* Returns when the next one's time is over; INT64_MAX: never. */
+static int64_t list_drop_late(struct net *net, struct net_fresh_list *list)
+{
+    while (list->first != NULL && list->first->since_ms + TIME_MS <= now_ms(net))
+        fresh_drop(list->first, "TLS handshake not done in time");
+    return list->first == NULL ? INT64_MAX : list->first->since_ms + TIME_MS;
+}
+
+void net_fresh_timer(uv_timer_t *timer)
+{
+    struct net *net = timer->data;
+    int64_t one_ms = list_drop_late(net, &net->handshakes);
+    int64_t other_ms = list_drop_late(net, &net->greetings);
+    int64_t next_ms = one_ms < other_ms ? one_ms : other_ms;
+    if (next_ms != INT64_MAX)
+        (void)uv_timer_start(timer, net_fresh_timer, (uint64_t)(next_ms - now_ms(net)), 0);
 }
 
 /* False when it is us who are slow: what it has sent waits to be read. */
@@ -64,19 +92,16 @@ static bool peer_owes(const struct net_fresh *fresh)
 
 bool net_fresh_room(struct net *net)
 {
-    if (net->handshake_count < NET_HANDSHAKES_MAX)
+    if (net->handshakes.count < NET_HANDSHAKES_MAX)
         return true;
-    int64_t before = now_ms(net) - NET_HANDSHAKE_PATIENCE_MS;
-    for (struct net_fresh *fresh = net->handshakes; fresh != NULL && fresh->began_ms < before;
-         fresh = fresh->next) {
-        if (fresh->wsi == NULL || !peer_owes(fresh))
-            continue;
-        net_fresh_set_reason(fresh, "TLS handshake too slow, and others are waiting");
-        handshake_unlink(fresh);
-        net_kill(net, fresh->wsi);
-        return true;
-    }
-    return false;
+    int64_t before_ms = now_ms(net) - NET_HANDSHAKE_PATIENCE_MS;
+    struct net_fresh *fresh = net->handshakes.first;
+    while (fresh != NULL && fresh->since_ms < before_ms && !peer_owes(fresh))
+        fresh = fresh->next;
+    if (fresh == NULL || fresh->since_ms >= before_ms)
+        return false;
+    fresh_drop(fresh, "TLS handshake too slow, and others are waiting");
+    return true;
 }
 
 /* ---- One of them ------------------------------------------------------------------------------
@@ -89,10 +114,9 @@ struct net_fresh *net_fresh_new(struct net_server *server, int fd)
         return NULL;
     fresh->entry.kind = NET_ENTRY_FRESH;
     fresh->server = server;
-    fresh->began_ms = now_ms(server->net);
     fresh->fd = fd;
     net_peer_name(fd, fresh->peer);
-    handshake_link(fresh);
+    list_add(&server->net->handshakes, fresh);
     return fresh;
 }
 
@@ -100,13 +124,15 @@ void net_fresh_adopted(struct net_fresh *fresh, struct lws *wsi)
 {
     fresh->wsi = wsi;
     (void)SSL_set_app_data(lws_get_ssl(wsi), fresh);
-    lws_set_timer_usecs(wsi, (lws_usec_t)NET_HANDSHAKE_SECONDS * LWS_USEC_PER_SEC);
 }
 
 void net_fresh_done(struct net_fresh *fresh)
 {
+    if (fresh->list == NULL)
+        return; /* too late */
     fresh->done = true;
-    handshake_unlink(fresh);
+    list_remove(fresh);
+    list_add(&fresh->server->net->greetings, fresh);
     net_listen_resume(fresh->server->net);
 }
 
@@ -147,13 +173,9 @@ void net_fresh_refuse(struct net_fresh *fresh)
 static void fresh_report(const struct net_fresh *fresh)
 {
     const struct net_server_config *config = &fresh->server->config;
-    const struct net *net = fresh->server->net;
     if (fresh->done || config->refused == NULL)
         return;
     const char *reason = fresh->reason;
-    bool late = now_ms(net) - fresh->began_ms >= HANDSHAKE_MS - SLACK_MS;
-    if (reason[0] == '\0' && late)
-        reason = "TLS handshake not done in time";
     if (reason[0] == '\0' && fresh->heard)
         reason = "connection lost";
     if (reason[0] != '\0')
@@ -163,7 +185,7 @@ static void fresh_report(const struct net_fresh *fresh)
 void net_fresh_gone(struct net_fresh *fresh)
 {
     struct net *net = fresh->server->net;
-    handshake_unlink(fresh);
+    list_remove(fresh);
     if (net->adopting == fresh)
         net->adopting = NULL;
     if (!net->closing)
@@ -176,23 +198,18 @@ static void fresh_settle(struct net_fresh *fresh, struct lws *wsi)
 {
     lws_set_opaque_user_data(wsi, &fresh->server->entry);
     (void)SSL_set_app_data(lws_get_ssl(wsi), NULL);
-    handshake_unlink(fresh);
+    list_remove(fresh);
     mem_free(fresh);
 }
 
-bool net_fresh_callback(struct net_fresh *fresh, struct lws *wsi, enum lws_callback_reasons reason,
-                        int *ret_result)
+bool net_fresh_callback(struct net_fresh *fresh, struct lws *wsi, enum lws_callback_reasons reason)
 {
-    *ret_result = 0;
     switch ((int)reason) {
     case LWS_CALLBACK_HTTP:
     case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
         fresh_settle(fresh, wsi);
         return true;
-    case LWS_CALLBACK_TIMER:
-        *ret_result = -1;
-        return false;
     case LWS_CALLBACK_CLOSED_HTTP:
     case LWS_CALLBACK_WSI_DESTROY:
         lws_set_opaque_user_data(wsi, NULL);

@@ -390,9 +390,8 @@ int net_http_callback(struct net_entry *entry, struct lws *wsi, enum lws_callbac
     if (entry->kind == NET_ENTRY_FRESH) {
         struct net_fresh *fresh = (struct net_fresh *)entry;
         entry = &fresh->server->entry;
-        int result = 0;
-        if (!net_fresh_callback(fresh, wsi, reason, &result))
-            return result;
+        if (!net_fresh_callback(fresh, wsi, reason))
+            return 0;
     }
     if (entry->kind == NET_ENTRY_REQUEST)
         return request_callback((struct net_request *)entry, reason, in, len);

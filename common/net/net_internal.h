@@ -65,6 +65,13 @@ struct net_queue {
     size_t cost;  /* the same, with what the segments themselves take: this is what is bounded */
 };
 
+/* Each has been in it for at least as long as the next one. */
+struct net_fresh_list {
+    struct net_fresh *first;
+    struct net_fresh *last;
+    uint32_t count;
+};
+
 struct net {
     uv_loop_t *loop;
     struct lws_context *lws;
@@ -73,10 +80,10 @@ struct net {
     SSL_CTX *tls_ctx;            /* theirs */
     SSL_CTX *vhost_ctx;          /* what lws has made for the vhost that is being made */
     struct net_tls_dial *tls_dials;
-    struct net_fresh *handshakes; /* the oldest first */
-    struct net_fresh *handshakes_last;
-    uint32_t handshake_count;
-    struct net_fresh *adopting; /* whose handshake may run before lws has given it out */
+    struct net_fresh_list handshakes; /* under way */
+    struct net_fresh_list greetings;  /* done, and no request yet */
+    uv_timer_t fresh_timer;           /* ends those that take too long */
+    struct net_fresh *adopting;       /* whose handshake may run before lws has given it out */
     struct net_linger *lingers;
     uint32_t linger_count;
     lws_retry_bo_t idle_policy;
@@ -129,10 +136,11 @@ struct net_server {
 struct net_fresh {
     struct net_entry entry;
     struct net_server *server;
-    struct net_fresh *prev; /* while its handshake is under way */
+    struct net_fresh_list *list; /* where it is; NULL: it is being dropped */
+    struct net_fresh *prev;
     struct net_fresh *next;
     struct lws *wsi;  /* NULL while lws adopts it */
-    int64_t began_ms; /* the loop's clock */
+    int64_t since_ms; /* in this list, by the loop's clock */
     bool done;        /* the handshake is */
     bool heard;       /* something has come */
     int fd;           /* the connection's; not to be used once lws closes it */
@@ -303,6 +311,7 @@ enum error_code net_tls_server_check(const struct net_tls_server *tls,
 /* ---- net_fresh.c ------------------------------------------------------------------------------
  */
 
+void net_fresh_timer(uv_timer_t *timer);
 /* NULL when memory is out. */
 struct net_fresh *net_fresh_new(struct net_server *server, int fd);
 /* lws has adopted it. */
@@ -316,8 +325,7 @@ void net_fresh_set_reason(struct net_fresh *fresh, const char *reason);
 /* Its connection will be closed, and OpenSSL has said why. */
 void net_fresh_refuse(struct net_fresh *fresh);
 /* The lws events of it. True: it is a server's connection like any other from now on. */
-bool net_fresh_callback(struct net_fresh *fresh, struct lws *wsi, enum lws_callback_reasons reason,
-                        int *ret_result);
+bool net_fresh_callback(struct net_fresh *fresh, struct lws *wsi, enum lws_callback_reasons reason);
 /* Frees it, and tells the server's user why there is nothing of it, if that is so. */
 void net_fresh_gone(struct net_fresh *fresh);
 

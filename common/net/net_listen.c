@@ -17,6 +17,7 @@ static const char unix_prefix[] = "unix:";
 
 enum {
     ACCEPTS_PER_TURN = 64,
+    TLS_ACCEPTS_PER_TURN = 8, /* each costs a millisecond, and others wait for their turn */
     BACKLOG = 4096,
     ACCEPT_RETRY_MS = 250 /* when others in the process hold the descriptors, nobody tells */
 };
@@ -110,7 +111,8 @@ static void on_incoming(uv_poll_t *handle, int status, int events)
     (void)events;
     struct net_server *server = handle->data;
     struct net *net = server->net;
-    for (int i = 0; i < ACCEPTS_PER_TURN && !net->closing; i++) {
+    int most = server->ssl_ctx == NULL ? ACCEPTS_PER_TURN : TLS_ACCEPTS_PER_TURN;
+    for (int i = 0; i < most && !net->closing; i++) {
         if (!room(server)) {
             listen_pause(server);
             return;
