@@ -20,7 +20,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CONNECTIONS = 4000, AT_ONCE = 64, DAY_MS = 24 * 3600 * 1000, CONNECT_MS = 60000 };
+enum {
+    CONNECTIONS = 4000,
+    AT_ONCE = 64,
+    DAY_MS = 24 * 3600 * 1000,
+    CONNECT_MS = 60000,
+    MESSAGE_MAX = 65536
+};
 
 struct usage {
     double cpu_s;
@@ -151,7 +157,7 @@ static void serve(int control, const struct identity *id)
         .host = "127.0.0.1",
         .tls = id == NULL ? NULL : &tls,
         .max_body = 1024,
-        .max_message = 64 * 1024,
+        .max_message = MESSAGE_MAX,
         .websocket_path = "/ws",
         .ctx = &s,
         .request = on_request,
@@ -245,7 +251,7 @@ static void measure(const char *name, const struct identity *id, unsigned connec
         .config = {.url = url,
                    .tls = id == NULL ? NULL : &tls,
                    .websocket_path = "/ws",
-                   .max_message = 64 * 1024,
+                   .max_message = MESSAGE_MAX,
                    .connect_timeout_ms = CONNECT_MS,
                    .ctx = &a,
                    .events = {.message = on_message, .closed = on_lost, .opened = on_opened}}};
