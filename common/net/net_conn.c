@@ -65,19 +65,24 @@ static void conn_detach(struct net_conn *conn)
     buf_done(&conn->rx);
 }
 
+static void conn_free(struct net_conn *conn)
+{
+    mem_free(conn->identity);
+    mem_free(conn->reason);
+    mem_free(conn);
+}
+
 void net_conn_discard(struct net_conn *conn)
 {
     conn_detach(conn);
-    mem_free(conn->reason);
-    mem_free(conn);
+    conn_free(conn);
 }
 
 void net_conn_finish(struct net_conn *conn, const char *reason)
 {
     conn_detach(conn);
     conn->events.closed(conn->ctx, conn, conn->reason != NULL ? conn->reason : reason);
-    mem_free(conn->reason);
-    mem_free(conn);
+    conn_free(conn);
 }
 
 /* Gives it up at once: nothing more goes out, and closed comes from the loop. */
