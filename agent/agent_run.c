@@ -1,6 +1,7 @@
 #include "agent/agent_state.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 
 #include <assert.h>
@@ -80,6 +81,17 @@ static enum handler_operation operation_of(enum executor_action_type type)
     return type == EXECUTOR_EXECUTE ? HANDLER_EXECUTE : HANDLER_ROLLBACK;
 }
 
+enum { POINT_BEFORE, POINT_BEGUN, POINT_ENDED };
+
+/* The failpoints of an operation follow each other. */
+static enum failpoint point_of(enum executor_action_type type, int part)
+{
+    enum failpoint first = type == EXECUTOR_PREPARE   ? FAIL_AGENT_PREPARE_BEFORE
+                           : type == EXECUTOR_EXECUTE ? FAIL_AGENT_EXECUTE_BEFORE
+                                                      : FAIL_AGENT_UNDO_BEFORE;
+    return (enum failpoint)((int)first + part);
+}
+
 /* Has at hand what was captured for the step; nothing is right too. */
 static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t step,
                                   struct error *err)
@@ -130,7 +142,9 @@ static void operation_start(struct agent *a, struct run *run)
         .undo_dir = changes ? run->folder : NULL,
     };
     run->busy = true;
+    FAILPOINT(point_of(action->type, POINT_BEFORE));
     a->config.runner.start(a->config.runner.ctx, &operation);
+    FAILPOINT(point_of(action->type, POINT_BEGUN));
     if (run->busy)
         a->config.clock.set(a->config.clock.ctx, action->timeout_ms);
 }
@@ -139,6 +153,7 @@ void agent_operation_done(struct agent *a, const struct handler_result *result, 
 {
     struct run *run = a->run;
     assert(run && run->busy);
+    FAILPOINT(point_of(run->operation.type, POINT_ENDED));
     run->busy = false;
     a->config.clock.stop(a->config.clock.ctx);
     if (a->interrupted) {
@@ -514,6 +529,7 @@ static void run_resume(struct agent *a, struct execution *x)
 {
     struct undo_image image = {0};
     struct error err = {0};
+    FAILPOINT(FAIL_AGENT_RESUME);
     enum error_code code = a->config.store.load(a->config.store.ctx, a->config.identity.server,
                                                 x->rollout, &image, &err);
     bool loaded = code == ERR_OK;

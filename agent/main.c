@@ -2,6 +2,7 @@
 #include "agent/host.h"
 #include "agent/options.h"
 #include "common/base/buf.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 
 #include <signal.h>
@@ -122,7 +123,8 @@ int main(int argc, char **argv)
         .server_id = getenv("SERVER_ID"),
         .orchestrator = getenv("KITSUNE_ORCHESTRATOR"),
     };
-    if (options_parse(argc, argv, &environment, &program.options, &err) != ERR_OK)
+    if (failpoint_setup(&err) != ERR_OK ||
+        options_parse(argc, argv, &environment, &program.options, &err) != ERR_OK)
         return program_refuse(&program, &err);
     if (program.options.help || program.options.version) {
         (void)fputs(program.options.help ? options_help : "kitsune-agent " KITSUNE_VERSION "\n",

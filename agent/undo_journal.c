@@ -2,6 +2,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -373,6 +374,8 @@ static enum error_code expire_one(struct db *db, const struct work *w, int64_t *
                undo_files_remove(w->journal->files_root, server, rollout, NULL) == ERR_OK;
     }
     db_reset(s);
+    if (gone)
+        FAILPOINT(FAIL_AGENT_EXPIRE);
     return gone ? delete_execution(db, *id, err) : code;
 }
 

@@ -1,5 +1,6 @@
 /* kitsune-orchestrator(8): wires journal, dispatcher, API and loop together. */
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/net/net.h"
 #include "orchestrator/api/api.h"
@@ -313,7 +314,8 @@ int main(int argc, char **argv)
 {
     static struct program program;
     struct error err = {0};
-    if (options_parse(argc, argv, &program.options, &err) != ERR_OK) {
+    if (failpoint_setup(&err) != ERR_OK ||
+        options_parse(argc, argv, &program.options, &err) != ERR_OK) {
         (void)fprintf(stderr, "kitsune-orchestrator: %s\n", err.message);
         return EXIT_FAILURE;
     }

@@ -1,5 +1,6 @@
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 #include "common/db/db_internal.h"
 
 #include <assert.h>
@@ -123,6 +124,7 @@ static enum error_code migrate(struct db *db, struct error *err)
         code = db_begin(db, err);
         if (code == ERR_OK)
             code = migrate_step(db, err);
+        FAILPOINT(FAIL_DB_MIGRATE);
         if (code == ERR_OK)
             code = db_commit(db, err);
         if (code != ERR_OK) {

@@ -1,6 +1,8 @@
 /* queue: the servers' queues, and what goes out to agents from them. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include "common/base/failpoint.h"
+
 #include <string.h>
 
 /* ---- Deadlines ------------------------------------------------------------------------------- */
@@ -108,7 +110,9 @@ static void slot_send_execute(struct slot *slot)
     wire_encode_execute(&d->frame, &execute, r->steps_json, r->steps_len);
     slot->sent = true;
     d->stats.executes++;
+    FAILPOINT(FAIL_EXECUTE_BEFORE);
     (void)queue_send_text(slot->server);
+    FAILPOINT(FAIL_EXECUTE_AFTER);
 }
 
 static void slot_send_cancel(struct slot *slot, bool now)
@@ -119,7 +123,9 @@ static void slot_send_cancel(struct slot *slot, bool now)
                    .epoch = journal_epoch(slot->rollout->d->config.journal),
                    .now = now},
     };
+    FAILPOINT(FAIL_CANCEL_BEFORE);
     (void)queue_send(slot->server, &frame);
+    FAILPOINT(FAIL_CANCEL_AFTER);
 }
 
 static void slot_send_rollback(struct slot *slot)
@@ -131,7 +137,9 @@ static void slot_send_rollback(struct slot *slot)
                      .round = 1},
     };
     slot->rollout->d->stats.rollbacks++;
+    FAILPOINT(FAIL_ROLLBACK_BEFORE);
     (void)queue_send(slot->server, &frame);
+    FAILPOINT(FAIL_ROLLBACK_AFTER);
 }
 
 /* Lets the head of a queue go when the engine wants it. Nothing goes forward any more once the

@@ -1,6 +1,8 @@
 /* session: what agents say, turned into events. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include "common/base/failpoint.h"
+
 #include <string.h>
 
 enum {
@@ -280,6 +282,7 @@ static void session_report(struct session *s, const struct wire_report *report)
     uint32_t index = 0;
     struct tx tx;
     d->stats.reports++;
+    FAILPOINT(FAIL_RECEIVE_BEFORE);
     if (rollout_get(d, report->rollout, &r, &err) != ERR_OK) {
         session_note(s, "a report of a rollout that is not known", report->rollout);
         return;
