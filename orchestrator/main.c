@@ -18,7 +18,7 @@
 #include <uv.h>
 
 enum {
-    STALL_RETRY_MS = 1000,        /* how often a full disk is tried again */
+    STALL_RETRY_MS = 1000,        /* how often a disk that is full or read-only is tried again */
     RETAIN_EVERY_MS = 3600 * 1000 /* how often old rollouts are looked for */
 };
 
@@ -130,7 +130,7 @@ static void program_wake(uv_async_t *async)
     if (stalled != p->stalled) {
         p->stalled = stalled;
         if (stalled) {
-            log_error("the journal is stalled; dispatch stops until there is space",
+            log_error("the journal is stalled; dispatch stops until it can be written",
                       LOG_STR("error", why.message), LOG_END);
             (void)uv_timer_start(&p->stall, program_retry, STALL_RETRY_MS, STALL_RETRY_MS);
         } else {
@@ -338,6 +338,11 @@ int main(int argc, char **argv)
     }
     program_say_ready(&program);
     int left = uv_run(&program.loop, UV_RUN_DEFAULT);
-    log_info("stopped", LOG_END);
-    return left == 0 && uv_loop_close(&program.loop) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (left == 0)
+        left = uv_loop_close(&program.loop);
+    if (left != 0)
+        log_error("stopped, and not everything was closed", LOG_INT("left", left), LOG_END);
+    else
+        log_info("stopped", LOG_END);
+    return left == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -124,7 +124,7 @@ static bool failure_is_of_work(struct db *db, enum error_code code)
 /* Nothing was written and the cause can pass: worth another try. */
 static bool failure_can_pass(enum error_code code)
 {
-    return code == ERR_NO_SPACE || code == ERR_BUSY;
+    return code == ERR_NO_SPACE || code == ERR_BUSY || code == ERR_DENIED;
 }
 
 /* The fast path. *ret_single: a work failed for reasons of its own. */
