@@ -144,8 +144,12 @@ int main(int argc, char **argv)
     host_start(program.host);
     program_say_ready(&program);
     int left = uv_run(&program.loop, UV_RUN_DEFAULT);
-    log_info("stopped", LOG_END);
+    if (left == 0)
+        left = uv_loop_close(&program.loop);
+    if (left != 0)
+        log_error("stopped, and not everything was closed", LOG_INT("left", left), LOG_END);
+    else
+        log_info("stopped", LOG_END);
     options_done(&program.options);
-    bool clean = left == 0 && uv_loop_close(&program.loop) == 0 && !program.failed;
-    return clean ? EXIT_SUCCESS : EXIT_FAILURE;
+    return left == 0 && !program.failed ? EXIT_SUCCESS : EXIT_FAILURE;
 }
