@@ -232,6 +232,13 @@ static enum error_code program_start_loop(struct program *p, struct error *err)
     return ERR_OK;
 }
 
+static void program_say_recovered(struct db_log log)
+{
+    if (log.commits > 0 || log.torn_bytes > 0)
+        log_info("the journal was not closed; what is whole in its log was taken over",
+                 LOG_INT("commits", log.commits), LOG_INT("torn_bytes", log.torn_bytes), LOG_END);
+}
+
 static enum error_code program_open_journal(struct program *p, struct error *err)
 {
     const struct options *o = &p->options;
@@ -240,6 +247,8 @@ static enum error_code program_open_journal(struct program *p, struct error *err
         code = journal_accept_restored(o->data_dir, o->accept_epoch, err);
     if (code == ERR_OK)
         code = journal_open(o->data_dir, journal_signal, p, &p->journal, err);
+    if (code == ERR_OK)
+        program_say_recovered(journal_log_found(p->journal));
     if (code == ERR_OK && journal_held(p->journal, &p->held))
         log_warn("nothing is dispatched", LOG_STR("why", p->held.message), LOG_END);
     return code;

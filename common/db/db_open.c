@@ -184,6 +184,8 @@ static enum error_code connect(struct db *db, struct error *err)
 {
     if (db->mode == DB_READ_WRITE) {
         enum error_code code = file_prepare(db->path, err);
+        if (code == ERR_OK)
+            code = db_log_look(db->path, &db->log, err);
         if (code != ERR_OK)
             return code;
     }
@@ -218,6 +220,11 @@ enum error_code db_open(const char *path, enum db_mode mode, const struct db_sch
         return code;
     *ret_db = TAKE(db);
     return ERR_OK;
+}
+
+struct db_log db_log_found(const struct db *db)
+{
+    return db->log;
 }
 
 void db_close(struct db *db)
