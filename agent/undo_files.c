@@ -84,8 +84,11 @@ static const char *folder_next(DIR *folder)
 
 static enum error_code sync_fd(int fd, const char *name, struct error *err)
 {
+    /* Whatever errno says: what a failed fsync has dropped does not come back with a second one that
+     * succeeds, so it must not look like a want of space, which is waited out. */
     if (fsync(fd) != 0)
-        return error_errno(err, errno, "cannot make \"%s\" durable", name);
+        return error_set(err, ERR_IO, "cannot make \"%s\" durable: %s", name,
+                         strerrordesc_np(errno));
     return ERR_OK;
 }
 
