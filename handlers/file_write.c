@@ -370,10 +370,10 @@ static enum error_code write_content(const struct handler_run *run, bool *ret_ch
         return code;
     temp_name(run, &place, temp);
     if (same) {
-        /* An earlier run may have been cut off. */
+        /* An earlier run may have been cut off, also between putting it there and its sync. */
         (void)unlinkat(place.dir_fd, temp, 0);
         *ret_changed = false;
-        return ERR_OK;
+        return file_place_sync(&place, err);
     }
     const struct file_source source = {
         .fd = -1, .data = params->content, .len = strlen(params->content)};
@@ -472,7 +472,7 @@ static enum error_code undo_apply(const struct handler_run *run, const struct fi
                          "%s was changed by somebody else since; it stays as it is", undo->path);
     if (present == PRESENT_ORIGINAL || (present == PRESENT_NOTHING && !undo->existed)) {
         *ret_text = "is as it was";
-        return ERR_OK;
+        return file_place_sync(place, err); /* perhaps by an earlier run that was cut off */
     }
     *ret_text = undo->existed ? "restored" : "removed";
     return undo->existed ? original_restore(run, undo, place, temp, err) : file_remove(place, err);

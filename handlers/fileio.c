@@ -436,6 +436,13 @@ static enum error_code temp_fill(int fd, const struct file_source *source,
     return code;
 }
 
+enum error_code file_place_sync(const struct file_place *place, struct error *err)
+{
+    if (fsync(place->dir_fd) != 0)
+        return error_errno(err, errno, "%s: cannot make its folder durable", place->path);
+    return ERR_OK;
+}
+
 enum error_code file_replace(const struct file_place *place, const char *temp_name,
                              const struct file_source *source, const struct file_meta *meta,
                              struct error *err)
@@ -455,9 +462,7 @@ enum error_code file_replace(const struct file_place *place, const char *temp_na
         return error_wrap(err, "%s", place->path);
     }
     FAILPOINT(FAIL_FILE_REPLACED);
-    if (fsync(place->dir_fd) != 0)
-        return error_errno(err, errno, "%s: cannot make its folder durable", place->path);
-    return ERR_OK;
+    return file_place_sync(place, err);
 }
 
 enum error_code file_remove(const struct file_place *place, struct error *err)
@@ -465,7 +470,5 @@ enum error_code file_remove(const struct file_place *place, struct error *err)
     if (unlinkat(place->dir_fd, place->name, 0) != 0 && errno != ENOENT)
         return error_errno(err, errno, "cannot remove %s", place->path);
     FAILPOINT(FAIL_FILE_REMOVED);
-    if (fsync(place->dir_fd) != 0)
-        return error_errno(err, errno, "%s: cannot make its folder durable", place->path);
-    return ERR_OK;
+    return file_place_sync(place, err);
 }
