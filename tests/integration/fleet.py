@@ -33,7 +33,7 @@ def program(name):
 class Process:
     """A program whose standard error is read line by line as it comes."""
 
-    def __init__(self, argv, env=None, preexec=None):
+    def __init__(self, argv, env=None, preexec=None, cwd=None):
         self.argv = argv
         self.lines = []
         self.news = queue.Queue()
@@ -46,6 +46,7 @@ class Process:
             errors="replace",
             env={**os.environ, **(env or {})},
             preexec_fn=preexec,
+            cwd=cwd,
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -148,7 +149,7 @@ class Fleet:
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
 
-    def start_orchestrator(self, args=(), prefix=()):
+    def start_orchestrator(self, args=(), prefix=(), env=None):
         """`prefix`: a program that starts it, such as unshare(1)."""
         self.orchestrator = Process(
             [
@@ -158,15 +159,17 @@ class Fleet:
                 "--data-dir", self.path("orchestrator"),
                 "--heartbeat", self.heartbeat,
                 *args,
-            ]
+            ],
+            env=env,
         )
         ready = self.orchestrator.wait_line("ready ")
         self.port = int(ready.split("listen=127.0.0.1:")[1].split()[0])
         return self.orchestrator
 
-    def start_agent(self, agent, args=(), preexec=None):
+    def start_agent(self, agent, args=(), preexec=None, prefix=(), env=None, cwd=None):
         self.agents[agent] = Process(
             [
+                *prefix,
                 program("kitsune-agent"),
                 "--server-id", agent,
                 "--orchestrator", self.url,
@@ -174,8 +177,9 @@ class Fleet:
                 *self.agent_args,
                 *args,
             ],
-            env={"KITSUNE_TEST_FLEET": self.dir},
+            env={"KITSUNE_TEST_FLEET": self.dir, **(env or {})},
             preexec=preexec,
+            cwd=cwd,
         )
         self.agents[agent].wait_line("ready ")
         return self.agents[agent]
