@@ -49,6 +49,8 @@ enum error_code batch_record(struct agent *a, struct execution *x, struct batch 
         .attempt = record->attempt,
         .state = record->state,
         .undoing = record->undoing,
+        .force = record->force,
+        .conflict = record->conflict,
         .changed = record->changed,
         .has_exit_code = record->has_exit_code,
         .exit_code = record->exit_code,
@@ -160,8 +162,11 @@ void report_acked(struct agent *a, struct execution *x, int64_t seq)
         a->in_flight -= x->in_flight;
         x->in_flight = 0;
     }
+    bool under_way = a->run && a->run->execution == x;
     execution_forget_if_done(a, x);
     report_pump(a);
+    if (under_way)
+        run_acked(a);
 }
 
 /* ---- To the disk ------------------------------------------------------------------------- */
@@ -222,9 +227,10 @@ void batch_submit(struct agent *a, struct batch *batch)
         .entry_count = batch->entries.count,
         .captures = batch->captures.items,
         .capture_count = batch->captures.count,
+        .replaces = x->replaces,
         .settled = x->settled,
         .time_ms = a->config.clock.wall_ms(a->config.clock.ctx),
-        .undo_deaths = x->undo_deaths,
+        .restarts = x->restarts,
         .done = batch_done,
         .ctx = batch,
     };
@@ -244,6 +250,7 @@ void batch_submit(struct agent *a, struct batch *batch)
         agent_fail(a, &err);
         return;
     }
+    x->replaces = false;
     mem_free(TAKE(x->spec));
 }
 
@@ -261,4 +268,16 @@ void report_settle(struct agent *a, struct execution *x, const struct executor_r
     assert(batch);
     x->settled = true;
     batch_submit(a, TAKE(batch));
+}
+
+void report_no_record(struct agent *a, struct execution *x)
+{
+    const struct executor_record record = {
+        .type = REPORT_ROLLED_BACK,
+        .time_ms = a->config.clock.wall_ms(a->config.clock.ctx),
+        .step = EXECUTOR_NO_STEP,
+        .state = EXECUTION_ROLLBACK_FAILED,
+        .message = EXECUTOR_NO_RECORD,
+    };
+    report_settle(a, x, &record, 1);
 }

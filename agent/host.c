@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EXPIRE_EVERY_MS = 24 * 3600 * 1000 };
+enum { EXPIRE_EVERY_MS = 3600 * 1000, UNDO_HIGH_PERCENT = 80 };
 
 /* ---- The journal's state -----------------------------------------------------------------------
  */
@@ -54,9 +54,26 @@ static void expire_alarm_fired(void *ctx)
 {
     struct host *h = ctx;
     struct error err = {0};
-    if (undo_journal_expire(h->journal, clock_wall_ms(), &err) != ERR_OK)
+    int64_t every_ms = EXPIRE_EVERY_MS;
+    if (h->config.retention_ms > 0 && h->config.retention_ms < every_ms)
+        every_ms = h->config.retention_ms;
+    if (undo_journal_expire(h->journal, clock_wall_ms(), NULL, NULL, &err) != ERR_OK)
         log_warn("old executions were not removed", LOG_STR("reason", err.message), LOG_END);
-    alarm_set(h->ticker, &h->expire_alarm, EXPIRE_EVERY_MS);
+    alarm_set(h->ticker, &h->expire_alarm, every_ms);
+}
+
+/* Says once, each time that it comes to it, that the bound is near. */
+static void usage_check(struct host *h)
+{
+    struct undo_usage usage = undo_journal_usage(h->journal);
+    bool high =
+        usage.max_bytes > 0 && usage.used_bytes >= usage.max_bytes / 100 * UNDO_HIGH_PERCENT;
+    if (high && !h->undo_high)
+        log_warn("what is kept for undo is near its bound (--undo-max-size): past it, steps that "
+                 "have to keep something fail",
+                 LOG_INT("bytes", usage.used_bytes), LOG_INT("max_bytes", usage.max_bytes),
+                 LOG_END);
+    h->undo_high = high;
 }
 
 /* On the journal's thread. */
@@ -73,6 +90,7 @@ static void journal_collect(uv_async_t *async)
         return;
     undo_journal_collect(h->journal);
     stall_check(h);
+    usage_check(h);
 }
 
 /* ---- Stopping ---------------------------------------------------------------------------------
@@ -222,6 +240,7 @@ static enum error_code parts_open(struct host *h, struct error *err)
     const struct undo_journal_config journal = {
         .data_dir = h->config.data_dir,
         .retention_ms = h->config.retention_ms,
+        .max_bytes = h->config.undo_max_bytes,
         .wake = journal_wake,
         .wake_ctx = h,
     };
@@ -298,6 +317,7 @@ enum error_code host_add(struct host *h, const char *server, struct error *err)
 void host_start(struct host *h)
 {
     expire_alarm_fired(h);
+    usage_check(h);
     for (size_t i = 0; i < h->count; i++) {
         agent_start(h->agents[i]->agent);
         link_start(h->agents[i]->link);

@@ -74,10 +74,34 @@ static enum error_code store_folder(void *ctx, const char *server, const char *r
     return undo_journal_folder(ctx, server, rollout, step, ret_path, err);
 }
 
+static struct undo_usage store_usage(void *ctx)
+{
+    return undo_journal_usage(ctx);
+}
+
+static enum error_code store_expire(void *ctx, int64_t time_ms,
+                                    void (*done)(void *done_ctx, enum error_code result),
+                                    void *done_ctx, struct error *err)
+{
+    return undo_journal_expire(ctx, time_ms, done, done_ctx, err);
+}
+
+static bool store_stalled(void *ctx)
+{
+    bool final = false;
+    return undo_journal_stalled(ctx, &final, NULL);
+}
+
 static bool link_out(void *ctx, const char *data, size_t len, bool droppable)
 {
     const struct host_agent *ha = ctx;
     return link_send(ha->link, data, len, droppable);
+}
+
+static void link_anew(void *ctx)
+{
+    const struct host_agent *ha = ctx;
+    link_renew(ha->link);
 }
 
 static void runner_in(void *ctx, const struct runner_operation *operation)
@@ -183,7 +207,8 @@ static enum error_code make_agent(struct host_agent *ha, struct error *err)
                      .hostname = h->hostname,
                      .boot_id = h->boot_id},
         .catalog = &handler_catalog,
-        .link = {ha, link_out},
+        .after_death = undo_journal_died(h->journal),
+        .link = {ha, link_out, link_anew},
         .store = {.ctx = h->journal,
                   .append = store_append,
                   .ack = store_ack,
@@ -194,7 +219,10 @@ static enum error_code make_agent(struct host_agent *ha, struct error *err)
                   .load = store_load,
                   .entries = store_entries,
                   .capture = store_capture,
-                  .folder = store_folder},
+                  .folder = store_folder,
+                  .usage = store_usage,
+                  .expire = store_expire,
+                  .stalled = store_stalled},
         .runner = {ha, runner_in, runner_stop, runner_tidy},
         .clock = {ha, clock_wall, clock_mono, clock_set, clock_stop},
         .owner = {ha, host_agent_failed, host_agent_quiet},

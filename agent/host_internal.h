@@ -38,6 +38,7 @@ struct host {
     char hostname[HOST_NAME_MAX_BYTES];
     char boot_id[HOST_BOOT_ID_MAX];
     bool failed, stalled;
+    bool undo_high; /* much is kept for undo, and that was said */
     enum host_closing closing;
     size_t loud;    /* agents not yet quiet */
     size_t links;   /* not yet gone */

@@ -2,8 +2,10 @@
 #include "agent/options.h"
 
 #include "agent/array_push.h"
+#include "agent/undo_journal.h"
 #include "common/base/clock.h"
 #include "common/base/id.h"
+#include "common/json/json.h"
 #include "common/net/net.h"
 
 #include <getopt.h>
@@ -20,6 +22,11 @@ const char options_help[] =
     "  --data-dir DIR          where the journal and what undo needs are kept (default\n"
     "                          /var/lib/kitsune-agent)\n"
     "  --installroot DIR       let package steps act below DIR instead of /\n"
+    "  --undo-retention DURATION\n"
+    "                          how long an execution can be undone after it ended (default 30d)\n"
+    "  --undo-max-size SIZE    what may be kept for that, as 500M; K, M, G and T are powers of "
+    "1024;\n"
+    "                          0: no limit (default 4G)\n"
     "  --stop-timeout DURATION how long a running step may take to end when the agent is asked to\n"
     "                          stop (default 30s)\n"
     "  --log-format FORMAT     logfmt or json (default logfmt)\n"
@@ -41,6 +48,8 @@ enum option_key {
     KEY_ORCHESTRATOR,
     KEY_DATA,
     KEY_ROOT,
+    KEY_RETENTION,
+    KEY_MAX_SIZE,
     KEY_STOP,
     KEY_FORMAT,
     KEY_LEVEL,
@@ -53,6 +62,8 @@ static const struct option long_options[] = {
     {"orchestrator", required_argument, NULL, KEY_ORCHESTRATOR},
     {"data-dir", required_argument, NULL, KEY_DATA},
     {"installroot", required_argument, NULL, KEY_ROOT},
+    {"undo-retention", required_argument, NULL, KEY_RETENTION},
+    {"undo-max-size", required_argument, NULL, KEY_MAX_SIZE},
     {"stop-timeout", required_argument, NULL, KEY_STOP},
     {"log-format", required_argument, NULL, KEY_FORMAT},
     {"log-level", required_argument, NULL, KEY_LEVEL},
@@ -75,6 +86,43 @@ static enum error_code server_add(struct options *options, const char *server, s
     return ERR_OK;
 }
 
+/* A whole number of bytes, or of the unit behind it. */
+static enum error_code size_parse(const char *text, int64_t *ret_bytes, struct error *err)
+{
+    static const char units[] = "KMGT";
+    int64_t size = 0;
+    bool fits = true;
+    const char *at = text;
+    for (; *at >= '0' && *at <= '9'; at++)
+        fits = fits && !__builtin_mul_overflow(size, 10, &size) &&
+               !__builtin_add_overflow(size, *at - '0', &size);
+    const char *unit = at > text && *at != '\0' ? strchr(units, *at) : NULL;
+    for (const char *u = units; unit && u <= unit; u++)
+        fits = fits && !__builtin_mul_overflow(size, 1024, &size);
+    if (at == text || at[unit ? 1 : 0] != '\0')
+        return error_set(err, ERR_INVALID,
+                         "--undo-max-size %.40s: must be a size such as 500M or 4G, or 0 for no "
+                         "limit",
+                         text);
+    if (!fits || size > JSON_INT_MAX)
+        return error_set(err, ERR_INVALID, "--undo-max-size %.40s: is too large", text);
+    *ret_bytes = size;
+    return ERR_OK;
+}
+
+static enum error_code retention_parse(const char *text, int64_t *ret_ms, struct error *err)
+{
+    int64_t ms = 0;
+    if (duration_parse(text, &ms, err) != ERR_OK)
+        return error_wrap(err, "--undo-retention");
+    if (ms == 0)
+        return error_set(err, ERR_INVALID,
+                         "--undo-retention 0: nothing could be undone; a rollout must be over "
+                         "before it passes");
+    *ret_ms = ms;
+    return ERR_OK;
+}
+
 static enum error_code option_take(int key, char **argv, struct options *options, struct error *err)
 {
     switch (key) {
@@ -89,6 +137,10 @@ static enum error_code option_take(int key, char **argv, struct options *options
     case KEY_ROOT:
         options->installroot = optarg;
         return ERR_OK;
+    case KEY_RETENTION:
+        return retention_parse(optarg, &options->undo_retention_ms, err);
+    case KEY_MAX_SIZE:
+        return size_parse(optarg, &options->undo_max_bytes, err);
     case KEY_STOP:
         if (duration_parse(optarg, &options->stop_timeout_ms, err) != ERR_OK)
             return error_wrap(err, "--stop-timeout");
@@ -142,6 +194,8 @@ enum error_code options_parse(int argc, char **argv, const struct options_enviro
         .orchestrator = url && url[0] != '\0' ? url : "http://127.0.0.1:7233",
         .data_dir = "/var/lib/kitsune-agent",
         .stop_timeout_ms = STOP_TIMEOUT_DEFAULT_MS,
+        .undo_retention_ms = UNDO_RETENTION_DEFAULT_MS,
+        .undo_max_bytes = UNDO_MAX_BYTES_DEFAULT,
         .log_level = LOG_INFO,
     };
     int key;

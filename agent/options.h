@@ -16,6 +16,8 @@ struct options {
     const char *data_dir;
     const char *installroot; /* NULL: / */
     int64_t stop_timeout_ms;
+    int64_t undo_retention_ms;
+    int64_t undo_max_bytes; /* 0: no limit */
     enum log_format log_format;
     enum log_level log_level;
     bool help, version;

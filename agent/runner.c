@@ -180,6 +180,8 @@ void runner_start(struct runner *r, const struct runner_operation *op)
         .attempt = op->attempt,
         .undo = op->undo ? op->undo : "{}",
         .undo_dir = op->undo_dir,
+        .room = op->room,
+        .force = op->force,
         .output = run_output,
         .done = run_done,
         .ctx = r,

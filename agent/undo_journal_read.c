@@ -35,7 +35,7 @@ static struct undo_status status_of(struct db_stmt *s)
         .last_seq = db_column_int(s, 0),
         .acked_seq = db_column_int(s, 1),
         .settled = db_column_int(s, 2) != 0,
-        .undo_deaths = db_column_int(s, 3),
+        .restarts = db_column_int(s, 3),
     };
 }
 
@@ -83,7 +83,7 @@ enum error_code undo_journal_find(struct undo_journal *j, const char *server, co
     /* What undo_journal_expire may be removing at this moment is not begun with again. */
     bool open = !status.settled || status.acked_seq < status.last_seq;
     if (!open && db_column_int(s, 4) < time_ms - j->retention_ms)
-        return error_set(err, ERR_NOT_FOUND, "the record of this rollout is too old");
+        return error_set(err, ERR_STALE, "the record of this rollout is past its retention");
     *ret_status = status;
     return ERR_OK;
 }
@@ -247,4 +247,32 @@ enum error_code undo_journal_folder(struct undo_journal *j, const char *server, 
                                     struct error *err)
 {
     return undo_files_make(j->files_root, server, rollout, step, ret_path, err);
+}
+
+enum error_code undo_journal_count(struct undo_journal *j, struct error *err)
+{
+    AUTO_STMT struct db_stmt *s = NULL;
+    bool row = false;
+    enum error_code code = db_use(j->reader, UNDO_KEPT, &s, err);
+    if (code == ERR_OK)
+        code = db_step(s, &row, err);
+    if (code == ERR_OK && row)
+        j->usage.used_bytes = db_column_int(s, 0);
+    return code;
+}
+
+static enum error_code sweep_one(void *ctx, const char *server, const char *rollout,
+                                 struct error *err)
+{
+    struct undo_journal *j = ctx;
+    AUTO_STMT struct db_stmt *s = NULL;
+    if (find_row(j, server, rollout, &s, err) == ERR_NOT_FOUND)
+        error_ignore(undo_files_remove(j->files_root, server, rollout, NULL));
+    return ERR_OK;
+}
+
+void undo_journal_sweep(struct undo_journal *j)
+{
+    /* Where it cannot be done, it may be possible when the agent starts the next time. */
+    error_ignore(undo_files_each(j->files_root, sweep_one, j, NULL));
 }

@@ -99,10 +99,12 @@ static enum error_code copy_bytes(int fd, const struct file_source *source, stru
         enum error_code code = read_at(source->fd, chunk, sizeof(chunk), offset, &len, err);
         if (code != ERR_OK || len == 0)
             return code;
+        offset += len;
+        if (offset > source->len)
+            return error_set(err, ERR_BUSY, "it grows: somebody else is writing to it");
         code = write_all(fd, chunk, len, err);
         if (code != ERR_OK)
             return code;
-        offset += len;
     }
 }
 
@@ -148,6 +150,18 @@ enum error_code file_digest(int fd, char ret_digest[FILE_DIGEST_TEXT], struct er
         return code;
     assert(2 * len + 1 == FILE_DIGEST_TEXT);
     hex_write(bytes, len, ret_digest);
+    return ERR_OK;
+}
+
+enum error_code data_digest(const char *data, size_t len, char ret_digest[FILE_DIGEST_TEXT],
+                            struct error *err)
+{
+    unsigned char bytes[EVP_MAX_MD_SIZE];
+    unsigned int digest_len = 0;
+    if (EVP_Digest(data, len, bytes, &digest_len, EVP_sha256(), NULL) != 1)
+        return error_set(err, ERR_INTERNAL, "SHA-256 failed");
+    assert(2 * digest_len + 1 == FILE_DIGEST_TEXT);
+    hex_write(bytes, digest_len, ret_digest);
     return ERR_OK;
 }
 

@@ -61,11 +61,14 @@ void file_meta_drop(struct file_meta *meta, const char *name);
 /* The SHA-256 of all of a file, from its beginning, in hexadecimal. */
 enum error_code file_digest(int fd, char ret_digest[FILE_DIGEST_TEXT],
                             struct error *err) MUST_CHECK;
+enum error_code data_digest(const char *data, size_t len, char ret_digest[FILE_DIGEST_TEXT],
+                            struct error *err) MUST_CHECK;
 /* Whether a file holds exactly these bytes. */
 enum error_code file_holds(int fd, const char *data, size_t len, bool *ret_same,
                            struct error *err) MUST_CHECK;
 
-/* Where the new bytes come from: a file from its beginning, or, with fd -1, memory. */
+/* Where the new bytes come from: a file of at most `len` bytes, from its beginning, or, with fd -1,
+ * memory. A file that has more, since somebody writes to it, is ERR_BUSY. */
 struct file_source {
     int fd;
     const char *data;

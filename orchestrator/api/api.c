@@ -24,10 +24,16 @@ static const struct api_route routes[] = {
     {NET_POST, "/v1/rollouts/{id}/cancel", handle_rollout_cancel, false},
     {NET_POST, "/v1/rollouts/{id}/pause", handle_rollout_pause, false},
     {NET_POST, "/v1/rollouts/{id}/resume", handle_rollout_resume, false},
+    /* What a later rollout did to a server is looked up among what is durable. */
+    {NET_POST, "/v1/rollouts/{id}/rollback", handle_rollout_rollback, true},
+    {NET_POST, "/v1/rollouts/{id}/retry", handle_rollout_retry, false},
+    {NET_POST, "/v1/rollouts/{id}/servers/{server}/resolve", handle_server_resolve, false},
     {NET_GET, "/v1/rollouts/{id}/servers/{server}/steps/{step}/output", handle_step_output, true},
     {NET_POST, "/v1/plans/validate", handle_plan_validate, false},
     {NET_GET, "/v1/servers", handle_server_list, false},
-    {NET_GET, "/v1/servers/{id}", handle_server_get, false},
+    {NET_GET, "/v1/servers/{id}", handle_server_get, true},
+    {NET_POST, "/v1/servers/{id}/lock", handle_server_lock, false},
+    {NET_POST, "/v1/servers/{id}/unlock", handle_server_unlock, false},
     {NET_GET, "/v1/handlers", handle_handler_list, false},
     {NET_GET, "/v1/handlers/{type}", handle_handler_get, false},
     {NET_GET, "/v1/agent", handle_agent_get, false},
@@ -92,6 +98,11 @@ char *call_keep(struct api_call *call, const char *text, size_t len)
     kept->next = call->texts;
     call->texts = kept;
     return kept->text;
+}
+
+char *call_keep_string(struct api_call *call, const char *text)
+{
+    return call_keep(call, text, text == NULL ? 0 : strlen(text));
 }
 
 char *call_time(struct api_call *call, int64_t wall_ms)

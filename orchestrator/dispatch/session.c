@@ -169,7 +169,7 @@ static void session_hello(struct session *s, const struct wire_hello *hello)
     server->session = s;
     server->since_ms = d->config.now_wall_ms(d->config.ctx);
     d->stats.connected++;
-    fleet_describe(server, hello, s->peer);
+    fleet_describe(d, server, hello, s->peer);
     session_note(s, "agent connected", s->peer);
     if (session_welcome(s))
         queue_connected(server, hello);

@@ -79,6 +79,19 @@ static bool counts_same(const struct engine_counts *a, const struct engine_count
            a->rolled_back == b->rolled_back && a->rollback_failed == b->rollback_failed;
 }
 
+/* Undo that is owed keeps a rollout from being removed. */
+static void check_owed(struct check *c, const struct subject *s, const struct replay *r)
+{
+    bool owed = false;
+    for (uint32_t i = 0; i < plan_server_count(r->plan) && !owed; i++)
+        owed = engine_standing(r->engine, i) != 0;
+    owed = owed && rollout_state_final(engine_state(r->engine));
+    if (owed != s->summary.undo_owed)
+        found(c, s->id, 0,
+              owed ? "its events say that undo is owed, its summary does not"
+                   : "its summary says that undo is owed, its events do not");
+}
+
 static void check_summary(struct check *c, const struct subject *s, const struct replay *r)
 {
     char what[160];
@@ -96,6 +109,8 @@ static void check_summary(struct check *c, const struct subject *s, const struct
     }
     if (!counts_same(&counts, &s->summary.counts))
         found(c, s->id, 0, "the counts of its summary are not those of its events");
+    if (s->num > c->j->untouched)
+        check_owed(c, s, r);
 }
 
 /* What is going on with one rollout's events. */
@@ -188,6 +203,62 @@ static enum error_code check_outputs(struct check *c, const struct subject *subj
     return found_or_fail(c, subject->id, 0, code, &why, err);
 }
 
+/* The servers that the row of JOURNAL_TOUCHES stands for, and those before it that have none. */
+static void check_touch(struct check *c, const struct subject *subject, const struct replay *r,
+                        const struct touch *row, uint32_t *next)
+{
+    char what[ID_BUFFER + 64];
+    struct touch wanted = {0};
+    uint32_t end = row == NULL ? plan_server_count(r->plan) : row->server;
+    for (; *next < end && *next < plan_server_count(r->plan); ++*next) {
+        if (!touch_of(r->engine, *next, &wanted))
+            continue;
+        (void)snprintf(what, sizeof(what), "that it touched server %s is not recorded",
+                       wanted.name);
+        found(c, subject->id, 0, what);
+    }
+    if (row == NULL)
+        return;
+    *next = row->server + 1;
+    if (row->server >= plan_server_count(r->plan) || !touch_of(r->engine, row->server, &wanted) ||
+        strcmp(wanted.name, row->name) != 0 || wanted.undone != row->undone)
+        found(c, subject->id, 0, "the record of a touched server is not that of its events");
+}
+
+/* Each row by its sum, and, where the events were replayed, against them. */
+static enum error_code check_touches(struct check *c, const struct subject *subject,
+                                     const struct course *course, struct error *err)
+{
+    struct db_stmt *s = NULL;
+    struct error why = {0};
+    const struct replay *r =
+        course->replaying && subject->num > c->j->untouched ? &course->replay : NULL;
+    uint32_t next = 0;
+    bool row = true;
+    enum error_code code = db_use(c->db, JOURNAL_TOUCHES, &s, err);
+    if (code != ERR_OK)
+        return code;
+    db_bind_int(s, 1, touch_key(subject->num, 0));
+    db_bind_int(s, 2, touch_key(subject->num + 1, 0) - 1);
+    while ((code = db_step(s, &row, &why)) == ERR_OK && row) {
+        struct touch touch;
+        code = touch_read(s, &touch, &why);
+        if (code == ERR_CORRUPT) {
+            found(c, subject->id, 0, "the record of a touched server is damaged");
+            next = ((uint32_t)db_column_int(s, TOUCH_COLUMN_KEY) & TOUCH_SERVER_MASK) + 1;
+            continue;
+        }
+        if (code != ERR_OK)
+            break;
+        if (r != NULL)
+            check_touch(c, subject, r, &touch, &next);
+    }
+    db_reset(s);
+    if (code == ERR_OK && r != NULL)
+        check_touch(c, subject, r, NULL, &next);
+    return found_or_fail(c, subject->id, 0, code, &why, err);
+}
+
 static void course_done(struct course *course)
 {
     replay_done(&course->replay);
@@ -212,6 +283,8 @@ static enum error_code check_rollout(struct check *c, const struct subject *subj
         code = check_events(c, subject, &course, err);
     if (code == ERR_OK)
         code = check_outputs(c, subject, err);
+    if (code == ERR_OK)
+        code = check_touches(c, subject, &course, err);
     if (code == ERR_OK && course.replaying && subject->sound)
         check_summary(c, subject, &course.replay);
     return code;
@@ -286,6 +359,27 @@ static enum error_code check_strays(struct check *c, struct error *err)
     return found_or_fail(c, NULL, 0, code, &why, err);
 }
 
+static enum error_code check_locks(struct check *c, struct error *err)
+{
+    struct db_stmt *s = NULL;
+    struct error why = {0};
+    bool row = true;
+    enum error_code code = db_use(c->db, JOURNAL_LOCKS, &s, err);
+    if (code != ERR_OK)
+        return code;
+    db_bind_int(s, 1, INT64_MIN); /* those that are over, too */
+    while ((code = db_step(s, &row, &why)) == ERR_OK && row) {
+        struct journal_server_lock lock;
+        code = lock_read(s, &lock, &why);
+        if (code == ERR_CORRUPT)
+            found(c, NULL, 0, without(why.message, "journal: "));
+        else if (code != ERR_OK)
+            break;
+    }
+    db_reset(s);
+    return found_or_fail(c, NULL, 0, code, &why, err);
+}
+
 static enum error_code check_all(struct check *c, struct error *err)
 {
     struct error why = {0};
@@ -306,7 +400,9 @@ static enum error_code check_all(struct check *c, struct error *err)
         code = check_rollout(c, &subject, err);
         after = subject.num;
     }
-    return code == ERR_OK ? check_strays(c, err) : code;
+    if (code == ERR_OK)
+        code = check_strays(c, err);
+    return code == ERR_OK ? check_locks(c, err) : code;
 }
 
 /* ---- When a journal is opened ----------------------------------------------------------- */

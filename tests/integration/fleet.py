@@ -16,6 +16,8 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 BIN = os.environ.get("KITSUNE_BIN", "")
 SOURCE = os.environ.get("KITSUNE_SOURCE", "")
@@ -246,6 +248,27 @@ class Fleet:
                 watchdog.cancel()
                 follower.kill()
         raise AssertionError(f"the awaited event did not come:\n{self.events(rollout)}")
+
+
+    def wait_late_event(self, rollout, wanted, after, timeout=DEADLINE):
+        """The same behind a rollout's end, where the CLI stops following and the API goes on."""
+        url = f"{self.url}/v1/rollouts/{rollout}/events?follow=true&after={after}"
+        with urllib.request.urlopen(url, timeout=timeout) as stream:
+            for line in stream:
+                if line.startswith(b"data: ") and wanted(event := json.loads(line[6:])):
+                    return event
+        raise AssertionError(f"the awaited event did not come:\n{self.events(rollout)}")
+
+    def post(self, path, document=None):
+        """Asks the API; the status and the answer."""
+        data = b"" if document is None else json.dumps(document).encode()
+        request = urllib.request.Request(self.url + path, data=data, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, json.load(refused)
 
 
 def by_server(document):

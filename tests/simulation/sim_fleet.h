@@ -282,7 +282,7 @@ struct sim_store_execution {
     uint32_t rollout;
     char *spec;
     size_t spec_len;
-    int64_t last_seq, acked_seq, undo_deaths;
+    int64_t last_seq, acked_seq, restarts;
     bool settled;
     struct sim_store_entry *entries;
     size_t entry_count, entry_capacity;
@@ -299,7 +299,7 @@ struct sim_store {
     struct sim_store_op *first, *last;           /* handed in and not durable */
     size_t pending, writing;                     /* the first `writing` are being written */
     struct sim_store_op *written, *written_last; /* durable, and nobody was told */
-    bool full, broken;
+    bool full, broken, stalled;                  /* stalled: that it is full was found out */
 };
 
 /* One operation of a handler under way, with or without its agent. */
@@ -323,6 +323,7 @@ struct sim_node {
     uint32_t index;
     char id[SIM_NAME_MAX];
     bool running, dying, gone, stopping;
+    bool died;   /* it was not stopped */
     bool reboot; /* when it dies, so does what its steps started */
     bool partitioned;
     int64_t reachable_ms; /* since when it can be told what is to be told */

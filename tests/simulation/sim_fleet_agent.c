@@ -16,6 +16,13 @@ static bool seam_send(void *ctx, const char *data, size_t len, bool droppable)
     return n->running && link_send(n->link, data, len, droppable);
 }
 
+static void seam_renew(void *ctx)
+{
+    const struct sim_node *n = ctx;
+    if (n->running)
+        link_renew(n->link);
+}
+
 static int64_t seam_wall(void *ctx)
 {
     return sim_wall_ms(((const struct sim_node *)ctx)->sim);
@@ -94,7 +101,8 @@ static enum error_code make_parts(struct sim_node *n, struct error *err)
                      .instance = n->store.instance,
                      .version = (char *)(uintptr_t)KITSUNE_VERSION},
         .catalog = &sim_catalog,
-        .link = {n, seam_send},
+        .after_death = n->died,
+        .link = {n, seam_send, seam_renew},
         .clock = {n, seam_wall, seam_mono, seam_alarm_set, seam_alarm_stop},
         .owner = {n, seam_failed, seam_quiet},
     };
@@ -184,6 +192,7 @@ void sim_agent_settle(struct sim_node *n)
     if (!n->running || !n->dying)
         return;
     sim_trace(sim, "%s dies", n->id);
+    n->died = !n->stopping;
     sim_hit(sim, PATH_AGENT_KILLED);
     sim_agent_kill(n);
     uint32_t most = rng_chance(&sim->rng, 80) ? RESTART_MAX_MS : RESTART_LONG_MS;

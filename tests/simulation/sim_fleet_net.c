@@ -324,6 +324,11 @@ void net_conn_close(struct net_conn *conn, uint16_t code, const char *reason)
     end_close(conn, TO_AGENT);
 }
 
+void net_conn_set_ctx(struct net_conn *conn, void *ctx)
+{
+    conn->config.ctx = ctx;
+}
+
 /* ---- For the others -------------------------------------------------------------------------- */
 
 struct net_conn *sim_net_of(const struct sim *sim, const struct sim_node *n)

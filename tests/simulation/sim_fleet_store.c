@@ -25,7 +25,7 @@ struct sim_store_op {
     size_t entry_count;
     char *captures[SIM_MAX_STEPS];
     bool settled;
-    int64_t undo_deaths;
+    int64_t restarts;
     void (*done)(void *ctx, enum error_code result);
     void *ctx;
 };
@@ -117,7 +117,7 @@ static enum error_code store_append(void *ctx, const struct undo_append *append,
     for (size_t i = 0; i < append->capture_count; i++)
         op->captures[append->captures[i].step] = sim_checked(mem_strdup(append->captures[i].undo));
     op->settled = append->settled;
-    op->undo_deaths = append->undo_deaths;
+    op->restarts = append->restarts;
     op->done = append->done;
     op->ctx = append->ctx;
     submit(n, op);
@@ -213,7 +213,7 @@ static void apply_append(struct sim_store *s, struct sim_store_op *op)
         if (x->captures[i] == NULL)
             x->captures[i] = TAKE(op->captures[i]);
     x->settled = op->settled;
-    x->undo_deaths = op->undo_deaths;
+    x->restarts = op->restarts;
 }
 
 static void op_apply(struct sim_store *s, struct sim_store_op *op)
@@ -268,9 +268,11 @@ void sim_store_commit(struct sim *sim, uint32_t who, uint64_t token)
     }
     if (s->full) {
         sim_hit(sim, PATH_AGENT_STALL);
+        s->stalled = true;
         sim_after(sim, STALL_RETRY_MS, EV_STORE_COMMIT, who, token);
         return;
     }
+    s->stalled = false;
     group_apply(s);
     sim_after(sim, rng_below(&sim->rng, WAKE_MAX_MS + 1), EV_STORE_COLLECT, who, token);
     group_begin(n, s->pending);
@@ -316,7 +318,7 @@ void sim_store_kill(struct sim_node *n)
     while (s->first != NULL)
         settle(take(&s->first), ERR_IO);
     s->last = s->written_last = NULL;
-    s->broken = false;
+    s->broken = s->stalled = false;
 }
 
 bool sim_store_idle(const struct sim_node *n)
@@ -347,7 +349,7 @@ static struct undo_status status_of(const struct sim_store_execution *x)
     return (struct undo_status){.last_seq = x->last_seq,
                                 .acked_seq = x->acked_seq,
                                 .settled = x->settled,
-                                .undo_deaths = x->undo_deaths};
+                                .restarts = x->restarts};
 }
 
 static enum error_code store_epoch(void *ctx, const char *server, const char *orchestrator,
@@ -481,6 +483,30 @@ static enum error_code store_folder(void *ctx, const char *server, const char *r
     return ERR_OK;
 }
 
+static struct undo_usage store_usage(void *ctx)
+{
+    (void)ctx;
+    return (struct undo_usage){0};
+}
+
+/* Nothing is past its retention. */
+static enum error_code store_expire(void *ctx, int64_t time_ms,
+                                    void (*done)(void *done_ctx, enum error_code result),
+                                    void *done_ctx, struct error *err)
+{
+    (void)ctx;
+    (void)time_ms;
+    (void)err;
+    done(done_ctx, ERR_OK);
+    return ERR_OK;
+}
+
+static bool store_stalled(void *ctx)
+{
+    const struct sim_node *n = ctx;
+    return n->store.stalled;
+}
+
 void sim_store_seam(struct sim_node *n, struct agent_store *ret_store)
 {
     *ret_store = (struct agent_store){.ctx = n,
@@ -493,5 +519,8 @@ void sim_store_seam(struct sim_node *n, struct agent_store *ret_store)
                                       .load = store_load,
                                       .entries = store_entries,
                                       .capture = store_capture,
-                                      .folder = store_folder};
+                                      .folder = store_folder,
+                                      .usage = store_usage,
+                                      .expire = store_expire,
+                                      .stalled = store_stalled};
 }

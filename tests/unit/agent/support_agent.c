@@ -99,6 +99,14 @@ static bool capture(void *ctx, const char *data, size_t len, bool droppable)
     return true;
 }
 
+static void renew(void *ctx)
+{
+    struct agent_rig *r = ctx;
+    r->renewals++;
+    if (r->agent->connected)
+        agent_disconnected(r->agent);
+}
+
 /* ---- Life -------------------------------------------------------------------------------- */
 
 static void guard_fired(uv_timer_t *guard)
@@ -132,7 +140,7 @@ void agent_rig_begin(struct agent_rig *r)
         fail_msg("%s", err.message);
     r->stopped = false;
     r->agent = r->host->agents[0]->agent;
-    r->agent->config.link = (struct agent_link){r, capture};
+    r->agent->config.link = (struct agent_link){r, capture, renew};
     agent_start(r->agent);
 }
 

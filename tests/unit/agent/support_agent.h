@@ -28,6 +28,7 @@ struct agent_rig {
     struct buf last_outputs; /* the outputs in step_ended, each ended by a newline */
     struct buf messages;     /* of the entries, each ended by a newline */
     bool refuse_sends;       /* the connection is gone, but the agent does not know */
+    int renewals;            /* how often the agent wanted a new connection */
     bool failed, stopped;
     bool ack;                          /* acknowledge every report, soon */
     struct wire_ack due[RIG_ACKS_MAX]; /* what is to be acknowledged */

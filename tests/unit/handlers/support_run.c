@@ -120,6 +120,8 @@ void bed_run(struct bed *bed, const char *type, enum handler_operation operation
         .params = params,
         .undo = bed->undo ? bed->undo : "{}",
         .undo_dir = bed->undo_dir,
+        .room = bed->room,
+        .force = bed->force,
         .output = take_output,
         .done = take_result,
         .ctx = bed,

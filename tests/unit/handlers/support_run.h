@@ -22,6 +22,8 @@ struct bed {
     char undo_dir[PATH_MAX / 2 + 16];
     const char *step;
     int64_t attempt;
+    struct handler_room room; /* for what prepare keeps; no limit unless set */
+    bool force;
     const char *cancel_at; /* cancels when the output holds this; "" at once; NULL never */
 
     /* Of the last run. */
