@@ -1,6 +1,7 @@
 #include "agent/agent_state.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -13,8 +14,10 @@ static enum error_code epoch_raise(struct agent *a, int64_t epoch, struct error 
 {
     if (epoch == a->epoch)
         return ERR_OK;
+    FAILPOINT(FAIL_AGENT_EPOCH_BEFORE);
     enum error_code code = a->config.store.save_epoch(
         a->config.store.ctx, a->config.identity.server, a->orchestrator, epoch, err);
+    FAILPOINT(FAIL_AGENT_EPOCH_AFTER);
     if (code == ERR_OK)
         a->epoch = epoch;
     return code;
@@ -280,6 +283,8 @@ enum error_code agent_receive(struct agent *a, struct wire_frame *frame, const c
         return error_set(err, ERR_UNAVAILABLE, "the agent has failed");
     if (!a->connected)
         return error_set(err, ERR_PROTOCOL, "a command before the welcome");
+    if (frame->type != WIRE_ACK)
+        FAILPOINT(FAIL_AGENT_COMMAND);
     switch (frame->type) {
     case WIRE_ACK:
         take_ack(a, &frame->ack);

@@ -2,6 +2,7 @@
 
 #include "agent/array_push.h"
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 
 #include <assert.h>
 #include <string.h>
@@ -89,8 +90,10 @@ static bool report_send(struct agent *a, struct execution *x, const struct array
     wire_encode(&b, &frame);
     if (buf_check(&b, NULL) != ERR_OK)
         return false; /* they stay unsent, and go out on a later occasion */
+    FAILPOINT(FAIL_AGENT_REPORT_BEFORE);
     if (!a->config.link.send(a->config.link.ctx, b.data, b.len, false))
         return false;
+    FAILPOINT(FAIL_AGENT_REPORT_AFTER);
     x->sent_seq = ARRAY_AT(entries, struct wire_entry, entries->count - 1)->seq;
     x->in_flight += b.len;
     a->in_flight += b.len;
@@ -145,11 +148,13 @@ void report_acked(struct agent *a, struct execution *x, int64_t seq)
     int64_t acked = seq < x->durable_seq ? seq : x->durable_seq;
     if (acked > x->acked_seq) {
         x->acked_seq = acked;
+        FAILPOINT(FAIL_AGENT_ACK_BEFORE);
         if (a->config.store.ack(a->config.store.ctx, a->config.identity.server, x->rollout, acked,
                                 &err) != ERR_OK) {
             agent_fail(a, &err);
             return;
         }
+        FAILPOINT(FAIL_AGENT_ACK_AFTER);
     }
     if (x->sent_seq < x->acked_seq)
         x->sent_seq = x->acked_seq;
@@ -198,6 +203,7 @@ static void batch_done(void *ctx, enum error_code result)
         agent_check_quiet(a);
         return;
     }
+    FAILPOINT(FAIL_AGENT_DURABLE);
     batch_report(a, x, batch);
     if (a->run && a->run->execution == x) {
         run_durable(a, batch);
@@ -232,6 +238,7 @@ void batch_submit(struct agent *a, struct batch *batch)
         batch_free(batch);
         return;
     }
+    FAILPOINT(FAIL_AGENT_APPEND);
     x->last_batch = batch;
     x->batches++;
     a->batches++;

@@ -1,6 +1,7 @@
 #include "agent/agent_state.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 
 #include <assert.h>
@@ -138,6 +139,7 @@ static void run_resume(struct agent *a, struct execution *x)
 {
     struct undo_image image = {0};
     struct error err = {0};
+    FAILPOINT(FAIL_AGENT_RESUME);
     enum error_code code = a->config.store.load(a->config.store.ctx, a->config.identity.server,
                                                 x->rollout, &image, &err);
     bool loaded = code == ERR_OK;

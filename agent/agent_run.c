@@ -1,6 +1,7 @@
 #include "agent/agent_state.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 
 #include <assert.h>
@@ -81,6 +82,17 @@ static enum handler_operation operation_of(enum executor_action_type type)
     return type == EXECUTOR_EXECUTE ? HANDLER_EXECUTE : HANDLER_ROLLBACK;
 }
 
+enum { POINT_BEFORE, POINT_BEGUN, POINT_ENDED };
+
+/* The failpoints of an operation follow each other. */
+static enum failpoint point_of(enum executor_action_type type, int part)
+{
+    enum failpoint first = type == EXECUTOR_PREPARE   ? FAIL_AGENT_PREPARE_BEFORE
+                           : type == EXECUTOR_EXECUTE ? FAIL_AGENT_EXECUTE_BEFORE
+                                                      : FAIL_AGENT_UNDO_BEFORE;
+    return (enum failpoint)((int)first + part);
+}
+
 /* Has at hand what was captured for the step; nothing is right too. */
 static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t step,
                                   struct error *err)
@@ -138,7 +150,9 @@ static void operation_start(struct agent *a, struct run *run)
         .force = action->force,
     };
     run->busy = true;
+    FAILPOINT(point_of(action->type, POINT_BEFORE));
     a->config.runner.start(a->config.runner.ctx, &operation);
+    FAILPOINT(point_of(action->type, POINT_BEGUN));
     if (run->busy)
         a->config.clock.set(a->config.clock.ctx, action->timeout_ms);
 }
@@ -201,6 +215,7 @@ void agent_operation_done(struct agent *a, const struct handler_result *result, 
 {
     struct run *run = a->run;
     assert(run && run->busy);
+    FAILPOINT(point_of(run->operation.type, POINT_ENDED));
     run->busy = false;
     a->config.clock.stop(a->config.clock.ctx);
     if (a->interrupted) {

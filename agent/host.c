@@ -247,6 +247,13 @@ static void machine_read(struct host *h)
     (void)fclose(file);
 }
 
+static void say_recovered(struct db_log log)
+{
+    if (log.commits > 0 || log.torn_bytes > 0)
+        log_info("the journal was not closed; what is whole in its log was taken over",
+                 LOG_INT("commits", log.commits), LOG_INT("torn_bytes", log.torn_bytes), LOG_END);
+}
+
 static enum error_code parts_open(struct host *h, struct error *err)
 {
     const struct undo_journal_config journal = {
@@ -261,6 +268,8 @@ static enum error_code parts_open(struct host *h, struct error *err)
         code = ticker_reserve(h->ticker, HOST_ALARMS, err);
     if (code == ERR_OK)
         code = undo_journal_open(&journal, &h->journal, err);
+    if (code == ERR_OK)
+        say_recovered(undo_journal_log_found(h->journal));
     if (code == ERR_OK)
         code = net_new(h->config.loop, 0, &h->net, err);
     return code;

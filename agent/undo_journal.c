@@ -200,6 +200,8 @@ static enum error_code databases_open(struct undo_journal *j,
     (void)snprintf(path, sizeof(path), "%s/agent.db", config->data_dir);
     enum error_code code = db_open(path, DB_READ_WRITE, &schema, &db, err);
     if (code == ERR_OK)
+        j->log_found = db_log_found(db);
+    if (code == ERR_OK)
         code = instance_read(db, j->instance, &there, err);
     if (code == ERR_OK && !there)
         code = instance_make(db, j->instance, err);
@@ -258,6 +260,11 @@ enum error_code undo_journal_open(const struct undo_journal_config *config,
     undo_journal_sweep(j);
     *ret_journal = j;
     return ERR_OK;
+}
+
+struct db_log undo_journal_log_found(const struct undo_journal *j)
+{
+    return j->log_found;
 }
 
 const char *undo_journal_instance(const struct undo_journal *j)

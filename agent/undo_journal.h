@@ -15,6 +15,7 @@
 #include "common/base/array.h"
 #include "common/base/error.h"
 #include "common/base/id.h"
+#include "common/db/db_log.h"
 #include "common/wire/wire.h"
 
 #include <stdbool.h>
@@ -43,6 +44,8 @@ enum error_code undo_journal_open(const struct undo_journal_config *config,
 /* Blocks until all that was appended is on disk or has failed; the `done`s still due come in it. */
 void undo_journal_close(struct undo_journal *j); /* NULL is fine */
 
+/* What a crash had left in its log; see db_log.h. */
+struct db_log undo_journal_log_found(const struct undo_journal *j);
 /* Made once with the data directory; borrowed until close. */
 const char *undo_journal_instance(const struct undo_journal *j);
 /* The one that was open before on that directory was not closed: its process died. */

@@ -30,6 +30,7 @@ enum undo_statement {
 struct undo_journal {
     struct db *reader;     /* the owner's thread's own connection; NULL while it closes */
     struct writer *writer; /* has the connection that writes */
+    struct db_log log_found;
     int lock_fd;
     bool opened, died;
     int64_t retention_ms;

@@ -2,6 +2,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 
 #include <assert.h>
 #include <string.h>
@@ -205,8 +206,10 @@ static enum error_code expire_one(struct db *db, struct work *w, int64_t *id, bo
                undo_files_remove(w->journal->files_root, server, rollout, NULL) == ERR_OK;
     }
     db_reset(s);
-    if (gone)
+    if (gone) {
+        FAILPOINT(FAIL_AGENT_EXPIRE);
         code = delete_execution(db, *id, err);
+    }
     w->freed_bytes += gone && code == ERR_OK ? bytes : 0;
     return code;
 }

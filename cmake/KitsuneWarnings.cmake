@@ -5,6 +5,7 @@ target_compile_options(kitsune_options INTERFACE
   -Wmissing-prototypes -Wundef -Wvla -Wcast-qual -Wswitch-enum -Wnull-dereference -Werror
   -fno-strict-aliasing -fno-common)
 target_compile_definitions(kitsune_options INTERFACE _GNU_SOURCE KITSUNE_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(kitsune_options INTERFACE $<$<BOOL:${KITSUNE_FAILPOINTS}>:KITSUNE_FAILPOINTS>)
 target_include_directories(kitsune_options INTERFACE "${CMAKE_SOURCE_DIR}")
 
 # assert is for programmers' errors and stays on in release builds.

@@ -188,10 +188,10 @@ static enum error_code write_content(const struct handler_run *run, bool *ret_ch
         return code;
     file_write_temp(run, &place, temp);
     if (same) {
-        /* An earlier run may have been cut off. */
+        /* An earlier run may have been cut off, also between putting it there and its sync. */
         (void)unlinkat(place.dir_fd, temp, 0);
         *ret_changed = false;
-        return ERR_OK;
+        return file_place_sync(&place, err);
     }
     const struct file_source source = {
         .fd = -1, .data = params->content, .len = strlen(params->content)};

@@ -353,8 +353,10 @@ static enum error_code undo_apply(const struct handler_run *run, const struct fi
         return error_set(err, ERR_INVALID, "%s; remove it first", finding.text);
     if (finding.present == PRESENT_ORIGINAL ||
         (finding.present == PRESENT_NOTHING && !undo->existed)) {
-        result_succeed(result, false, "%s is as it was", undo->path);
-        return ERR_OK;
+        code = file_place_sync(place, err); /* perhaps by an earlier run that was cut off */
+        if (code == ERR_OK)
+            result_succeed(result, false, "%s is as it was", undo->path);
+        return code;
     }
     code = undo->existed ? original_restore(run, undo, place, temp, err) : file_remove(place, err);
     if (code == ERR_OK)

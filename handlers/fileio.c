@@ -1,5 +1,6 @@
 #include "handlers/fileio.h"
 
+#include "common/base/failpoint.h"
 #include "common/base/text.h"
 
 #include <assert.h>
@@ -449,6 +450,13 @@ static enum error_code temp_fill(int fd, const struct file_source *source,
     return code;
 }
 
+enum error_code file_place_sync(const struct file_place *place, struct error *err)
+{
+    if (fsync(place->dir_fd) != 0)
+        return error_errno(err, errno, "%s: cannot make its folder durable", place->path);
+    return ERR_OK;
+}
+
 enum error_code file_replace(const struct file_place *place, const char *temp_name,
                              const struct file_source *source, const struct file_meta *meta,
                              struct error *err)
@@ -460,22 +468,21 @@ enum error_code file_replace(const struct file_place *place, const char *temp_na
     if (fd < 0)
         return error_errno(err, errno, "%s: cannot make a file beside it", place->path);
     enum error_code code = temp_fill(fd, source, meta, err);
+    FAILPOINT(FAIL_FILE_REPLACE);
     if (code == ERR_OK && renameat(place->dir_fd, temp_name, place->dir_fd, place->name) != 0)
         code = error_errno(err, errno, "cannot put the new file in its place");
     if (code != ERR_OK) {
         (void)unlinkat(place->dir_fd, temp_name, 0);
         return error_wrap(err, "%s", place->path);
     }
-    if (fsync(place->dir_fd) != 0)
-        return error_errno(err, errno, "%s: cannot make its folder durable", place->path);
-    return ERR_OK;
+    FAILPOINT(FAIL_FILE_REPLACED);
+    return file_place_sync(place, err);
 }
 
 enum error_code file_remove(const struct file_place *place, struct error *err)
 {
     if (unlinkat(place->dir_fd, place->name, 0) != 0 && errno != ENOENT)
         return error_errno(err, errno, "cannot remove %s", place->path);
-    if (fsync(place->dir_fd) != 0)
-        return error_errno(err, errno, "%s: cannot make its folder durable", place->path);
-    return ERR_OK;
+    FAILPOINT(FAIL_FILE_REMOVED);
+    return file_place_sync(place, err);
 }

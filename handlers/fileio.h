@@ -82,4 +82,6 @@ enum error_code file_replace(const struct file_place *place, const char *temp_na
                              const struct file_source *source, const struct file_meta *meta,
                              struct error *err) MUST_CHECK;
 /* Removes the file, durably. One that is not there is fine. */
+/* What was put in its place, or removed, is so after a power cut too. */
+enum error_code file_place_sync(const struct file_place *place, struct error *err) MUST_CHECK;
 enum error_code file_remove(const struct file_place *place, struct error *err) MUST_CHECK;

@@ -1,5 +1,6 @@
 /* kitsune-orchestrator(8): wires journal, dispatcher, API and loop together. */
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/net/net.h"
 #include "common/net/pacer.h"
@@ -18,7 +19,7 @@
 #include <uv.h>
 
 enum {
-    STALL_RETRY_MS = 1000,         /* how often a full disk is tried again */
+    STALL_RETRY_MS = 1000,         /* how often a disk that is full or read-only is tried again */
     RETAIN_EVERY_MS = 3600 * 1000, /* how often old rollouts are looked for */
     LATE_MIN_MS = 1000,  /* a loop that is later than this, and than a heartbeat, was not running */
     GRACE_HEARTBEATS = 3 /* then everybody has so long to be heard before a deadline passes */
@@ -129,7 +130,7 @@ static void program_wake(uv_async_t *async)
     if (stalled != p->stalled) {
         p->stalled = stalled;
         if (stalled) {
-            log_error("the journal is stalled; dispatch stops until there is space",
+            log_error("the journal is stalled; dispatch stops until it can be written",
                       LOG_STR("error", why.message), LOG_END);
             (void)uv_timer_start(&p->stall, program_retry, STALL_RETRY_MS, STALL_RETRY_MS);
         } else {
@@ -239,6 +240,13 @@ static enum error_code program_start_loop(struct program *p, struct error *err)
     return pacer_new(&pacer, &p->pacer, err);
 }
 
+static void program_say_recovered(struct db_log log)
+{
+    if (log.commits > 0 || log.torn_bytes > 0)
+        log_info("the journal was not closed; what is whole in its log was taken over",
+                 LOG_INT("commits", log.commits), LOG_INT("torn_bytes", log.torn_bytes), LOG_END);
+}
+
 static enum error_code program_open_journal(struct program *p, struct error *err)
 {
     const struct options *o = &p->options;
@@ -247,6 +255,8 @@ static enum error_code program_open_journal(struct program *p, struct error *err
         code = journal_accept_restored(o->data_dir, o->accept_epoch, err);
     if (code == ERR_OK)
         code = journal_open(o->data_dir, journal_signal, p, &p->journal, err);
+    if (code == ERR_OK)
+        program_say_recovered(journal_log_found(p->journal));
     if (code == ERR_OK && journal_held(p->journal, &p->held))
         log_warn("nothing is dispatched", LOG_STR("why", p->held.message), LOG_END);
     return code;
@@ -321,7 +331,8 @@ int main(int argc, char **argv)
 {
     static struct program program;
     struct error err = {0};
-    if (options_parse(argc, argv, &program.options, &err) != ERR_OK) {
+    if (failpoint_setup(&err) != ERR_OK ||
+        options_parse(argc, argv, &program.options, &err) != ERR_OK) {
         (void)fprintf(stderr, "kitsune-orchestrator: %s\n", err.message);
         return EXIT_FAILURE;
     }
@@ -348,7 +359,12 @@ int main(int argc, char **argv)
     }
     program_say_ready(&program);
     int left = uv_run(&program.loop, UV_RUN_DEFAULT);
-    log_info("stopped", LOG_END);
+    if (left == 0)
+        left = uv_loop_close(&program.loop);
+    if (left != 0)
+        log_error("stopped, and not everything was closed", LOG_INT("left", left), LOG_END);
+    else
+        log_info("stopped", LOG_END);
     options_done(&program.options);
-    return left == 0 && uv_loop_close(&program.loop) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return left == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

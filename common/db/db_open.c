@@ -1,5 +1,6 @@
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 #include "common/db/db_internal.h"
 
 #include <assert.h>
@@ -123,6 +124,7 @@ static enum error_code migrate(struct db *db, struct error *err)
         code = db_begin(db, err);
         if (code == ERR_OK)
             code = migrate_step(db, err);
+        FAILPOINT(FAIL_DB_MIGRATE);
         if (code == ERR_OK)
             code = db_commit(db, err);
         if (code != ERR_OK) {
@@ -182,6 +184,8 @@ static enum error_code connect(struct db *db, struct error *err)
 {
     if (db->mode == DB_READ_WRITE) {
         enum error_code code = file_prepare(db->path, err);
+        if (code == ERR_OK)
+            code = db_log_look(db->path, &db->log, err);
         if (code != ERR_OK)
             return code;
     }
@@ -216,6 +220,11 @@ enum error_code db_open(const char *path, enum db_mode mode, const struct db_sch
         return code;
     *ret_db = TAKE(db);
     return ERR_OK;
+}
+
+struct db_log db_log_found(const struct db *db)
+{
+    return db->log;
 }
 
 void db_close(struct db *db)

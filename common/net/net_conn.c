@@ -1,5 +1,6 @@
 #include "common/net/net_internal.h"
 
+#include "common/base/failpoint.h"
 #include "common/base/text.h"
 
 #include <assert.h>
@@ -146,6 +147,7 @@ static int conn_writable(struct net_conn *conn)
            !lws_partial_buffered(conn->wsi)) {
         if (!net_queue_write(&conn->queue, conn->wsi, true))
             return -1;
+        FAILPOINT(FAIL_NET_SENT);
     }
     if (conn->queue.head != NULL || lws_partial_buffered(conn->wsi)) {
         lws_callback_on_writable(conn->wsi);

@@ -1,6 +1,8 @@
 /* dispatcher: commands, deadlines, views; see dispatch_internal.h for the other rooms. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include "common/base/failpoint.h"
+
 #include <string.h>
 
 /* ---- Lifetime -------------------------------------------------------------------------------- */
@@ -78,6 +80,7 @@ enum error_code dispatcher_new(const struct dispatcher_config *config,
         return error_set(err, ERR_NO_MEMORY, NULL);
     d->config = *config;
     enum error_code code = dispatcher_restore(d, err);
+    FAILPOINT(FAIL_RESTORED);
     if (code != ERR_OK) {
         dispatcher_free(d);
         return code;
@@ -121,6 +124,8 @@ void dispatcher_tick(struct dispatcher *d)
         /* What is due waits for the start after this one. */
         if (d->config.held != NULL && timer->kind != TIMER_SILENCE)
             continue;
+        if (timer->kind != TIMER_SILENCE)
+            FAILPOINT(FAIL_DEADLINE_BEFORE);
         switch ((enum timer_kind)timer->kind) {
         case TIMER_START:
         case TIMER_RECONNECT:

@@ -1,6 +1,8 @@
 /* queue: the servers' queues, and what goes out to agents from them. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include "common/base/failpoint.h"
+
 #include <string.h>
 
 /* ---- Deadlines ------------------------------------------------------------------------------- */
@@ -110,7 +112,9 @@ static void slot_send_execute(struct slot *slot)
     wire_encode_execute(&d->frame, &execute, r->steps_json, r->steps_len);
     slot->sent = true;
     d->stats.executes++;
+    FAILPOINT(FAIL_EXECUTE_BEFORE);
     (void)queue_send_text(slot->server);
+    FAILPOINT(FAIL_EXECUTE_AFTER);
 }
 
 static void slot_send_cancel(struct slot *slot, bool now)
@@ -121,7 +125,9 @@ static void slot_send_cancel(struct slot *slot, bool now)
                    .epoch = journal_epoch(slot->rollout->d->config.journal),
                    .now = now},
     };
+    FAILPOINT(FAIL_CANCEL_BEFORE);
     (void)queue_send(slot->server, &frame);
+    FAILPOINT(FAIL_CANCEL_AFTER);
 }
 
 static void slot_send_rollback(struct slot *slot)
@@ -135,7 +141,9 @@ static void slot_send_rollback(struct slot *slot)
                      .force = x->undo_force},
     };
     slot->rollout->d->stats.rollbacks++;
+    FAILPOINT(FAIL_ROLLBACK_BEFORE);
     (void)queue_send(slot->server, &frame);
+    FAILPOINT(FAIL_ROLLBACK_AFTER);
 }
 
 /* Lets the head of a queue go when the engine wants it and nobody has locked the server. Nothing

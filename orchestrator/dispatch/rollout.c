@@ -1,6 +1,8 @@
 /* rollout: a rollout in memory, and the transactions that carry its events to the journal. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include "common/base/failpoint.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -386,7 +388,9 @@ static void effect_acknowledge(const struct effect *effect)
         .type = WIRE_ACK,
         .ack = {.rollout = effect->rollout->id, .seq = effect->agent_seq},
     };
+    FAILPOINT(FAIL_ACK_BEFORE);
     (void)queue_send(server, &frame);
+    FAILPOINT(FAIL_ACK_AFTER);
 }
 
 /* Everything in the append is durable: now it may be seen and acted upon. */
@@ -394,14 +398,18 @@ static void effect_run(struct effect *effect)
 {
     struct rollout *r = effect->rollout;
     struct dispatcher *d = r->d;
+    FAILPOINT(FAIL_EFFECT_BEFORE);
     if (effect->server[0] != '\0')
         effect_acknowledge(effect);
     for (size_t i = 0; i < effect->count && !d->failed; i++)
         queue_decide(r, &effect->decisions[i]);
     if (effect->last_seq != 0)
         d->config.changed(d->config.ctx, r->id, effect->last_seq);
-    if (effect->done != NULL)
-        effect->done(effect->done_ctx, ERR_OK, NULL, r->id);
+    if (effect->done == NULL)
+        return;
+    FAILPOINT(FAIL_ANSWER_BEFORE);
+    effect->done(effect->done_ctx, ERR_OK, NULL, r->id);
+    FAILPOINT(FAIL_ANSWER_AFTER);
 }
 
 static void effect_finish(void *ctx, enum error_code result, const struct error *err)
@@ -454,6 +462,7 @@ bool tx_commit(struct tx *tx)
     journal_append_summary(tx->append, &summary);
     effect->last_seq = r->last_seq;
     r->appends++;
+    FAILPOINT(FAIL_APPEND_BEFORE);
     journal_append(d->config.journal, tx->append, effect_finish, effect);
     return true;
 }

@@ -1,7 +1,12 @@
 /* session: what agents say, turned into events. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+<<<<<<< HEAD
 #include <stdio.h>
+=======
+#include "common/base/failpoint.h"
+
+>>>>>>> fail
 #include <string.h>
 
 enum {
@@ -284,6 +289,7 @@ static void session_report(struct session *s, const struct wire_report *report)
     uint32_t index = 0;
     struct tx tx;
     d->stats.reports++;
+    FAILPOINT(FAIL_RECEIVE_BEFORE);
     if (rollout_get(d, report->rollout, &r, &err) != ERR_OK) {
         session_note(s, "a report of a rollout that is not known", report->rollout);
         return;

@@ -41,6 +41,7 @@ void journal_close(struct journal *j);
 const char *journal_identity(const struct journal *j); /* made once with the journal */
 int64_t journal_epoch(const struct journal *j);        /* one more with each open */
 const char *journal_dir(const struct journal *j);
+struct db_log journal_log_found(const struct journal *j); /* what a crash had left; see db_log.h */
 /* True when the database is older than DIR/epoch says: restored from a backup, or its log was lost.
  * Then the epoch was not raised and nothing of it may be acted upon; *ret_why (may be NULL) says
  * so, with the remedy. Identity is "" when there is none. */

@@ -356,7 +356,10 @@ DEFINE_CLEANUP(journal_close, struct journal)
 static enum error_code check_database(struct check *c, struct error *err)
 {
     struct error why = {0};
-    enum error_code code = db_open(c->file, DB_READ_ONLY, &journal_schema, &c->j->reader, &why);
+    struct db_log log = {0};
+    enum error_code code = db_log_look(c->file, &log, &why);
+    if (code == ERR_OK)
+        code = db_open(c->file, DB_READ_ONLY, &journal_schema, &c->j->reader, &why);
     if (code == ERR_OK) {
         c->db = c->j->reader;
         code = check_statements(c->db, c->file, &why);

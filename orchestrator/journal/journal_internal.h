@@ -90,6 +90,7 @@ struct journal {
     int64_t unsummed;  /* rollouts up to this number may have rows without a sum */
     int64_t untouched; /* what those up to this number have touched is not recorded yet */
     int lock;          /* descriptor */
+    struct db_log log_found;
     struct error held; /* why nothing may be acted upon; ERR_OK: not held */
     struct db *reader;
     struct writer *writer; /* NULL once closing has ended its thread */

@@ -2,6 +2,7 @@
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 #include "orchestrator/journal/journal_internal.h"
 #include "orchestrator/journal/journal_schema.h"
 #include "orchestrator/journal/journal_sum.h"
@@ -235,9 +236,12 @@ enum error_code epoch_begin(struct journal *j, struct db *db, struct error *err)
             j->dir, (long long)j->epoch, (long long)known));
         return ERR_OK;
     }
+    FAILPOINT(FAIL_EPOCH_BEFORE);
     code = record_write(j, db, j->epoch + 1, err);
+    FAILPOINT(FAIL_EPOCH_BETWEEN);
     /* After the database: a crash in between leaves the file behind, never ahead. */
     if (code == ERR_OK)
         code = epoch_file_write(j->dir, j->epoch, err);
+    FAILPOINT(FAIL_EPOCH_AFTER);
     return code;
 }

@@ -69,8 +69,10 @@ static enum error_code stores_open(struct journal *j, void (*wake)(void *ctx), v
         return code;
     AUTO(db_close) struct db *db = NULL;
     code = db_open(path.data, DB_READ_WRITE, &journal_schema, &db, err);
-    if (code == ERR_OK)
+    if (code == ERR_OK) {
+        j->log_found = db_log_found(db);
         code = record_read(j, db, err);
+    }
     /* The steps of the schema and the statements are fixed: they fail so only on tables that are
      * not what they were made as. */
     if (code == ERR_INTERNAL)
@@ -166,6 +168,11 @@ bool journal_held(const struct journal *j, struct error *ret_why)
     if (held && ret_why != NULL)
         *ret_why = j->held;
     return held;
+}
+
+struct db_log journal_log_found(const struct journal *j)
+{
+    return j->log_found;
 }
 
 const char *journal_dir(const struct journal *j)

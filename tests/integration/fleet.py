@@ -35,7 +35,7 @@ def program(name):
 class Process:
     """A program whose standard error is read line by line as it comes."""
 
-    def __init__(self, argv, env=None, preexec=None):
+    def __init__(self, argv, env=None, preexec=None, cwd=None):
         self.argv = argv
         self.lines = []
         self.news = queue.Queue()
@@ -48,6 +48,7 @@ class Process:
             errors="replace",
             env={**os.environ, **(env or {})},
             preexec_fn=preexec,
+            cwd=cwd,
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -174,12 +175,18 @@ class Fleet:
         self.port = int(ready.split(f"listen={self.host}:")[1].split()[0])
         return self.orchestrator
 
+<<<<<<< HEAD
     def start_agent(self, agent, args=(), preexec=None, prefix=(), url=None, env=None):
         """`url`: another way to the orchestrator."""
         apart = self.network and agent in self.network.names
         self.agents[agent] = Process(
             [
                 *(self.network.prefix(agent) if apart else self.hub),
+=======
+    def start_agent(self, agent, args=(), preexec=None, prefix=(), env=None, cwd=None):
+        self.agents[agent] = Process(
+            [
+>>>>>>> fail
                 *prefix,
                 program("kitsune-agent"),
                 "--server-id", agent,
@@ -190,6 +197,7 @@ class Fleet:
             ],
             env={"KITSUNE_TEST_FLEET": self.dir, **(env or {})},
             preexec=preexec,
+            cwd=cwd,
         )
         self.agents[agent].wait_line("ready ")
         return self.agents[agent]

@@ -356,11 +356,15 @@ static void disk_failures_are_told_apart(void **state)
         {SQLITE_OK, SQLITE_IOERR_WRITE, EDQUOT, ERR_NO_SPACE},
         {SQLITE_OK, SQLITE_IOERR_WRITE, EIO, ERR_IO},
         {SQLITE_OK, SQLITE_READONLY, EROFS, ERR_DENIED},
+        {SQLITE_OK, SQLITE_IOERR_WRITE, EROFS, ERR_DENIED},
+        /* The file was taken away from under it: nothing that it writes would be found again. */
+        {SQLITE_OK, SQLITE_READONLY_DBMOVED, 0, ERR_IO},
         /* What errno said before is not about this failure. */
         {SQLITE_OK, SQLITE_IOERR_WRITE, 0, ERR_IO},
         /* A failed fsync is no lack of space whatever errno says. */
         {SQLITE_IOERR_FSYNC, SQLITE_OK, EIO, ERR_IO},
         {SQLITE_IOERR_FSYNC, SQLITE_OK, ENOSPC, ERR_IO},
+        {SQLITE_IOERR_FSYNC, SQLITE_OK, EROFS, ERR_IO},
     };
     disk_install();
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
