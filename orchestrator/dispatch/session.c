@@ -1,12 +1,9 @@
 /* session: what agents say, turned into events. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
-<<<<<<< HEAD
-#include <stdio.h>
-=======
 #include "common/base/failpoint.h"
 
->>>>>>> fail
+#include <stdio.h>
 #include <string.h>
 
 enum {

@@ -175,18 +175,12 @@ class Fleet:
         self.port = int(ready.split(f"listen={self.host}:")[1].split()[0])
         return self.orchestrator
 
-<<<<<<< HEAD
-    def start_agent(self, agent, args=(), preexec=None, prefix=(), url=None, env=None):
+    def start_agent(self, agent, args=(), preexec=None, prefix=(), url=None, env=None, cwd=None):
         """`url`: another way to the orchestrator."""
         apart = self.network and agent in self.network.names
         self.agents[agent] = Process(
             [
                 *(self.network.prefix(agent) if apart else self.hub),
-=======
-    def start_agent(self, agent, args=(), preexec=None, prefix=(), env=None, cwd=None):
-        self.agents[agent] = Process(
-            [
->>>>>>> fail
                 *prefix,
                 program("kitsune-agent"),
                 "--server-id", agent,
