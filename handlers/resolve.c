@@ -13,8 +13,7 @@ struct resolve {
     struct offload *offload;
     char *host;
     char service[8];
-    void (*done)(void *ctx, const struct resolved *resolved);
-    void *ctx;
+    struct resolve_reply reply;
     struct resolved resolved;
 };
 
@@ -49,7 +48,7 @@ static void job_work(void *job)
 static void job_done(void *job)
 {
     struct resolve *r = job;
-    r->done(r->ctx, &r->resolved);
+    r->reply.done(r->reply.ctx, &r->resolved);
 }
 
 static void job_free(void *job)
@@ -58,8 +57,8 @@ static void job_free(void *job)
 }
 
 enum error_code resolve_start(uv_loop_t *loop, const char *host, uint16_t port,
-                              void (*done)(void *ctx, const struct resolved *resolved), void *ctx,
-                              struct resolve **ret_resolve, struct error *err)
+                              struct resolve_reply reply, struct resolve **ret_resolve,
+                              struct error *err)
 {
     static const struct offload_job what = {job_work, job_done, job_free};
     AUTO(resolve_free) struct resolve *r = MEM_NEW(struct resolve);
@@ -68,8 +67,7 @@ enum error_code resolve_start(uv_loop_t *loop, const char *host, uint16_t port,
     if (!r || !r->host)
         return error_set(err, ERR_NO_MEMORY, NULL);
     (void)snprintf(r->service, sizeof(r->service), "%u", port);
-    r->done = done;
-    r->ctx = ctx;
+    r->reply = reply;
     struct offload *offload;
     enum error_code code = offload_start(loop, &what, r, &offload, err);
     if (code != ERR_OK)

@@ -23,10 +23,14 @@ struct resolved {
 
 struct resolve;
 
-/* `done` comes once, later, unless it is abandoned; `resolved` is borrowed for the call. Errors as
- * of offload_start(). */
+struct resolve_reply {
+    void (*done)(void *ctx, const struct resolved *resolved); /* borrowed for the call */
+    void *ctx;
+};
+
+/* The reply comes once, later, unless it is abandoned. Errors as of offload_start(). */
 enum error_code resolve_start(uv_loop_t *loop, const char *host, uint16_t port,
-                              void (*done)(void *ctx, const struct resolved *resolved), void *ctx,
-                              struct resolve **ret_resolve, struct error *err) MUST_CHECK;
-/* Only before `done`. */
+                              struct resolve_reply reply, struct resolve **ret_resolve,
+                              struct error *err) MUST_CHECK;
+/* Only before the reply. */
 void resolve_abandon(struct resolve *r);

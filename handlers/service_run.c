@@ -190,14 +190,15 @@ void service_enable(struct service_run *s, void (*then)(struct service_run *s))
 
 struct log_job {
     struct service_run *service;
-    char invocation[UNIT_INVOCATION_MAX];
+    char unit[UNIT_NAME_MAX + 1];
+    uint64_t since_usec;
     struct buf lines;
 };
 
 static void log_work(void *job)
 {
     struct log_job *log = job;
-    unit_log_read(log->invocation, &log->lines);
+    unit_log_read(log->unit, log->since_usec, &log->lines);
 }
 
 static void log_done(void *job)
@@ -223,11 +224,12 @@ static void log_free(void *job)
 static bool log_start(struct service_run *s)
 {
     static const struct offload_job what = {log_work, log_done, log_free};
-    struct log_job *log = s->unit.invocation[0] != '\0' ? MEM_NEW(struct log_job) : NULL;
+    struct log_job *log = s->unit.began_usec > 0 ? MEM_NEW(struct log_job) : NULL;
     if (!log)
         return false;
     log->service = s;
-    memcpy(log->invocation, s->unit.invocation, sizeof(log->invocation));
+    memcpy(log->unit, s->unit.id, sizeof(log->unit));
+    log->since_usec = s->unit.began_usec;
     if (offload_start(s->run->host->loop, &what, log, &s->log, NULL) == ERR_OK)
         return true;
     log_free(log);

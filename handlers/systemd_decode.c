@@ -46,6 +46,7 @@ static const struct property properties[] = {
     {"RemainAfterExit", "b", KIND_FLAG, AT(remain_after_exit)},
     {"ConditionResult", "b", KIND_FLAG, AT(condition_met)},
     {"ConditionTimestampMonotonic", "t", KIND_TIME, AT(condition_usec)},
+    {"InactiveExitTimestamp", "t", KIND_TIME, AT(began_usec)},
     {"ExecMainCode", "i", KIND_INT, AT(main_code)},
     {"ExecMainStatus", "i", KIND_INT, AT(main_status)},
     {"NRestarts", "u", KIND_COUNT, AT(restarts)},

@@ -266,8 +266,9 @@ static void tcp_probe(struct gate *g)
     int rc = uv_timer_init(g->run->host->loop, &c->timer);
     assert(rc == 0);
     c->timer.data = c;
-    if (resolve_start(g->run->host->loop, host_of(c), (uint16_t)params->port, addresses_found, c,
-                      &c->resolve, &err) != ERR_OK) {
+    const struct resolve_reply reply = {addresses_found, c};
+    if (resolve_start(g->run->host->loop, host_of(c), (uint16_t)params->port, reply, &c->resolve,
+                      &err) != ERR_OK) {
         outcome_set(c, "%s", err.message);
         probe_end(c, false);
     }

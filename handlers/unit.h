@@ -33,6 +33,7 @@ struct unit {
     uint64_t condition_usec;        /* 0: never since it was loaded */
     int32_t main_code, main_status; /* as waitid(2) has them; code 0: has not ended */
     uint32_t restarts;              /* by systemd itself */
+    uint64_t began_usec;            /* when it last began to start; since 1970; 0: never */
     struct array names, drop_ins;   /* char *; all names; paths */
 };
 void unit_done(struct unit *u);

@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/text.h"
+#include "handlers/catalog.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,13 +33,19 @@ static void journal_sync(void)
 }
 
 /* What the unit wrote, and what systemd wrote about it. */
-static bool match_run(sd_journal *j, const char *invocation)
+static bool match_unit(sd_journal *j, const char *unit)
 {
-    char own[96], about[96];
-    (void)snprintf(own, sizeof(own), "_SYSTEMD_INVOCATION_ID=%s", invocation);
-    (void)snprintf(about, sizeof(about), "INVOCATION_ID=%s", invocation);
+    char own[UNIT_NAME_MAX + 32], about[UNIT_NAME_MAX + 32];
+    (void)snprintf(own, sizeof(own), "_SYSTEMD_UNIT=%s", unit);
+    (void)snprintf(about, sizeof(about), "UNIT=%s", unit);
     return sd_journal_add_match(j, own, 0) >= 0 && sd_journal_add_disjunction(j) >= 0 &&
-           sd_journal_add_match(j, about, 0) >= 0;
+           sd_journal_add_match(j, "_PID=1", 0) >= 0 && sd_journal_add_match(j, about, 0) >= 0;
+}
+
+static bool entry_since(sd_journal *j, uint64_t since_usec)
+{
+    uint64_t usec = 0;
+    return sd_journal_get_realtime_usec(j, &usec) >= 0 && usec >= since_usec;
 }
 
 static void line_put(sd_journal *j, struct buf *lines)
@@ -57,27 +64,28 @@ static void line_put(sd_journal *j, struct buf *lines)
 }
 
 /* From the end backwards, then forwards again. */
-static void lines_put(sd_journal *j, struct buf *lines)
+static void lines_put(sd_journal *j, uint64_t since_usec, struct buf *lines)
 {
     int count = 0;
     if (sd_journal_seek_tail(j) < 0)
         return;
-    while (count < UNIT_LOG_LINES && sd_journal_previous(j) > 0)
+    while (count < UNIT_LOG_LINES && sd_journal_previous(j) > 0 && entry_since(j, since_usec))
         count++;
-    for (int i = 0; i < count; i++) {
+    /* It stands at the oldest that is wanted, or at the one before it. */
+    bool more = count > 0 && (entry_since(j, since_usec) || sd_journal_next(j) > 0);
+    for (int i = 0; i < count && more; i++) {
         line_put(j, lines);
-        if (sd_journal_next(j) <= 0)
-            break;
+        more = sd_journal_next(j) > 0;
     }
 }
 
-void unit_log_read(const char *invocation, struct buf *lines)
+void unit_log_read(const char *unit, uint64_t since_usec, struct buf *lines)
 {
     sd_journal *j = NULL;
     journal_sync();
     if (sd_journal_open(&j, SD_JOURNAL_LOCAL_ONLY | SD_JOURNAL_SYSTEM) < 0)
         return;
-    if (match_run(j, invocation))
-        lines_put(j, lines);
+    if (match_unit(j, unit))
+        lines_put(j, since_usec, lines);
     sd_journal_close(j);
 }

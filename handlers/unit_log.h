@@ -7,8 +7,11 @@
 
 #include "common/base/buf.h"
 
+#include <stdint.h>
+
 enum { UNIT_LOG_LINES = 10, UNIT_LOG_LINE_MAX = 512 };
 
-/* Appends up to UNIT_LOG_LINES lines, oldest first, of the run of a unit that `invocation` names;
- * none when there is no journal or nothing in it. Waits a moment for what is just being written. */
-void unit_log_read(const char *invocation, struct buf *lines);
+/* Appends up to UNIT_LOG_LINES lines, oldest first, that the unit wrote, or systemd about it, since
+ * then (microseconds since 1970); none when there is no journal. Not told by the run of the unit
+ * that they are of: the journal does not always know, of a program that ended at once. */
+void unit_log_read(const char *unit, uint64_t since_usec, struct buf *lines);

@@ -206,6 +206,11 @@ static void a_service_that_cannot_start_has_failed(void **state)
     must_fail(&bed, HANDLER_EXECUTE, params, "the start of t.service failed");
     expect_output("t.service is failed, failed (Result exit-code, exit status 2)\n");
     expect_output("  no config\n");
+    unit_add("t.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+                          "ExecStart=/bin/sh -c 'echo no port; exit 2'\n");
+    must_fail(&bed, HANDLER_EXECUTE, params, "the start of t.service failed");
+    expect_output("  no port\n");
+    assert_null(strstr(bed.output.data, "no config"));
     must(&bed, HANDLER_ROLLBACK, params);
 }
 
