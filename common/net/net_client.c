@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { TLS_HOST_MAX = 120 };
+
 /* ---- Dialling ---------------------------------------------------------------------------------
  */
 
@@ -272,6 +274,11 @@ static enum error_code dial_check(struct net *net, const struct net_client_confi
         return error_set(err, ERR_INVALID,
                          "URL \"%.100s\": TLS needs the CA's certificate, or its fingerprint",
                          config->url);
+    /* lws looks at so much of it in TLS; the port is in it, too. */
+    if (ret_url->tls && strlen(ret_url->host) > TLS_HOST_MAX)
+        return error_set(err, ERR_INVALID,
+                         "URL \"%.100s...\": with TLS a host's name may have at most %d bytes",
+                         config->url, TLS_HOST_MAX);
     /* Who has certificates means them to be used: this would be in the clear. */
     if (!ret_url->tls && config->tls != NULL)
         return error_set(err, ERR_INVALID,

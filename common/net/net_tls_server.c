@@ -12,39 +12,44 @@
 
 DEFINE_CLEANUP(SSL_CTX_free, SSL_CTX)
 
-static void names_free(STACK_OF(X509_NAME) * names)
+typedef STACK_OF(X509_NAME) name_stack;
+
+static void names_free(name_stack *names)
 {
     sk_X509_NAME_pop_free(names, X509_NAME_free);
 }
+DEFINE_CLEANUP(names_free, name_stack)
 
 /* The CAs' names go to the client, so that a browser asks its user about nothing that is of no use
- * here. */
-static bool ca_names_set(SSL_CTX *ctx, const struct pki_certs *ca)
+ * here. NULL when memory is out. */
+static name_stack *names_of(const struct pki_certs *ca)
 {
-    STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
-    for (int i = 0; names != NULL && ca != NULL && i < sk_X509_num(ca->list); i++) {
-        X509_NAME *name = X509_NAME_dup(X509_get_subject_name(sk_X509_value(ca->list, i)));
-        if (name != NULL && sk_X509_NAME_push(names, name) != 0)
-            continue;
-        X509_NAME_free(name);
-        names_free(names);
-        names = NULL;
-    }
+    AUTO(names_free) name_stack *names = sk_X509_NAME_new_null();
     if (names == NULL)
-        return false;
-    SSL_CTX_set0_CA_list(ctx, names);
-    return true;
+        return NULL;
+    for (int i = 0; ca != NULL && i < sk_X509_num(ca->list); i++) {
+        X509_NAME *name = X509_NAME_dup(X509_get_subject_name(sk_X509_value(ca->list, i)));
+        if (name == NULL || sk_X509_NAME_push(names, name) == 0) {
+            X509_NAME_free(name);
+            return NULL;
+        }
+    }
+    return TAKE(names);
 }
 
+/* Changes all of it or, on failure, nothing. */
 static enum error_code ctx_fill(SSL_CTX *ctx, const struct net_tls_server *tls, struct error *err)
 {
     enum error_code code = pki_pair_check(tls->key, tls->certs, "the server's certificate", err);
-    if (code == ERR_OK)
-        code = net_tls_use(ctx, NULL, tls->certs, tls->key, err);
     if (code != ERR_OK)
         return code;
-    if (!ca_names_set(ctx, tls->client_ca))
+    AUTO(names_free) name_stack *names = names_of(tls->client_ca);
+    if (names == NULL)
         return pki_error(err, ERR_NO_MEMORY, "preparing TLS");
+    code = net_tls_use(ctx, NULL, tls->certs, tls->key, err);
+    if (code != ERR_OK)
+        return code;
+    SSL_CTX_set0_CA_list(ctx, TAKE(names));
     SSL_CTX_set_verify(ctx, tls->client_ca == NULL ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
     return ERR_OK;
 }

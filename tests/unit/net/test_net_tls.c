@@ -1,3 +1,4 @@
+#include "common/pki/pki_openssl.h"
 #include "unit/net/support_tls.h"
 
 #include <openssl/err.h>
@@ -262,6 +263,13 @@ static void what_a_client_is_given_must_make_sense(void **state)
     config.tls = &tls;
     assert_int_equal(client_begin(&c, &f, &config), ERR_INVALID);
     assert_text(c.reason, "it must begin with https:// or wss:// for TLS");
+
+    char long_url[200] = "https://";
+    memset(long_url + 8, 'h', 121);
+    config = client_config(&c, long_url);
+    config.tls = &tls;
+    assert_int_equal(client_begin(&c, &f, &config), ERR_INVALID);
+    assert_text(c.reason, "a host's name may have at most 120 bytes");
 
     config = client_config(&c, tls_url(&f, "127.0.0.1"));
     config.tls = &tls;
@@ -606,16 +614,19 @@ static void two_tls_servers_of_a_net_are_kept_apart(void **state)
     assert_int_equal(net_server_new(f.net, &config, &second, &err), ERR_OK);
     const struct net_tls_client tls = tls_client_config(&world, true);
     tls_connect(&c, &f, &tls);
-    struct net_server *first = f.server;
     f.server = second;
     struct client refused;
     tls_connect_fails(&refused, &f, "127.0.0.1", &tls);
-    /* Not by asking for it by name either. */
+    /* Nor does one get to the first by asking the second for it by name. */
     struct tls_raw t;
-    f.server = first;
+    struct pki_facts expected;
+    char fingerprint[PKI_FINGERPRINT_MAX];
     tls_raw_connect(&t, &f);
     assert_int_equal(SSL_set_tlsext_host_name(t.ssl, "TLS server"), 1);
     assert_true(tls_raw_handshake(&t));
+    assert_int_equal(pki_certs_facts(certs, 0, &expected, &err), ERR_OK);
+    assert_true(pki_x509_fingerprint(SSL_get0_peer_certificate(t.ssl), fingerprint));
+    assert_string_equal(fingerprint, expected.fingerprint);
     tls_raw_close(&t);
     pki_certs_free(certs);
     fixture_stop(&f);

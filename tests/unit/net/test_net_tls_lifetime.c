@@ -313,6 +313,37 @@ static void closing_before_it_is_open_is_told_later(void **state)
     fixture_stop(&f);
 }
 
+/* What the server has sent is read when nobody waits for it any more. */
+static void an_answer_that_comes_too_late_is_not_looked_at(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct client c;
+    uint16_t port = 0;
+    char url[64];
+    char hello[4096];
+    const struct net_tls_client tls = tls_client_config(&world, true);
+    fixture_start(&f, NULL);
+    int fd = bound_socket(&port);
+    (void)snprintf(url, sizeof(url), "https://127.0.0.1:%u", port);
+    struct net_client_config config = client_config(&c, url);
+    config.tls = &tls;
+    assert_int_equal(client_begin(&c, &f, &config), ERR_OK);
+    run_for(&f, 50);
+    int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(peer >= 0);
+    assert_true(recv(peer, hello, sizeof(hello), 0) > 0);
+    static const char answer[] = "\x15\x03\x03\x00\x02\x02\x28"; /* an alert */
+    assert_int_equal(send(peer, answer, 7, MSG_NOSIGNAL), 7);
+    net_conn_close(c.conn, 1000, "changed my mind");
+    run_until(&f, &c.closed, 1);
+    assert_string_equal(c.reason, "changed my mind");
+    run_for(&f, 20);
+    (void)close(peer);
+    (void)close(fd);
+    fixture_stop(&f);
+}
+
 static void everything_is_closed_in_mid_handshake(void **state)
 {
     (void)state;
@@ -441,6 +472,7 @@ int main(void)
         cmocka_unit_test(a_server_that_hangs_up_in_the_handshake_is_told),
         cmocka_unit_test(a_refused_connection_is_told_as_ever),
         cmocka_unit_test(closing_before_it_is_open_is_told_later),
+        cmocka_unit_test(an_answer_that_comes_too_late_is_not_looked_at),
         cmocka_unit_test(everything_is_closed_in_mid_handshake),
         cmocka_unit_test(a_second_net_does_not_disturb_a_handshake),
         cmocka_unit_test(whatever_allocation_fails_nothing_leaks),
