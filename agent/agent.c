@@ -103,6 +103,7 @@ enum error_code agent_new(const struct agent_config *config, struct agent **ret_
     if (!a)
         return error_set(err, ERR_NO_MEMORY, NULL);
     a->config = *config;
+    a->cautious = config->after_death;
     enum error_code code = config->store.open_executions(config->store.ctx, config->identity.server,
                                                          adopt_open, a, err);
     if (code != ERR_OK) {
@@ -243,6 +244,7 @@ enum error_code agent_welcome(struct agent *a, const struct wire_welcome *welcom
         return code;
     a->connected = true;
     a->connections++;
+    run_connected(a);
     for (struct execution *x = a->first; x; x = x->next)
         x->sent_seq = x->acked_seq;
     report_pump(a);

@@ -111,8 +111,8 @@ struct agent_identity {
 struct agent_config {
     struct agent_identity identity;
     const struct step_catalog *catalog; /* borrowed */
-    /* The agent before this one died: what this one begins is on record before anything of it runs,
-     * so that what kills its agent each time is found out. */
+    /* The agent before this one died. What this one begins first is on record before anything of it
+     * runs, so that what kills its agent each time is found out. */
     bool after_death;
     struct agent_link link;
     struct agent_store store;

@@ -65,7 +65,7 @@ struct run *run_new(const struct agent *a, struct execution *x, struct error *er
         .traits = run->traits,
         .count = x->steps.count,
         .rollback_on_failure = x->rollback_on_failure,
-        .cautious = a->config.after_death || x->replaces,
+        .cautious = a->cautious || x->replaces,
         .confirm_ms = x->confirm_ms,
     };
     if (executor_new(&config, &run->executor, err) != ERR_OK)
@@ -161,9 +161,6 @@ static void operation_start(struct agent *a, struct run *run)
  * there is may live on where a new one would not come about. */
 static void confirm_start(struct agent *a, struct run *run)
 {
-    struct execution *x = run->execution;
-    if (x->acked_seq >= run->confirm_seq)
-        x->acked_seq = run->confirm_seq - 1; /* by an earlier connection: it is sent once more */
     run->confirm_after = a->connections;
     a->config.clock.set(a->config.clock.ctx, run->operation.delay_ms);
     a->config.link.renew(a->config.link.ctx);
@@ -449,6 +446,7 @@ static void run_end(struct agent *a)
         plan_step_release(ARRAY_AT(&x->steps, struct plan_step, i));
     mem_free(x->steps.items);
     x->steps = (struct array){0};
+    a->cautious = false;
     /* Asked to do what was done already: whoever asks does not know how it ended. */
     if (run->resumed && x->last_seq == run->first_seq)
         report_resend(a, x, 0);
@@ -487,6 +485,13 @@ void run_durable(struct agent *a, const struct batch *batch)
         action_start(a, run);
     a->draining = false;
     run_drain(a);
+}
+
+void run_connected(struct agent *a)
+{
+    const struct run *run = a->run;
+    if (run && run->confirm_after >= 0 && run->execution->acked_seq >= run->confirm_seq)
+        run->execution->acked_seq = run->confirm_seq - 1;
 }
 
 void run_acked(struct agent *a)

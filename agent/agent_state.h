@@ -85,6 +85,7 @@ struct agent {
     bool draining;   /* in run_drain: its callees must not enter it again */
     bool choosing;   /* the same for agent_next */
     bool started, stopping, interrupted, quiet, failed;
+    bool cautious; /* after_death, until something has run to its end */
     bool connected;
     int64_t connections; /* made so far */
     size_t in_flight;
@@ -128,6 +129,9 @@ const struct plan_step *run_step(const struct run *run, uint32_t step);
 void run_drain(struct agent *a);
 /* A batch of the execution under way is durable. */
 void run_durable(struct agent *a, const struct batch *batch);
+/* There is a connection, and nothing was sent over it yet: what is to be confirmed is acknowledged
+ * once more, whoever had it before. */
+void run_connected(struct agent *a);
 /* Entries of the execution under way were acknowledged. */
 void run_acked(struct agent *a);
 void run_free(struct run *run);

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EXPIRE_EVERY_MS = 3600 * 1000, UNDO_HIGH_PERCENT = 80 };
+enum { EXPIRE_EVERY_MS = 3600 * 1000, EXPIRE_EVERY_MIN_MS = 1000, UNDO_HIGH_PERCENT = 80 };
 
 /* ---- The journal's state -----------------------------------------------------------------------
  */
@@ -50,15 +50,34 @@ static void stall_alarm_fired(void *ctx)
     alarm_set(h->ticker, &h->stall_alarm, HOST_STALL_RETRY_MS);
 }
 
+static void expired(void *ctx, enum error_code result)
+{
+    struct host *h = ctx;
+    (void)result; /* what is wrong with the journal is told by stall_check */
+    h->expiring = false;
+}
+
+/* On a full disk one that is not over yet is not followed by another. */
+static void expire_begin(struct host *h)
+{
+    struct error err = {0};
+    if (h->expiring)
+        return;
+    h->expiring = true;
+    if (undo_journal_expire(h->journal, clock_wall_ms(), expired, h, &err) == ERR_OK)
+        return;
+    h->expiring = false;
+    log_warn("old executions were not removed", LOG_STR("reason", err.message), LOG_END);
+}
+
 static void expire_alarm_fired(void *ctx)
 {
     struct host *h = ctx;
-    struct error err = {0};
     int64_t every_ms = EXPIRE_EVERY_MS;
     if (h->config.retention_ms > 0 && h->config.retention_ms < every_ms)
-        every_ms = h->config.retention_ms;
-    if (undo_journal_expire(h->journal, clock_wall_ms(), NULL, NULL, &err) != ERR_OK)
-        log_warn("old executions were not removed", LOG_STR("reason", err.message), LOG_END);
+        every_ms = h->config.retention_ms > EXPIRE_EVERY_MIN_MS ? h->config.retention_ms
+                                                                : EXPIRE_EVERY_MIN_MS;
+    expire_begin(h);
     alarm_set(h->ticker, &h->expire_alarm, every_ms);
 }
 

@@ -39,6 +39,7 @@ struct host {
     char boot_id[HOST_BOOT_ID_MAX];
     bool failed, stalled;
     bool undo_high; /* much is kept for undo, and that was said */
+    bool expiring;  /* old executions are being removed */
     enum host_closing closing;
     size_t loud;    /* agents not yet quiet */
     size_t links;   /* not yet gone */

@@ -364,17 +364,16 @@ static const struct json_field server_lock_fields[] = {
     TEXT_MAYBE("unlockedBy", struct api_server_lock, unlocked_by, "Who unlocked it."),
     TEXT_MAYBE("unlocked", struct api_server_lock, unlocked, "When."),
 };
-static const struct json_table server_lock_table =
-    JSON_TABLE_OPEN("ServerLock", struct api_server_lock, server_lock_fields,
-                    "The last lock of a server.");
+static const struct json_table server_lock_table = JSON_TABLE_OPEN(
+    "ServerLock", struct api_server_lock, server_lock_fields, "The last lock of a server.");
 
 static const struct json_field touch_fields[] = {
     TEXT("rollout", struct api_touch, rollout, "The rollout's id."),
     TEXT_MAYBE("created", struct api_touch, created, "When it was submitted."),
     FLAG("undone", struct api_touch, undone, "What it did there is undone."),
 };
-static const struct json_table touch_table = JSON_TABLE_OPEN(
-    "Touch", struct api_touch, touch_fields, "A rollout that touched a server.");
+static const struct json_table touch_table =
+    JSON_TABLE_OPEN("Touch", struct api_touch, touch_fields, "A rollout that touched a server.");
 static const struct json_field touch_item = OF_TABLE(touch_table);
 
 static const struct json_field handler_name_item = {.type = JSON_STRING, .doc = "A step type."};

@@ -19,7 +19,7 @@ enum {
     API_DEFAULT_PORT = 7233,
     API_PAGE_DEFAULT = 100, /* rollouts, or executions, in one answer unless asked otherwise */
     API_PAGE_MAX = 1000,
-    API_BY_MAX = 128,     /* bytes of `by`; as long as an id */
+    API_BY_MAX = 128,      /* bytes of `by`; as long as an id */
     API_REASON_MAX = 1024, /* bytes of `reason` */
     API_TOUCHED_MAX = 10   /* rollouts that touched a server, in an answer about it */
 };
@@ -48,7 +48,7 @@ extern const struct json_table api_counts_table;
 struct api_rollout_summary {
     char *id, *name, *by;
     char *retry_of; /* the rollout whose servers it retries; NULL */
-    int state; /* enum rollout_state */
+    int state;      /* enum rollout_state */
     char *created, *ended;
     int64_t servers;
     struct api_counts counts;
@@ -156,8 +156,8 @@ extern const struct json_table api_resolve_table;
 
 /* GET /v1/rollouts/ID/events?after=SEQ&limit=N -> {"events":[...],"lastSeq":N}; the events as in
  * journal/event_json.h. With Accept: text/event-stream (or ?follow=true) server-sent events: id =
- * seq, event = type, data = the event; Last-Event-ID resumes; the stream ends with the rollout's end.
- * Live output comes as event "output" without an id: an api_output. */
+ * seq, event = type, data = the event; Last-Event-ID resumes; the stream ends with the rollout's
+ * end. Live output comes as event "output" without an id: an api_output. */
 /* An event as a client reads it: what journal/event_json.h writes, with texts instead of enums, so
  * that a type that a newer server has is no fault. */
 struct api_event {
@@ -219,10 +219,10 @@ struct api_server {
     char *id;
     bool connected;
     char *version, *hostname, *address;
-    char *since;           /* connected since, or gone since */
-    char *rollout;         /* that holds it; NULL: free */
-    int64_t waiting;       /* rollouts waiting for it */
-    struct array handlers; /* char *: step types */
+    char *since;                        /* connected since, or gone since */
+    char *rollout;                      /* that holds it; NULL: free */
+    int64_t waiting;                    /* rollouts waiting for it */
+    struct array handlers;              /* char *: step types */
     int64_t undo_bytes, undo_max_bytes; /* kept by its agent for undo, and at most; 0: no limit */
     bool has_lock;
     struct api_server_lock lock; /* in a list: that stands; of one server: the last, also if over */

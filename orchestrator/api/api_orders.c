@@ -65,8 +65,8 @@ static void call_order(struct api_call *call, const char *id, const struct dispa
 {
     struct error err = {0};
     call_await(call, 202);
-    enum error_code code = dispatcher_order(call->api->config.dispatcher, id, order,
-                                            call_rollout_done, call, &err);
+    enum error_code code =
+        dispatcher_order(call->api->config.dispatcher, id, order, call_rollout_done, call, &err);
     if (code != ERR_OK)
         call_refused(call, code, &err);
 }

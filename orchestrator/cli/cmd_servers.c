@@ -7,9 +7,9 @@
 #include <string.h>
 
 static const struct column columns[] = {
-    {"SERVER", false},  {"CONNECTED", false}, {"SINCE (UTC)", false}, {"VERSION", false},
-    {"ROLLOUT", false}, {"WAITING", true},    {"LOCKED", false},      {"HOST", false},
-    {"ADDRESS", false},
+    {"SERVER", false},  {"CONNECTED", false}, {"SINCE (UTC)", false},
+    {"VERSION", false}, {"ROLLOUT", false},   {"WAITING", true},
+    {"LOCKED", false},  {"HOST", false},      {"ADDRESS", false},
 };
 
 static void put_server(struct table *table, const struct api_server *s)

@@ -50,11 +50,8 @@ static int post_new(struct cli *cli, const char *path, const struct buf *body, c
     struct error err = {0};
     int status = CLI_OK;
     struct client *client = cli_client(cli, &status);
-    struct request request = {.method = "POST",
-                              .path = path,
-                              .body = body->data,
-                              .len = body->len,
-                              .repeatable = true};
+    struct request request = {
+        .method = "POST", .path = path, .body = body->data, .len = body->len, .repeatable = true};
     if (!client)
         return status;
     enum error_code code = client_call(client, &request, ret_answer, &err);

@@ -50,10 +50,13 @@ const struct command commands[] = {
      "kitsune cancel nginx-1.20.1 --rollback --reason \"wrong version\"",
      OPT_BIT(OPT_NOW) | OPT_BIT(OPT_ROLLBACK) | OPT_BIT(OPT_REASON), 1, 1, cmd_cancel},
     {"rollback", "ID", "Undo a rollout, also one that has ended",
-     "One that is going on is stopped first. With --server, which may be given several times, those\n"
-     "servers alone are undone, and a rollout that is going on goes on with the others. It is refused\n"
+     "One that is going on is stopped first. With --server, which may be given several times, "
+     "those\n"
+     "servers alone are undone, and a rollout that is going on goes on with the others. It is "
+     "refused\n"
      "where a later rollout touched the same server, unless that one was undone. --force, with\n"
-     "--server, undoes all the same, and also what somebody else has changed since. The exit status\n"
+     "--server, undoes all the same, and also what somebody else has changed since. The exit "
+     "status\n"
      "of --watch tells whether what was asked for was undone: 0 yes, 4 no.",
      "kitsune rollback nginx-1.20.1 --watch --reason \"memory leak\"",
      OPT_BIT(OPT_SERVER) | OPT_SEVERAL_SERVERS | OPT_BIT(OPT_FORCE) | OPT_BIT(OPT_NOW) |
@@ -65,7 +68,8 @@ const struct command commands[] = {
      "kitsune retry nginx-1.20.1 --watch",
      OPT_BIT(OPT_ID) | OPT_BIT(OPT_WATCH) | OPT_BIT(OPT_NO_WAIT), 1, 1, cmd_retry},
     {"resolve", "ID SERVER", "Settle by hand what became of a server",
-     "For a server that is unknown, or that could not be rolled back, once a person has seen to it.\n"
+     "For a server that is unknown, or that could not be rolled back, once a person has seen to "
+     "it.\n"
      "No undo is owed for it any more, and what its agent says later changes nothing about it.",
      "kitsune resolve nginx-1.20.1 web-3 --as rolled_back --reason \"reinstalled\"",
      OPT_BIT(OPT_AS) | OPT_BIT(OPT_REASON), 2, 2, cmd_resolve},

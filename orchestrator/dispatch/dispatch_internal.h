@@ -74,7 +74,7 @@ struct rollout {
     uint32_t appends;  /* under way: the rollout must stay */
     uint32_t standing; /* slots with an order that stands: it must stay, too */
     bool open;         /* counted among the open ones: slots of it are in the servers' queues */
-    uint64_t used;    /* when an ended one was last looked at */
+    uint64_t used;     /* when an ended one was last looked at */
     UT_hash_handle hh;
 };
 
@@ -162,8 +162,8 @@ struct rollout *rollout_find(struct dispatcher *d, const char *id);
 /* Finds, or loads from the journal. ERR_NOT_FOUND. */
 enum error_code rollout_get(struct dispatcher *d, const char *id, struct rollout **ret_rollout,
                             struct error *err) MUST_CHECK;
-/* Makes a rollout that has not ended an open one: it enters the queues of the servers that it holds.
- * Again: of those that it holds by now. */
+/* Makes a rollout that has not ended an open one: it enters the queues of the servers that it
+ * holds. Again: of those that it holds by now. */
 void rollout_open(struct rollout *r);
 /* Drops it when nothing of it is under way. */
 bool rollout_forget(struct rollout *r);

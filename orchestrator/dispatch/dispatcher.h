@@ -121,7 +121,7 @@ struct dispatcher_rollback {
     const char *const *servers; /* these alone, out of turn */
     size_t server_count;        /* 0: all that was touched */
     bool now;                   /* all: end running steps too */
-    bool force;                 /* these: also where somebody else, or a later rollout, changed it */
+    bool force; /* these: also where somebody else, or a later rollout, changed it */
     const char *by, *reason;
 };
 /* ERR_NOT_FOUND: no such rollout, or server in it. ERR_INVALID: force without, or now with servers.

@@ -222,8 +222,8 @@ enum error_code dispatcher_retry(struct dispatcher *d, const char *of,
         return submit_repeat(r, request, ret_repeat, err);
     if (r != NULL)
         return error_set(err, ERR_EXISTS,
-                         "rollout \"%s\" exists and is no retry of \"%s\"; choose another id", r->id,
-                         of);
+                         "rollout \"%s\" exists and is no retry of \"%s\"; choose another id",
+                         r->id, of);
     code = retry_plan(d, of, origin, &plan, err);
     if (code == ERR_OK)
         code = submit_begin(d, id, plan, origin, request, err);

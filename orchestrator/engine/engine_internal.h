@@ -24,8 +24,8 @@
 enum {
     ENGINE_MAX_NOTES = 8, /* more than one event can give rise to */
     ENGINE_MAX_CAUSE = 160,
-    ENGINE_MAX_VERDICT = 256,
-    ENGINE_MAX_BY = 64, /* of a person's name, in the reason */
+    ENGINE_MAX_VERDICT = 512, /* of all its clauses */
+    ENGINE_MAX_BY = 64,       /* of a person's name, in the reason */
     ENGINE_MAX_ORDER = 96
 };
 

@@ -205,5 +205,7 @@ void order_release_resolved(struct engine *e)
         s->x.resolved = false;
         if (s->round_open) /* its end is still to come, and is awaited as any other's */
             rollback_settle(e, s, UNDO_SILENT);
+        else
+            rollback_consider(e, i);
     }
 }

@@ -8,7 +8,7 @@
  *   journal_replay.c   a rollout's engine out of its events
  *   journal_upgrade.c  what journals of earlier versions lack, made of their events
  *   journal_lock.c     the data directory and its lock
- *   journal_check.c    looking for damage
+ *   journal_check.c    looking for damage; journal_check_server.c: in what is kept of servers
  *   journal_backup.c   a copy, made while it runs
  *   journal_retain.c   removing old rollouts
  *   journal_record.c   identity and epoch, also beside the database

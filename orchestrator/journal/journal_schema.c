@@ -106,7 +106,8 @@ static const char *const statements[JOURNAL_STATEMENT_COUNT] = {
     [JOURNAL_ROLLOUT_NEXT] = "SELECT 1 + max(coalesce((SELECT max(num) FROM rollout), 0),"
                              " coalesce((SELECT max(num) FROM removed), 0))",
     [JOURNAL_ROLLOUT_ADD] =
-        "INSERT INTO rollout(num, id, name, by, retry_of, made_sum, state, open, created_ms, ended_ms,"
+        "INSERT INTO rollout(num, id, name, by, retry_of, made_sum, state, open, created_ms, "
+        "ended_ms,"
         " last_seq, servers, pending, in_flight, succeeded, failed, unreachable,"
         " unknown, cancelled, skipped, rolled_back, rollback_failed)"
         " VALUES(?1, ?2, ?3, ?4, ?5, ?6, '', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",

@@ -150,8 +150,8 @@ enum journal_lock_column {
     LOCK_COLUMN_SUM
 };
 
-/* Events, outputs and touches are found by one integer, the fastest key there is and one that keeps a
- * rollout's rows together: the rollout's number above, what is within the rollout below. */
+/* Events, outputs and touches are found by one integer, the fastest key there is and one that keeps
+ * a rollout's rows together: the rollout's number above, what is within the rollout below. */
 enum { EVENT_SEQ_BITS = 32, OUTPUT_STEP_BITS = 8, OUTPUT_SERVER_BITS = 18 };
 #define TOUCH_SERVER_MASK ((UINT32_C(1) << OUTPUT_SERVER_BITS) - 1)
 #define JOURNAL_MAX_SEQ ((UINT64_C(1) << EVENT_SEQ_BITS) - 1)

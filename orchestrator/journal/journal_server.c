@@ -48,9 +48,8 @@ enum error_code touch_read(struct db_stmt *s, struct touch *ret_touch, struct er
         return error_set(err, ERR_NO_MEMORY, NULL);
     if (name == NULL || db_column_int(s, TOUCH_COLUMN_SUM) != sum_touch(key, name, undone))
         return error_set(err, ERR_CORRUPT, "journal: the record of a touched server is damaged");
-    *ret_touch = (struct touch){.server = (uint32_t)key & TOUCH_SERVER_MASK,
-                                .name = name,
-                                .undone = undone != 0};
+    *ret_touch = (struct touch){
+        .server = (uint32_t)key & TOUCH_SERVER_MASK, .name = name, .undone = undone != 0};
     return ERR_OK;
 }
 

@@ -88,8 +88,8 @@ static void everything_described_is_a_route(void **state)
 static void a_change_is_never_made_by_get(void **state)
 {
     (void)state;
-    static const char *const changes[] = {"cancel",  "pause", "resume", "rollback", "retry",
-                                          "resolve", "lock",  "unlock"};
+    static const char *const changes[] = {"cancel", "pause",   "resume", "rollback",
+                                          "retry",  "resolve", "lock",   "unlock"};
     size_t seen = 0;
     size_t count = 0;
     const struct api_route *routes = api_routes(&count);

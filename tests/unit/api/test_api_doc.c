@@ -282,8 +282,7 @@ static void documents_come_out_as_they_went_in(void **state)
     expect_round_trip(&api_request_table, "{\"by\":\"b\",\"reason\":\"r\"}");
     expect_round_trip(&api_rollback_table, "{\"servers\":[\"a\",\"b\"],\"now\":true,"
                                            "\"force\":true,\"by\":\"b\",\"reason\":\"r\"}");
-    expect_round_trip(&api_resolve_table,
-                      "{\"as\":\"rolled_back\",\"by\":\"b\",\"reason\":\"r\"}");
+    expect_round_trip(&api_resolve_table, "{\"as\":\"rolled_back\",\"by\":\"b\",\"reason\":\"r\"}");
     expect_round_trip(&api_lock_table, "{\"by\":\"b\",\"reason\":\"r\"}");
     expect_round_trip(&api_unlock_table, "{\"by\":\"b\"}");
     expect_round_trip(
@@ -358,9 +357,9 @@ static void a_person_settles_a_server_as_one_of_three_states_and_says_why(void *
     };
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         struct api_resolve resolve = {0};
-        assert_int_equal(json_read(refused[i], strlen(refused[i]), 1000, &api_resolve_table,
-                                   &resolve, NULL),
-                         ERR_INVALID);
+        assert_int_equal(
+            json_read(refused[i], strlen(refused[i]), 1000, &api_resolve_table, &resolve, NULL),
+            ERR_INVALID);
     }
 }
 

@@ -172,13 +172,27 @@ static void version_and_help_are_told(void **state)
 static void every_command_that_asks_says_when_nobody_is_there(void **state)
 {
     (void)state;
-    static const char *const commands_that_ask[] = {
-        "list",       "show r1",      "show r1 --all", "show r1 --server a",
-        "watch r1",   "events r1",    "events r1 -f",  "logs r1",
-        "logs r1 -f", "cancel r1",    "pause r1",      "resume r1",
-        "servers",    "server web-1", "submit -",      "list --all",
-        "rollback r", "retry r1",     "lock a -m x",   "unlock a",
-        "resolve r1 a --as failed -m x"};
+    static const char *const commands_that_ask[] = {"list",
+                                                    "show r1",
+                                                    "show r1 --all",
+                                                    "show r1 --server a",
+                                                    "watch r1",
+                                                    "events r1",
+                                                    "events r1 -f",
+                                                    "logs r1",
+                                                    "logs r1 -f",
+                                                    "cancel r1",
+                                                    "pause r1",
+                                                    "resume r1",
+                                                    "servers",
+                                                    "server web-1",
+                                                    "submit -",
+                                                    "list --all",
+                                                    "rollback r",
+                                                    "retry r1",
+                                                    "lock a -m x",
+                                                    "unlock a",
+                                                    "resolve r1 a --as failed -m x"};
     char expected[256];
     (void)snprintf(expected, sizeof(expected),
                    "kitsune: cannot reach the orchestrator at %s: connection refused (is "
@@ -427,7 +441,8 @@ static void servers_are_listed_with_what_is_not_shown(void **state)
     struct run run = {.url = server_url(server)};
     run_cli(&run, "servers -n 1");
     assert_int_equal(run.status, CLI_OK);
-    contains(run.out, "web-1   yes        -            -        -              2  no      -     -\n");
+    contains(run.out,
+             "web-1   yes        -            -        -              2  no      -     -\n");
     contains(run.out, "5 of 7 servers are connected; 6 are not shown (--all shows them)\n");
     run_cli(&run, "servers -n 1 -o json");
     expect_json(run.out);

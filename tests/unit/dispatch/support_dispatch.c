@@ -353,8 +353,7 @@ void conn_started(struct bench *b, struct fake_conn *c, const char *rollout)
 void conn_touched(struct bench *b, struct fake_conn *c, const char *rollout)
 {
     conn_report(c, rollout, ENTRY(1, REPORT_STARTED, -1, .state = EXECUTION_RUNNING));
-    conn_report(c, rollout,
-                ENTRY(2, REPORT_STEP_STARTED, 0, .attempt = 1, .state = STEP_RUNNING));
+    conn_report(c, rollout, ENTRY(2, REPORT_STEP_STARTED, 0, .attempt = 1, .state = STEP_RUNNING));
     bench_settle(b);
 }
 

@@ -66,7 +66,8 @@ void conn_connect(struct bench *b, struct fake_conn *c, const char *server, cons
                   const char *rollout);
 void conn_say(struct fake_conn *c, const char *text);
 void conn_frame(struct fake_conn *c, const struct wire_frame *frame);
-/* Tells, durably, that the agent took the execution on; began its first step; ended so; undid it. */
+/* Tells, durably, that the agent took the execution on; began its first step; ended so; undid it.
+ */
 void conn_started(struct bench *b, struct fake_conn *c, const char *rollout);
 void conn_touched(struct bench *b, struct fake_conn *c, const char *rollout);
 void conn_ended(struct bench *b, struct fake_conn *c, const char *rollout,

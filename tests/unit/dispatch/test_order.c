@@ -367,6 +367,41 @@ static void a_silent_server_that_is_ordered_holds_nothing_up(void **state)
     conn_drop(&a);
 }
 
+/* One that nobody ordered comes back while the rollout is open, and goes away again. */
+static void an_open_rollout_waits_for_those_that_came_back_but_not_for_ever(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn a, other;
+    struct server_view view;
+    conn_connect(b, &other, "b", "i2", NULL);
+    conn_connect(b, &a, "a", "i1", NULL);
+    bench_submit(b, "r1", two_servers);
+    bench_settle(b);
+    conn_ended(b, &other, "r1", EXECUTION_SUCCEEDED);
+    conn_touched(b, &a, "r1");
+    conn_drop(&a);
+    for (int second = 0; second < 8; second++) {
+        conn_say(&other, "{\"v\":1,\"type\":\"heartbeat\"}");
+        bench_pass(b, 1000);
+    }
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_UNKNOWN);
+    roll_back(b, "r1", "b", false);
+    conn_connect(b, &a, "a", "i1", "r1");
+    conn_report(&a, "r1", ENTRY(3, REPORT_STEP_ENDED, 0, .attempt = 1, .state = STEP_SUCCEEDED));
+    bench_settle(b);
+    assert_int_equal(dispatcher_server(b->dispatcher, "a", &view, NULL), ERR_OK);
+    assert_null(view.rollout);
+    conn_drop(&a);
+    conn_undone(b, &other, "r1", 5, EXECUTION_ROLLED_BACK);
+    assert_int_equal(bench_state(b, "r1"), ROLLOUT_ROLLING_BACK);
+    assert_false(dispatcher_forget(b->dispatcher, "r1"));
+    conn_drop(&other);
+    bench_pass(b, 8000);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_UNKNOWN);
+    assert_true(rollout_state_final(bench_state(b, "r1")));
+    assert_int_equal(dispatcher_stats(b->dispatcher).open, 0);
+}
+
 static void a_server_that_is_settled_by_hand_is_owed_nothing(void **state)
 {
     struct bench *b = *state;
@@ -473,6 +508,7 @@ int main(void)
         T(a_restart_holds_what_is_being_undone_and_nothing_else),
         T(a_server_that_is_away_is_given_time_and_told_when_it_comes),
         T(a_silent_server_that_is_ordered_holds_nothing_up),
+        T(an_open_rollout_waits_for_those_that_came_back_but_not_for_ever),
         T(a_server_that_is_settled_by_hand_is_owed_nothing),
         T(an_order_without_memory_changes_nothing),
         T(an_end_that_is_not_durable_yet_can_be_followed_by_an_order),

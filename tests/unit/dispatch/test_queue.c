@@ -297,6 +297,20 @@ static void what_is_owed_keeps_a_rollout_from_being_removed(void **state)
     assert_true(dispatcher_forget(b->dispatcher, "r1"));
 }
 
+static void one_that_goes_away_in_its_undo_after_the_end_can_be_settled(void **state)
+{
+    struct bench *b = *state;
+    struct error err = {0};
+    end_with_an_order(b);
+    bench_pass(b, 6000);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_ROLLING_BACK);
+    bench_pass(b, 2000);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_ROLLBACK_FAILED);
+    assert_int_equal(bench_resolve(b, "r1", "a", EXECUTION_ROLLED_BACK, &err), ERR_OK);
+    bench_settle(b);
+    assert_int_equal(bench_state(b, "r1"), ROLLOUT_ROLLED_BACK);
+}
+
 static void an_agent_that_lost_its_record_after_the_end_is_not_told_for_ever(void **state)
 {
     struct bench *b = *state;
@@ -359,6 +373,7 @@ int main(void)
         T(what_is_ordered_after_the_end_is_said_until_it_is_done),
         T(what_an_ended_rollout_owes_is_said_though_nobody_speaks_of_it),
         T(what_is_owed_keeps_a_rollout_from_being_removed),
+        T(one_that_goes_away_in_its_undo_after_the_end_can_be_settled),
         T(an_agent_that_lost_its_record_after_the_end_is_not_told_for_ever),
         T(what_agents_keep_for_undo_is_summed_up),
         T(an_agent_that_lost_its_record_while_it_undid_itself_is_not_waited_for),

@@ -1,6 +1,7 @@
 #include "unit/engine/support_rollout.h"
 
 #include "common/base/alloc.h"
+#include "unit/engine/support_plan.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -407,4 +408,59 @@ const char *resolved(struct rollout *r, uint32_t server, enum execution_state st
     event.by = "bob";
     event.message = "looked at it";
     return apply(r, event);
+}
+
+/* ---- For orders about what was done --------------------------------------------------------- */
+
+enum rollout_state state_of(struct rollout *r)
+{
+    return engine_state(rollout_engine(r));
+}
+
+const char *reason_of(struct rollout *r)
+{
+    return engine_reason(rollout_engine(r));
+}
+
+const char *undoes_step(struct rollout *r, uint32_t server, int32_t step, enum step_state state,
+                        bool conflict)
+{
+    struct event event = entry(EVENT_STEP_ROLLED_BACK, server, step);
+    event.step_state = state;
+    event.conflict = conflict;
+    return reports(r, event);
+}
+
+void works(struct rollout *r, uint32_t server)
+{
+    (void)begins(r, server);
+    (void)reports(r, entry(EVENT_STEP_STARTED, server, 0));
+    struct event event = entry(EVENT_STEP_ENDED, server, 0);
+    event.step_state = STEP_SUCCEEDED;
+    (void)reports(r, event);
+}
+
+struct rollout *succeeded(struct plan *plan)
+{
+    struct rollout *r = rollout_of(plan);
+    (void)created(r);
+    for (uint32_t i = 0; i < plan_server_count(plan); i++) {
+        works(r, i);
+        (void)ends(r, i, EXECUTION_SUCCEEDED);
+    }
+    assert_int_equal(state_of(r), ROLLOUT_SUCCEEDED);
+    return r;
+}
+
+struct rollout *succeeded_with_unknown(uint32_t servers)
+{
+    struct plan *plan = parallel_of(servers);
+    plan->strategy.max_failures = limit_of(1);
+    struct rollout *r = rollout_of(plan);
+    (void)created(r);
+    (void)begins(r, 0);
+    (void)unknown(r, 0);
+    for (uint32_t i = 1; i < servers; i++)
+        (void)succeeds(r, i);
+    return r;
 }

@@ -47,6 +47,14 @@ const char *rollback_ordered(struct rollout *r); /* of all; by bob, as what foll
 const char *server_ordered(struct rollout *r, uint32_t server);
 const char *server_forced(struct rollout *r, uint32_t server);
 const char *resolved(struct rollout *r, uint32_t server, enum execution_state state);
+const char *undoes_step(struct rollout *r, uint32_t server, int32_t step, enum step_state state,
+                        bool conflict);
+/* Its first step begins and ends, so that it may be changed. */
+void works(struct rollout *r, uint32_t server);
+/* A rollout in which all have worked and succeeded. Takes ownership of the plan. */
+struct rollout *succeeded(struct plan *plan);
+/* One of so many servers in which server 0 fell silent, and that succeeded all the same. */
+struct rollout *succeeded_with_unknown(uint32_t servers);
 /* An entry about a step; fill in what matters. */
 struct event entry(enum event_type type, uint32_t server, int32_t step);
 const char *reports(struct rollout *r, struct event entry);
@@ -55,6 +63,8 @@ const char *standing(struct rollout *r);
 /* "pending in_flight succeeded failed unreachable unknown cancelled skipped / rolled_back
  * rollback_failed", as numbers. */
 const char *counts(struct rollout *r);
+enum rollout_state state_of(struct rollout *r);
+const char *reason_of(struct rollout *r);
 /* The state of a server, and "state/outcome" where they differ. */
 const char *server_is(struct rollout *r, uint32_t server);
 

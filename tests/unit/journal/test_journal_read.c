@@ -83,7 +83,8 @@ static void the_scan_gives_what_is_not_over_oldest_first(void **state)
         rig_rollout(rig, rollout_state_names[i], (enum rollout_state)i);
     struct names names = {0};
     assert_int_equal(journal_scan_open(rig->journal, take_name, &names, NULL), ERR_OK);
-    /* A rollback that failed may be needed by a server that was silent; nothing was ordered of it. */
+    /* A rollback that failed may be needed by a server that was silent; nothing was ordered of it.
+     */
     assert_string_equal(names.text, "pending running paused rolling_back rollback_failed");
     assert_false(names.last.undo_owed);
 }

@@ -254,9 +254,9 @@ static void owed_rollout(struct rig *rig, const char *id, bool owed)
     events[count++] = rig_event(EVENT_EXECUTION_UNKNOWN, 0);
     assert_int_equal(engine_new(rig->plan, &engine, NULL), ERR_OK);
     assert_int_equal(journal_append_new(id, 1, &a, NULL), ERR_OK);
-    assert_int_equal(journal_append_create(a, rig->plan, rig_plan_text, strlen(rig_plan_text),
-                                           NULL, NULL),
-                     ERR_OK);
+    assert_int_equal(
+        journal_append_create(a, rig->plan, rig_plan_text, strlen(rig_plan_text), NULL, NULL),
+        ERR_OK);
     for (size_t i = 0; i < count; i++) {
         struct decision decision;
         struct error err = {0};
