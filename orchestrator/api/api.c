@@ -83,6 +83,7 @@ void call_free(struct api_call *call)
         call->texts = text->next;
         mem_free(text);
     }
+    buf_done(&call->held);
     mem_free(call);
 }
 
@@ -173,6 +174,31 @@ void call_document(struct api_call *call, int status, const struct json_table *t
                    const void *document)
 {
     call_encoded(call, status, "application/json", table, document);
+}
+
+static void call_held(void *ctx)
+{
+    struct api_call *call = ctx;
+    call->pending--;
+    call_text(call, call->status, "application/json", &call->held);
+    call_free(call);
+}
+
+void call_document_durable(struct api_call *call, int status, const struct json_table *table,
+                           const void *document)
+{
+    struct journal *journal = call->api->config.journal;
+    json_encode(&call->held, table, document);
+    buf_putc(&call->held, '\n');
+    call->status = status;
+    call->pending++;
+    /* In a stall it is a view of what is durable, and there is no barrier that would pass. */
+    if (journal_stalled(journal, NULL, NULL)) {
+        call_held(call);
+    } else if (!journal_barrier(journal, call_held, call)) {
+        call->pending--;
+        call_error(call, ERR_NO_MEMORY, NULL);
+    }
 }
 
 void call_problem(struct api_call *call, int status, const struct api_problem *problem)

@@ -21,6 +21,7 @@ struct api_call {
     uint32_t pending;
     int status;  /* of an answer that waits for the journal */
     bool repeat; /* a submit that was known already */
+    struct buf held; /* the answer's body, that waits for the journal */
     struct stream *stream;
     struct api_backup *backup;
     struct api_text *texts; /* freed with the call */
@@ -58,6 +59,9 @@ struct api {
 void call_document(struct api_call *call, int status, const struct json_table *table,
                    const void *document);
 void call_text(struct api_call *call, int status, const char *type, const struct buf *body);
+/* The same, of something that may not be durable yet: it goes out when it is. */
+void call_document_durable(struct api_call *call, int status, const struct json_table *table,
+                           const void *document);
 void call_error(struct api_call *call, enum error_code code, const struct error *err);
 void call_problem(struct api_call *call, int status, const struct api_problem *problem);
 void call_free(struct api_call *call);

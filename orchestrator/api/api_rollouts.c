@@ -194,7 +194,7 @@ static void call_rollout_view(struct api_call *call, int status, const struct ro
         .plan = plan.data,
     };
     if (buf_check(&plan, NULL) == ERR_OK && rollout_executions(call, view, window, &document))
-        call_document(call, status, &api_rollout_table, &document);
+        call_document_durable(call, status, &api_rollout_table, &document);
     else
         call_error(call, ERR_NO_MEMORY, NULL);
     rollout_document_done(&document);

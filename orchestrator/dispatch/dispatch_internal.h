@@ -122,10 +122,22 @@ struct dispatcher {
     bool sorted_stale;
     struct session *sessions;
     uint64_t uses;
+    struct plan *durable_plan; /* of the view given last, while the journal was stalled */
+    struct engine *durable_engine;
     bool failed;      /* fatal was called: nothing goes out any more */
     struct buf frame; /* scratch for one frame */
     struct dispatcher_stats stats;
 };
+
+/* ---- durable.c: views while the journal is stalled
+ * --------------------------------------------- */
+
+/* The engine is ahead of the journal, and not for the moment of a commit alone. */
+bool durable_is_behind(const struct rollout *r);
+/* Changes the view to what is durable. ERR_NOT_FOUND: nothing of it is. */
+enum error_code durable_view(const struct rollout *r, struct rollout_view *view,
+                             struct error *err) MUST_CHECK;
+void durable_forget(struct dispatcher *d);
 
 /* ---- fleet.c: servers
  * ---------------------------------------------------------------------------- */

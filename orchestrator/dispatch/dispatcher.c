@@ -96,6 +96,7 @@ void dispatcher_free(struct dispatcher *d)
     while (d->rollouts != NULL)
         rollout_free(d->rollouts);
     session_free_all(d);
+    durable_forget(d);
     fleet_free(d);
     timers_done(&d->timers);
     buf_done(&d->frame);
@@ -172,7 +173,7 @@ enum error_code dispatcher_rollout(struct dispatcher *d, const char *id,
         .created_ms = r->created_ms,
         .ended_ms = r->ended_ms,
     };
-    return ERR_OK;
+    return durable_is_behind(r) ? durable_view(r, ret_view, err) : ERR_OK;
 }
 
 bool dispatcher_forget(struct dispatcher *d, const char *id)

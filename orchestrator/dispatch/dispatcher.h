@@ -179,7 +179,9 @@ struct rollout_view {
     uint64_t last_seq;
     int64_t created_ms, ended_ms;
 };
-/* Loads an ended rollout when needed. ERR_NOT_FOUND. */
+/* Loads an ended rollout when needed. ERR_NOT_FOUND. What it shows may be on its way to the disk:
+ * it may be told once a barrier that is set now has passed. While the journal is stalled it shows
+ * what is durable. */
 enum error_code dispatcher_rollout(struct dispatcher *d, const char *id,
                                    struct rollout_view *ret_view, struct error *err) MUST_CHECK;
 /* Lets an ended rollout go out of memory, since the journal is about to remove it. False when

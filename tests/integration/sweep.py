@@ -42,6 +42,23 @@ def failpoints_are_built_in():
     return done.returncode != 0
 
 
+def wait_first(*processes):
+    """Those of these (subprocess.Popen) that have ended, once one has."""
+    poll = select.poll()
+    fds = {}
+    try:
+        for process in processes:
+            fds[os.pidfd_open(process.pid)] = process
+        for fd in fds:
+            poll.register(fd, select.POLLIN)
+        ready = poll.poll(DEADLINE * 1000)
+        assert ready, "none has ended"
+        return [fds[fd] for fd, _ in ready]
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
 # ---- Scenarios ------------------------------------------------------------------------------------
 
 
@@ -296,7 +313,7 @@ class Rig:
         watch = self.watch(rollout)
         try:
             person.start()
-            if pending and watch not in self.wait_first(watch, self.process(self.victim).process):
+            if pending and watch not in wait_first(watch, self.process(self.victim).process):
                 self.back_up(died)
                 pending = False
             said, _ = watch.communicate(timeout=DEADLINE)
@@ -344,22 +361,6 @@ class Rig:
             return document, events, False
         self.back_up(died)
         return *self.outcome(rollout), True
-
-    def wait_first(self, *processes):
-        """Those that have ended, once one has."""
-        poll = select.poll()
-        fds = {}
-        try:
-            for process in processes:
-                fds[os.pidfd_open(process.pid)] = process
-            for fd in fds:
-                poll.register(fd, select.POLLIN)
-            ready = poll.poll(DEADLINE * 1000)
-            assert ready, "neither the victim nor the watch ended:\n" + self.text()
-            return [fds[fd] for fd, _ in ready]
-        finally:
-            for fd in fds:
-                os.close(fd)
 
     def text(self):
         parts = [("orchestrator", self.fleet.orchestrator), *self.fleet.agents.items()]
