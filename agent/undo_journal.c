@@ -138,10 +138,11 @@ static enum error_code instance_read(struct db *db, char ret[ID_BUFFER], bool *r
     db_bind_text(s, 1, "instance", strlen("instance"));
     code = db_step(s, &row, err);
     if (code == ERR_OK && row) {
-        const char *text = db_column_text(s, 0, NULL);
-        if (text && id_valid(text))
+        const char *text = NULL;
+        code = undo_column_text(s, 0, &text, NULL, err);
+        if (code == ERR_OK && text && id_valid(text))
             (void)snprintf(ret, ID_BUFFER, "%s", text);
-        else
+        else if (code == ERR_OK)
             code = error_set(err, ERR_CORRUPT, "the agent's identity is damaged");
     }
     *ret_there = row;
@@ -369,7 +370,8 @@ static enum error_code expire_one(struct db *db, const struct work *w, int64_t *
         *id = db_column_int(s, 0);
         const char *server = db_column_text(s, 1, NULL);
         const char *rollout = db_column_text(s, 2, NULL);
-        gone = server && rollout &&
+        /* Names that are none would lead out of the folder. */
+        gone = server && rollout && id_valid(server) && id_valid(rollout) &&
                undo_files_remove(w->journal->files_root, server, rollout, NULL) == ERR_OK;
     }
     db_reset(s);

@@ -32,3 +32,8 @@ struct undo_journal {
     char instance[ID_BUFFER];
     char files_root[UNDO_FILES_PATH_MAX]; /* constant once open: the writer's thread reads it */
 };
+
+/* A column's text until the statement goes on; NULL where there is none. ERR_NO_MEMORY is not
+ * mistaken for that. */
+enum error_code undo_column_text(struct db_stmt *s, int column, const char **ret_text,
+                                 size_t *ret_len, struct error *err) MUST_CHECK;
