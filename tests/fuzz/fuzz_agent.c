@@ -16,6 +16,7 @@
  * The agent is started by the first line that needs it. In the end it is started once more, what it
  * does goes well, and everything comes to an end.
  */
+#include "agent/agent_state.h"
 #include "tests/fuzz/agent_world.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/input.h"
@@ -157,8 +158,8 @@ static void check_ended(struct play *p)
     while (!w->failed && agent_world_step(w) && steps < END_MAX)
         steps++;
     assert(steps < END_MAX);
-    for (size_t i = 0; i < w->stored_count && !w->failed; i++)
-        assert(w->disk[i].status.settled);
+    for (const struct execution *x = w->agent->first; x != NULL && !w->failed; x = x->next)
+        assert(x->settled && x->turn == TURN_NONE && w->agent->run == NULL);
     if (w->failed || agent_world_welcome(w, INT64_MAX, &err) != ERR_OK ||
         agent_world_ack_all(w, &err) != ERR_OK)
         return;
