@@ -131,7 +131,7 @@ static enum error_code instance_read(struct db *db, char ret[ID_BUFFER], bool *r
                                      struct error *err)
 {
     struct db_stmt *s;
-    bool row;
+    bool row = false;
     enum error_code code = db_use(db, UNDO_META_GET, &s, err);
     if (code != ERR_OK)
         return code;
@@ -273,7 +273,7 @@ static enum error_code apply_execution(struct db *db, const struct work *w, int6
                                        struct error *err)
 {
     struct db_stmt *s;
-    bool row;
+    bool row = false;
     enum error_code code = db_use(db, UNDO_EXECUTION_PUT, &s, err);
     if (code != ERR_OK)
         return code;
