@@ -1,0 +1,13 @@
+/*
+ * alloc_sqlite: SQLite's own memory comes through common/base/alloc.h too, so that on the test's
+ * thread it fails with the rest. On the other threads (a writer's, a backup's) it fails by
+ * alloc_sqlite_others.
+ */
+#pragma once
+
+#include "alloc/alloc.h"
+
+/* Once, before anything uses SQLite; on the test's thread. */
+void alloc_sqlite_install(void);
+/* Everything that SQLite allocates on another thread than the test's. */
+extern const struct alloc_failing alloc_sqlite_others;
