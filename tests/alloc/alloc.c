@@ -71,6 +71,11 @@ static void world_end(const struct alloc_op *op, void *world)
     free(world);
 }
 
+static unsigned stride(const struct alloc_op *op)
+{
+    return op->stride > 0 && getenv("KITSUNE_ALLOC_ALL") == NULL ? op->stride : 1;
+}
+
 static void look(const struct alloc_op *op, void *world, struct buf *b)
 {
     if (op->look != NULL)
@@ -132,12 +137,18 @@ static void check_failed(const struct alloc_op *op, const void *world, const str
         assert_true(o->err.code == ERR_NO_MEMORY && o->err.message[0] != '\0');
 }
 
-/* One try with allocation number `n` failing; false when that is one more than there are. */
-static bool try_one(const struct alloc_op *op, const struct outcome *clean, bool once, uint64_t n)
+enum tried {
+    TRIED_ALL,     /* there are no more allocations than those before */
+    TRIED_NOTICED, /* one failed, and the operation said so */
+    TRIED_PASSED   /* one failed, and it did all the same what it does */
+};
+
+/* One try with allocation number `n` failing. */
+static enum tried try_one(const struct alloc_op *op, void *world, const struct outcome *clean,
+                          bool once, uint64_t n)
 {
     const struct alloc_failing *failing = op->failing != NULL ? op->failing : &own_thread;
     struct outcome o = {0};
-    void *world = world_new(op);
     (once ? failing->once : failing->after)(n);
     o.code = op->run(world, &o.err);
     o.failed = failing->count();
@@ -149,32 +160,60 @@ static bool try_one(const struct alloc_op *op, const struct outcome *clean, bool
     } else {
         assert_true(o.failed > 0);
         check_failed(op, world, &o, n);
-        if (!op->once_only)
-            check_again(op, world, clean, n);
     }
-    world_end(op, world);
     outcome_done(&o);
-    return o.failed > 0;
+    if (o.failed == 0)
+        return TRIED_ALL;
+    return o.code == clean->code ? TRIED_PASSED : TRIED_NOTICED;
+}
+
+/* Each try in a world of its own; the number of allocations that can fail. */
+static uint64_t try_each(const struct alloc_op *op, const struct outcome *clean, bool once)
+{
+    for (uint64_t n = 0;; n += stride(op)) {
+        void *world = world_new(op);
+        assert_true(n < POINTS_MAX);
+        enum tried tried = try_one(op, world, clean, once, n);
+        if (tried == TRIED_NOTICED && !op->once_only)
+            check_again(op, world, clean, n);
+        world_end(op, world);
+        if (tried == TRIED_ALL)
+            return n;
+    }
+}
+
+/* All tries in one world. What is made by the first success (a prepared statement) lasts, so there
+ * are two parts: until then, and from then on. */
+static uint64_t try_lasting(const struct alloc_op *op, const struct outcome *clean, bool once)
+{
+    void *world = world_new(op);
+    uint64_t first = 0, later = 0;
+    for (; try_one(op, world, clean, once, first) != TRIED_ALL; first += stride(op))
+        assert_true(first < POINTS_MAX);
+    for (; try_one(op, world, clean, once, later) != TRIED_ALL; later += stride(op))
+        check_again(op, world, clean, later);
+    world_end(op, world);
+    return first + later;
 }
 
 uint64_t alloc_sweep(const struct alloc_op *op)
 {
     struct outcome clean = {0};
-    uint64_t points[2] = {0};
     bool after_failure = unfinished;
     unfinished = true;
     void *world = world_new(op);
     clean.code = op->run(world, &clean.err);
     look(op, world, &clean.seen);
     world_end(op, world);
-    for (int once = 0; once < 2; once++) {
-        while (try_one(op, &clean, once != 0, points[once]))
-            assert_true(++points[once] < POINTS_MAX);
-    }
+    uint64_t (*try)(const struct alloc_op *, const struct outcome *, bool) =
+        op->lasting ? try_lasting : try_each;
+    (void)try(op, &clean, false);
+    uint64_t points = try(op, &clean, true);
     outcome_done(&clean);
     unfinished = after_failure;
     if (leaks())
         fail_msg("%s: memory is lost", op->name);
-    print_message("%s: %" PRIu64 " allocations can fail\n", op->name, points[1]);
-    return points[1];
+    print_message("%s: %" PRIu64 " allocations can fail\n", op->name, points);
+    (void)fflush(stdout);
+    return points;
 }

@@ -41,6 +41,12 @@ struct alloc_op {
     /* True when `code` is right though it is not ERR_NO_MEMORY. NULL: none is. */
     bool (*accept)(const void *world, enum error_code code);
     bool once_only; /* it cannot be repeated: what it consumed is gone */
+    /* One world for all tries, so that each finds what the failures before it have left: first as
+     * long as none succeeds, then each with memory in between. */
+    bool lasting;
+    /* Of an operation that takes long and has thousands of allocations: only each so-manieth fails,
+     * unless KITSUNE_ALLOC_ALL is in the environment. 0: each. */
+    unsigned stride;
     const struct alloc_failing *failing;
 };
 

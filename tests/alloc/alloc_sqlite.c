@@ -127,7 +127,7 @@ static void sqlite_shutdown(void *ctx)
     (void)ctx;
 }
 
-void alloc_sqlite_install(void)
+void alloc_sqlite_install(bool small)
 {
     static const sqlite3_mem_methods methods = {.xMalloc = sqlite_malloc,
                                                 .xFree = sqlite_free,
@@ -139,8 +139,8 @@ void alloc_sqlite_install(void)
     test_thread = pthread_self();
     int result = sqlite3_config(SQLITE_CONFIG_MALLOC, &methods);
     assert(result == SQLITE_OK);
-    /* The small pieces of a connection would otherwise come out of one large one. */
-    result = sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
+    if (small)
+        result = sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
     assert(result == SQLITE_OK);
     result = sqlite3_initialize();
     assert(result == SQLITE_OK);

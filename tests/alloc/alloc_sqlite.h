@@ -7,7 +7,8 @@
 
 #include "alloc/alloc.h"
 
-/* Once, before anything uses SQLite; on the test's thread. */
-void alloc_sqlite_install(void);
+/* Once, before anything uses SQLite; on the test's thread. `small`: also the small pieces of a
+ * connection, which SQLite usually cuts out of one large one, are had one by one, and fail so. */
+void alloc_sqlite_install(bool small);
 /* Everything that SQLite allocates on another thread than the test's. */
 extern const struct alloc_failing alloc_sqlite_others;
