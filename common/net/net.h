@@ -135,7 +135,8 @@ struct net_client_config {
     struct net_conn_events events;
 };
 
-/* Checks a URL without connecting. ERR_INVALID says what is wrong with it. */
+/* Checks a URL without connecting. ERR_INVALID says what is wrong with it; ERR_UNSUPPORTED: it
+ * wants TLS. */
 enum error_code net_url_check(const char *url, struct error *err) MUST_CHECK;
 /* Begins to connect (name resolution off the loop's thread); ends in opened or in closed. */
 enum error_code net_connect(struct net *net, const struct net_client_config *config,
