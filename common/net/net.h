@@ -52,8 +52,8 @@ struct net_conn_events {
     void (*opened)(void *ctx, struct net_conn *conn);
 };
 
-/* Queues one text message (copied). ERR_LIMIT: the queue's bound is passed; the connection is being
- * dropped. ERR_UNAVAILABLE: it is closing. */
+/* Queues one text message (copied). ERR_LIMIT: the queue's bound is passed, ERR_NO_MEMORY; the
+ * connection is being dropped. ERR_UNAVAILABLE: it is closing. */
 enum error_code net_conn_send(struct net_conn *conn, const char *data, size_t len,
                               struct error *err) MUST_CHECK;
 size_t net_conn_queued(const struct net_conn *conn); /* bytes not yet written */
