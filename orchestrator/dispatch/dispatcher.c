@@ -206,8 +206,7 @@ static enum error_code submit_record(struct rollout *r, const struct dispatcher_
         code = tx_apply(&tx, &event, err);
     }
     if (code != ERR_OK) {
-        if (tx.applied == 0)
-            tx_abandon(&tx);
+        tx_abandon(&tx);
         return code;
     }
     tx.effect->done = request->done;
@@ -320,7 +319,7 @@ enum error_code dispatcher_order(struct dispatcher *d, const char *id,
     event.by = order->by;
     event.message = order->reason;
     code = tx_apply(&tx, &event, err);
-    if (code != ERR_OK && tx.applied == 0) {
+    if (code != ERR_OK) {
         tx_abandon(&tx);
         return code;
     }
