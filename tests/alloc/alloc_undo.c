@@ -238,8 +238,7 @@ static enum error_code run_load(void *world, struct error *err)
     struct undo_image image = {0};
     buf_clear(&w->text);
     enum error_code code = undo_journal_load(w->journal, "s1", "r-open", &image, err);
-    buf_printf(&w->text, "%s %zu ", image.spec == NULL ? "none" : image.spec,
-               image.captured.count);
+    buf_printf(&w->text, "%s %zu ", image.spec == NULL ? "none" : image.spec, image.captured.count);
     put_entries(&w->text, &image.entries);
     undo_image_done(&image);
     return read_end(w, code, err);
