@@ -30,9 +30,11 @@ static char *call_reason(struct api_call *call, const char *id, uint64_t seq)
 {
     AUTO_BUF struct buf text = BUF_INIT;
     struct error err = {0};
-    if (seq == 0 ||
-        journal_event_message(call->api->config.journal, id, seq, &text, &err) != ERR_OK ||
-        text.data == NULL)
+    if (seq == 0)
+        return NULL;
+    enum error_code code = journal_event_message(call->api->config.journal, id, seq, &text, &err);
+    call->short_of_memory = call->short_of_memory || code == ERR_NO_MEMORY;
+    if (code != ERR_OK || text.data == NULL)
         return NULL;
     return call_keep(call, text.data, text.len);
 }
@@ -275,6 +277,8 @@ static void call_plan_problem(struct api_call *call, const struct problems *prob
         *ARRAY_AT(&errors, struct api_plan_error, errors.count++) = (struct api_plan_error){
             .path = problems->items[i].path, .message = problems->items[i].message};
     }
+    if (errors.items == NULL || buf_check(&detail, NULL) != ERR_OK)
+        call->short_of_memory = true;
     struct api_problem problem = {
         .type = type, .title = title, .status = 422, .detail = detail.data, .errors = errors};
     call_problem(call, 422, &problem);
@@ -290,7 +294,8 @@ static struct plan *call_plan(struct api_call *call)
     struct problems problems = {0};
     struct error err = {0};
     enum error_code code = plan_parse(body, len, &handler_catalog, &plan, &problems, &err);
-    if (code != ERR_OK && problems.total > 0 && !problems.no_memory)
+    /* Where memory is out there may be more faults than are known. */
+    if (code != ERR_OK && code != ERR_NO_MEMORY && problems.total > 0)
         call_plan_problem(call, &problems);
     else if (code != ERR_OK)
         call_error(call, code, &err);
