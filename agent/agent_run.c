@@ -112,7 +112,8 @@ static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t ste
 static void result_set_error(struct run *run, const struct error *err)
 {
     run->has_result = true;
-    run->result = (struct handler_result){.outcome = HANDLER_FAILED, .retryable = true};
+    run->result = (struct handler_result){.outcome = HANDLER_FAILED,
+                                          .retryable = err->code != ERR_CORRUPT};
     (void)snprintf(run->result.message, sizeof(run->result.message), "%s", err->message);
 }
 
@@ -132,6 +133,9 @@ static void operation_start(struct agent *a, struct run *run)
     run->operation_began_ms = mono_ms(a);
     if (action->type != EXECUTOR_PREPARE)
         code = undo_fetch(a, run, action->step, &err);
+    /* A journal that has lost a capture has a step that began without one. */
+    if (code == ERR_OK && changes && action->type == EXECUTOR_EXECUTE && !run->undo)
+        code = error_set(&err, ERR_CORRUPT, "what undoing it needs is not on record");
     if (code == ERR_OK && changes)
         code = a->config.store.folder(a->config.store.ctx, a->config.identity.server,
                                       run->execution->rollout, action->step, run->folder, &err);
@@ -375,8 +379,10 @@ static void keep_capture(struct agent *a, struct run *run)
     run->undo_step = step;
     if (!run->undo && !changes)
         return;
-    const char *undo = run->undo ? run->undo : "{}";
-    if (batch_capture(a, run->execution, &run->batch, step, undo, &err) != ERR_OK)
+    if (!run->undo && !(run->undo = mem_strdup("{}")))
+        (void)error_set(&err, ERR_NO_MEMORY, NULL);
+    if (!run->undo ||
+        batch_capture(a, run->execution, &run->batch, step, run->undo, &err) != ERR_OK)
         agent_fail(a, &err);
 }
 

@@ -32,9 +32,9 @@ struct options_environment {
     const char *orchestrator; /* KITSUNE_ORCHESTRATOR */
 };
 
-/* Reads the arguments, and the file that --config names. ERR_INVALID says in one line what is wrong
- * and what would be right. Texts are borrowed from argv and the environment. The caller frees by
- * options_done, also after a failure. */
+/* Reads the arguments, and the file that --config names. ERR_INVALID (ERR_UNSUPPORTED of a URL, see
+ * net_url_check) says in one line what is wrong and what would be right. Texts are borrowed from
+ * argv and the environment. The caller frees by options_done, also after a failure. */
 enum error_code options_parse(int argc, char **argv, const struct options_environment *environment,
                               struct options *ret_options, struct error *err) MUST_CHECK;
 void options_done(struct options *options);

@@ -46,3 +46,7 @@ void undo_works_complete(struct undo_journal *j, struct writer_work *works);
 void undo_journal_sweep(struct undo_journal *j);
 /* Reads what is kept. */
 enum error_code undo_journal_count(struct undo_journal *j, struct error *err) MUST_CHECK;
+/* A column's text until the statement goes on; NULL where there is none. ERR_NO_MEMORY is not
+ * mistaken for that. */
+enum error_code undo_column_text(struct db_stmt *s, int column, const char **ret_text,
+                                 size_t *ret_len, struct error *err) MUST_CHECK;

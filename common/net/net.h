@@ -55,8 +55,8 @@ struct net_conn_events {
     void (*opened)(void *ctx, struct net_conn *conn);
 };
 
-/* Queues one text message (copied). ERR_LIMIT: the queue's bound is passed; the connection is being
- * dropped. ERR_UNAVAILABLE: it is closing. */
+/* Queues one text message (copied). ERR_LIMIT: the queue's bound is passed, ERR_NO_MEMORY; the
+ * connection is being dropped. ERR_UNAVAILABLE: it is closing. */
 enum error_code net_conn_send(struct net_conn *conn, const char *data, size_t len,
                               struct error *err) MUST_CHECK;
 size_t net_conn_queued(const struct net_conn *conn); /* bytes not yet written */
@@ -149,7 +149,8 @@ struct net_client_config {
     struct net_conn_events events;
 };
 
-/* Checks a URL without connecting. ERR_INVALID says what is wrong with it. */
+/* Checks a URL without connecting. ERR_INVALID says what is wrong with it; ERR_UNSUPPORTED: it
+ * wants TLS. */
 enum error_code net_url_check(const char *url, struct error *err) MUST_CHECK;
 bool net_url_tls(const char *url); /* a good URL that asks for TLS */
 /* True when it leads nowhere but to this machine. */

@@ -114,8 +114,11 @@ enum error_code net_conn_send(struct net_conn *conn, const char *data, size_t le
     if (conn->closing)
         return error_set(err, ERR_LIMIT, "more than %d bytes wait to be sent to %s: it is dropped",
                          NET_CONN_QUEUE_MAX, conn->peer);
-    if (segment == NULL)
+    if (segment == NULL) {
+        /* Nobody would say it again while the connection stands. */
+        conn_drop(conn, "out of memory");
         return error_set(err, ERR_NO_MEMORY, NULL);
+    }
     if (len > 0)
         memcpy(net_segment_data(segment), data, len);
     bool idle = conn->queue.head == NULL;

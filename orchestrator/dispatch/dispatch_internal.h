@@ -24,6 +24,8 @@
 
 /* Failing to add to a hash must be an error, not the end of the process. */
 #define HASH_NONFATAL_OOM 1
+#define uthash_malloc(size_bytes) mem_alloc(size_bytes)
+#define uthash_free(p, size_bytes) mem_free(p)
 #include <uthash.h>
 
 enum timer_kind {
@@ -199,6 +201,8 @@ enum error_code tx_output(struct tx *tx, uint32_t server, uint32_t step, int32_t
                           const char *text, struct error *err) MUST_CHECK;
 /* Gives it to the journal; when nothing was applied it is dropped. False in that case. */
 bool tx_commit(struct tx *tx);
+/* Drops it: nothing was applied, or fatal was called, and half of what was applied must not become
+ * durable. */
 void tx_abandon(struct tx *tx);
 /* One event alone; a stale or impossible one is passed over. */
 void rollout_apply(struct rollout *r, struct event *event);

@@ -31,7 +31,7 @@ static enum error_code order_apply(struct tx *tx, struct event *event, dispatche
                                    void *ctx, struct error *err)
 {
     enum error_code code = tx_apply(tx, event, err);
-    if (code != ERR_OK && tx->applied == 0) {
+    if (code != ERR_OK) {
         tx_abandon(tx);
         return code;
     }
@@ -224,7 +224,7 @@ enum error_code dispatcher_rollback(struct dispatcher *d, const char *id,
     if (code == ERR_OK)
         code = undoing_apply(&u, &tx, err);
     mem_free(u.chosen);
-    if (code != ERR_OK && tx.applied == 0) {
+    if (code != ERR_OK && (tx.applied == 0 || d->failed)) {
         tx_abandon(&tx);
         return code;
     }

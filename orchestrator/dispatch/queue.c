@@ -3,7 +3,10 @@
 
 #include "common/base/failpoint.h"
 
+#include <stdio.h>
 #include <string.h>
+
+enum { QUEUE_WHY_MAX = 96 };
 
 /* ---- Deadlines ------------------------------------------------------------------------------- */
 
@@ -100,8 +103,12 @@ static void slot_send_execute(struct slot *slot)
 {
     struct rollout *r = slot->rollout;
     struct dispatcher *d = r->d;
-    if (slot->server->session == NULL || !rollout_encode_steps(r))
+    if (slot->server->session == NULL)
         return;
+    if (!rollout_encode_steps(r)) {
+        session_fault(slot->server->session, "out of memory");
+        return; /* it is sent when the agent comes again */
+    }
     struct wire_execute execute = {
         .rollout = r->id,
         .epoch = journal_epoch(d->config.journal),
@@ -191,20 +198,20 @@ void queue_timer(struct slot *slot, enum timer_kind kind)
 {
     struct rollout *r = slot->rollout;
     char text[CLOCK_TEXT_MAX];
-    AUTO_BUF struct buf why = BUF_INIT;
+    char why[QUEUE_WHY_MAX];
     int64_t limit_ms = kind == TIMER_START ? r->plan->strategy.start_timeout_ms
                                            : r->plan->strategy.reconnect_timeout_ms;
     duration_format(limit_ms, text);
     struct event event = rollout_event(
         kind == TIMER_START ? EVENT_EXECUTION_UNREACHABLE : EVENT_EXECUTION_UNKNOWN, slot->index);
     if (kind == TIMER_START)
-        buf_printf(&why,
-                   slot->server->session == NULL ? "its agent did not connect within %s"
-                                                 : "its agent did not begin within %s",
-                   text);
+        (void)snprintf(why, sizeof(why),
+                       slot->server->session == NULL ? "its agent did not connect within %s"
+                                                     : "its agent did not begin within %s",
+                       text);
     else
-        buf_printf(&why, "its agent was silent for %s", text);
-    event.message = why.data;
+        (void)snprintf(why, sizeof(why), "its agent was silent for %s", text);
+    event.message = why;
     rollout_apply_then(r, &event, kind == TIMER_START ? slot_given_up : NULL, slot);
 }
 

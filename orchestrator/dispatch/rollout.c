@@ -275,7 +275,7 @@ static void effect_free(struct effect *effect)
 
 void tx_abandon(struct tx *tx)
 {
-    assert(tx->applied == 0);
+    assert(tx->applied == 0 || tx->rollout->d->failed);
     journal_append_free(tx->append);
     effect_free(tx->effect);
 }
@@ -482,7 +482,7 @@ void rollout_apply_then(struct rollout *r, struct event *event, dispatcher_done 
         dispatch_fatal(r->d, &err);
         return;
     }
-    if (tx_apply(&tx, event, &err) != ERR_OK && tx.applied == 0) {
+    if (tx_apply(&tx, event, &err) != ERR_OK) {
         tx_abandon(&tx);
         return;
     }

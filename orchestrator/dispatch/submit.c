@@ -81,8 +81,7 @@ static enum error_code submit_record(struct rollout *r, const struct dispatcher_
         code = tx_apply(&tx, &event, err);
     }
     if (code != ERR_OK) {
-        if (tx.applied == 0)
-            tx_abandon(&tx);
+        tx_abandon(&tx);
         return code;
     }
     tx.effect->done = request->done;

@@ -281,6 +281,19 @@ static void a_file_that_is_no_database_is_refused(void **state)
     expect_refusal(path, DB_READ_WRITE, &schema_one, ERR_CORRUPT, "not a database");
 }
 
+/* SQLite would take it for one that may only be read, and a person would be sent to look at its
+ * mode. */
+static void a_header_that_forbids_writing_is_damage(void **state)
+{
+    const char *path = tmp_dir_file(*state, "a.db");
+    static const char version = 6;
+    db_close(open_or_fail(path, DB_READ_WRITE, &schema_one));
+    AUTO_CLOSE int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, &version, 1, 18), 1);
+    expect_refusal(path, DB_READ_WRITE, &schema_one, ERR_CORRUPT, "its header is damaged");
+    expect_refusal(path, DB_READ_ONLY, &schema_one, ERR_CORRUPT, "its header is damaged");
+}
+
 static void a_missing_folder_or_file_is_named(void **state)
 {
     expect_refusal(tmp_dir_file(*state, "no/such.db"), DB_READ_WRITE, &schema_one, ERR_NOT_FOUND,
@@ -586,6 +599,7 @@ int main(void)
         TEST(another_programs_database_is_refused_and_left_alone),
         TEST(an_unmarked_database_with_tables_is_refused),
         TEST(a_file_that_is_no_database_is_refused),
+        TEST(a_header_that_forbids_writing_is_damage),
         TEST(a_missing_folder_or_file_is_named),
         TEST(a_symbolic_link_is_refused),
         TEST(the_files_are_private_whatever_the_umask),
