@@ -112,8 +112,8 @@ static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t ste
 static void result_set_error(struct run *run, const struct error *err)
 {
     run->has_result = true;
-    run->result = (struct handler_result){.outcome = HANDLER_FAILED,
-                                          .retryable = err->code != ERR_CORRUPT};
+    run->result =
+        (struct handler_result){.outcome = HANDLER_FAILED, .retryable = err->code != ERR_CORRUPT};
     (void)snprintf(run->result.message, sizeof(run->result.message), "%s", err->message);
 }
 
