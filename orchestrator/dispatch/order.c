@@ -111,9 +111,6 @@ static enum error_code undoing_choose(struct undoing *u, struct error *err)
     if (order->server_count > 0 && order->now)
         return error_set(err, ERR_INVALID,
                          "steps are ended (now) with the whole rollout alone: name no servers");
-    u->chosen = mem_array(u->r->slot_count, sizeof(bool));
-    if (u->chosen == NULL)
-        return error_set(err, ERR_NO_MEMORY, NULL);
     for (size_t i = 0; i < order->server_count; i++) {
         uint32_t index = 0;
         enum error_code code = order_find_server(u->r, order->servers[i], &index, err);
@@ -218,6 +215,11 @@ enum error_code dispatcher_rollback(struct dispatcher *d, const char *id,
     enum error_code code = order_begin(d, id, &tx, &u.r, err);
     if (code != ERR_OK)
         return code;
+    u.chosen = mem_array(u.r->slot_count, sizeof(bool));
+    if (u.chosen == NULL) {
+        tx_abandon(&tx);
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    }
     code = undoing_choose(&u, err);
     if (code == ERR_OK)
         code = undoing_check(&u, err);

@@ -224,8 +224,10 @@ enum error_code dispatcher_retry(struct dispatcher *d, const char *of,
                          "rollout \"%s\" exists and is no retry of \"%s\"; choose another id",
                          r->id, of);
     code = retry_plan(d, of, origin, &plan, err);
-    if (code == ERR_OK)
-        code = submit_begin(d, id, plan, origin, request, err);
+    if (code != ERR_OK)
+        return code;
+    assert(plan != NULL);
+    code = submit_begin(d, id, plan, origin, request, err);
     if (code == ERR_OK)
         (void)TAKE(plan);
     return code;
