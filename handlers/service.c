@@ -225,6 +225,21 @@ static void rollback_over(struct service_run *s)
     service_end(s);
 }
 
+static void rollback_reset(struct service_run *s)
+{
+    service_read(s, rollback_over);
+}
+
+/* A unit that failed in the step and was merely down before is no failed unit any more. */
+static void rollback_job_over(struct service_run *s)
+{
+    if (strcmp(s->capture.active_state, "inactive") == 0 &&
+        strcmp(s->unit.active_state, "failed") == 0)
+        service_reset_failed(s, rollback_reset);
+    else
+        rollback_over(s);
+}
+
 static void rollback_job(struct service_run *s)
 {
     const struct service_params *params = service_params_of(s);
@@ -236,7 +251,7 @@ static void rollback_job(struct service_run *s)
         service_fail(s, &err);
         return;
     }
-    service_job(s, unit_job_back(&s->unit, params, s->capture.was_up), rollback_over);
+    service_job(s, unit_job_back(&s->unit, params, s->capture.was_up), rollback_job_over);
 }
 
 static void rollback_links_read(struct service_run *s)

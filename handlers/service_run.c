@@ -129,6 +129,13 @@ void service_reload(struct service_run *s, void (*then)(struct service_run *s))
         service_fail(s, &err);
 }
 
+void service_reset_failed(struct service_run *s, void (*then)(struct service_run *s))
+{
+    struct error err = {0};
+    if (systemd_reset_failed(s->systemd, s->name, stage_reply(s, then), &err) != ERR_OK)
+        service_fail(s, &err);
+}
+
 /* What to go on with once the unit is known as it is on disk; service_read uses `then`. */
 static void read_again(struct service_run *s)
 {
@@ -349,17 +356,15 @@ static void job_begin(struct service_run *s)
 
 void service_job(struct service_run *s, enum unit_job job, void (*then)(struct service_run *s))
 {
-    struct error err = {0};
     s->job = job;
     s->job_then = then;
     if (job == UNIT_JOB_NONE) {
         then(s);
     } else if (job == UNIT_JOB_STOP || job == UNIT_JOB_RELOAD) {
         job_begin(s);
-    } else if (systemd_reset_failed(s->systemd, s->name, stage_reply(s, job_begin), &err) !=
-               ERR_OK) {
+    } else {
         /* Attempts of this step, and what it undoes, must not run into the unit's start limit. */
-        service_fail(s, &err);
+        service_reset_failed(s, job_begin);
     }
 }
 

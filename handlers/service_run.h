@@ -61,6 +61,8 @@ void service_read(struct service_run *s, void (*then)(struct service_run *s));
 /* The same, and reads changed unit files anew first. */
 void service_read_fresh(struct service_run *s, void (*then)(struct service_run *s));
 void service_reload(struct service_run *s, void (*then)(struct service_run *s));
+/* Forgets that it failed, and how often it was started lately. */
+void service_reset_failed(struct service_run *s, void (*then)(struct service_run *s));
 /* Enables or disables it as the params say, and adds to `changed`. */
 void service_enable(struct service_run *s, void (*then)(struct service_run *s));
 /* Has the job done (none: at once), waits until the unit has settled, and looks whether it is as it

@@ -212,6 +212,8 @@ static void a_service_that_cannot_start_has_failed(void **state)
     expect_output("  no port\n");
     assert_null(strstr(bed.output.data, "no config"));
     must(&bed, HANDLER_ROLLBACK, params);
+    /* It was not failed before. */
+    assert_inactive("t");
 }
 
 static void a_service_that_systemd_must_start_again_has_failed(void **state)
