@@ -115,6 +115,7 @@ struct sim_fact {
     bool again;           /* it came while a round was under way, and is for after that */
     bool held;            /* the rollout was opened again, and holds it until it is undone */
     bool resolved;        /* settled by hand */
+    bool settled;         /* at any time */
     int64_t rounds;       /* how often its agent said that it began to undo */
     enum execution_state ended_as, undone_as, resolved_as;
     enum execution_state outcome; /* pending: none yet */

@@ -118,6 +118,12 @@ static bool has_succeeded(const struct sim_fact *f)
     return f->ended && f->ended_as == EXECUTION_SUCCEEDED && !f->undoing && !f->undone;
 }
 
+/* It came back, and what it did is unwanted, or perhaps so. */
+static bool is_undone_anyhow(const struct sim_fact *f)
+{
+    return (sim_given_up(f) || f->unknown) && !f->undone;
+}
+
 void sim_check_retry(struct sim *sim, uint32_t rollout, const char *of, const char *plan)
 {
     struct sim_rollout *r = &sim->rollouts[rollout];
@@ -132,8 +138,8 @@ void sim_check_retry(struct sim *sim, uint32_t rollout, const char *of, const ch
         const struct sim_fact *f = &first->facts[i];
         uint32_t number = 0;
         bool retried = plan_server_find(r->plan, plan_server(first->plan, i), &number);
-        /* One whose undo a person has ordered may count as either, until it begins. */
-        if (!f->standing && retried == has_succeeded(f))
+        /* One whose undo is to come may count as either, until it begins. */
+        if (!f->standing && !is_undone_anyhow(f) && retried == has_succeeded(f))
             sim_fail(sim, "%s: server %u of %s %s retried", r->id, i, of,
                      retried ? "succeeded and is" : "did not succeed and is not");
     }
@@ -151,9 +157,8 @@ static bool is_settled(const struct sim *sim)
  */
 static bool is_for_undo(const struct sim_fact *f)
 {
-    bool by_itself = (sim_given_up(f) || f->unknown) && !f->undone;
-    return f->started && f->ended && !f->round_open && !f->standing && !f->silent && !by_itself &&
-           !sim_is_undone(f);
+    return f->started && f->ended && !f->round_open && !f->standing && !f->silent &&
+           !is_undone_anyhow(f) && !sim_is_undone(f);
 }
 
 /* Another rollout is on the server, or waits for it; `perhaps`: one that was opened again counts
@@ -380,7 +385,7 @@ static void check_settled_server(struct sim *sim, uint32_t rollout, uint32_t ser
     if (f->resolved)
         return;
     bool over = x->state == EXECUTION_ROLLED_BACK || x->state == EXECUTION_ROLLBACK_FAILED;
-    if (f->standing)
+    if (f->standing && !f->undone)
         sim_fail(sim, "%s: the undo of %s was ordered, and is not done", r->id, n->id);
     if (began && r->stopped && r->scope == SCOPE_ALL && !over)
         sim_fail(sim, "%s: %s was changed, and is not undone", r->id, n->id);

@@ -47,7 +47,7 @@ static void check_stopped(struct sim_node *n, const struct sim_operation *op)
     int64_t limit_ms = sim->now_ms - TOLD_MS - 4 * (int64_t)sim->profile.commit_ms;
     uint32_t server = 0;
     if (!sim_rollout_server(sim, op->rollout, n->index, &server) || r->facts[server].unreachable ||
-        r->facts[server].withdrawn)
+        r->facts[server].withdrawn || r->facts[server].resolved)
         return; /* its place was given away; it may have been away as that was to be said */
     if (!r->stopped || r->stopped_ms > limit_ms || n->reachable_ms > limit_ms ||
         sim->orchestrator.writable_ms > limit_ms || sim->orchestrator.disk.full)
@@ -86,15 +86,15 @@ static void check_execute(struct sim_node *n, const struct sim_operation *op)
         sim_hit(sim, PATH_RETRIED);
 }
 
-/* Steps that are undone already are on record as such, and are left alone. */
+/* Steps that are undone already are on record as such, and are left alone, but by force. */
 static bool is_recorded_undone(const struct sim_node *n, const struct sim_operation *op)
 {
     const struct sim_store_execution *x = sim_store_find(n, op->rollout);
+    bool undone = false;
     for (size_t i = 0; x != NULL && i < x->entry_count; i++)
-        if (x->entries[i].type == REPORT_STEP_ROLLED_BACK && x->entries[i].step == op->step &&
-            x->entries[i].state == STEP_ROLLED_BACK)
-            return true;
-    return false;
+        if (x->entries[i].type == REPORT_STEP_ROLLED_BACK && x->entries[i].step == op->step)
+            undone = x->entries[i].state == STEP_ROLLED_BACK;
+    return undone;
 }
 
 static void check_undo(struct sim_node *n, const struct sim_operation *op)
@@ -107,7 +107,7 @@ static void check_undo(struct sim_node *n, const struct sim_operation *op)
     if (sim_store_count(n, op->rollout, REPORT_ROLLBACK_STARTED) <=
         sim_store_count(n, op->rollout, REPORT_ROLLED_BACK))
         sim_fail(sim, "%s: %s is being undone and that is not durable", n->id, id);
-    if (is_recorded_undone(n, op))
+    if (!op->force && is_recorded_undone(n, op))
         sim_fail(sim, "%s: step %u of %s is undone a second time", n->id, op->step, id);
     if ((int32_t)op->step > t->undo_at)
         sim_fail(sim, "%s: step %u of %s is undone after step %d", n->id, op->step, id, t->undo_at);
@@ -223,7 +223,9 @@ static void check_said_undone(struct sim_node *n, uint32_t rollout, const struct
     const struct sim_trace *t = &n->traces[rollout];
     const struct sim_store_entry *last = sim_store_last(n, rollout, REPORT_ROLLED_BACK);
     bool failed = entry->state == EXECUTION_ROLLBACK_FAILED;
-    if (last != NULL && last->state == EXECUTION_ROLLED_BACK)
+    uint32_t server = 0;
+    bool settled = sim_rollout_server(sim, rollout, n->index, &server) && r->facts[server].settled;
+    if (last != NULL && last->state == EXECUTION_ROLLED_BACK && !settled)
         sim_fail(sim, "%s says again that %s is undone", n->id, r->id);
     for (uint32_t i = 0; i < plan_step_count(r->plan); i++)
         if (t->began[i] && !t->undo_began[i] && !t->undone[i] && !(failed && t->bad_undos > 0))

@@ -161,7 +161,7 @@ static void fact_resolved(struct sim *sim, struct sim_rollout *r, struct sim_fac
     if (f->resolved || !f->started || !doubted)
         sim_fail(sim, "%s: a server is settled by hand that needs none", r->id);
     sim_hit(sim, paths[event->state]);
-    f->resolved = true;
+    f->resolved = f->settled = true;
     f->resolved_as = event->state;
     f->standing = f->again = f->held = false;
     r->settled_since = r->settled_since || r->ended;
@@ -175,11 +175,14 @@ static void fact_ordered(struct sim *sim, const struct sim_rollout *r, struct si
 {
     if (f->resolved)
         sim_hit(sim, PATH_RESOLVED_ORDERED);
+    /* What was heard of it meanwhile, or not, changed nothing; it is asked again. */
+    f->undone = f->undone && !f->resolved;
+    f->silent = f->silent && !(f->resolved && f->ended && !f->round_open);
     if (f->silent)
         sim_hit(sim, PATH_ROLLBACK_SILENT);
     f->resolved = false;
     f->ordered = f->standing = true;
-    f->again = f->round_open;
+    f->again = f->round_open || f->silent;
     f->forced = f->forced || force;
     f->held = r->closed && f->ended && !f->round_open && !f->silent;
 }
@@ -258,6 +261,7 @@ static void rollout_over(struct sim *sim, struct sim_rollout *r, const struct ev
         sim->ended++;
     check_final_state(sim, r, event->rollout_state);
     r->ended = r->closed = true;
+    r->paused = false;
     r->settled_since = false;
     r->state = event->rollout_state;
     sim_hit(sim, paths[event->rollout_state]);

@@ -106,6 +106,14 @@ static bool is_killer(const struct sim_node *n, const struct sim_operation *op)
 
 /* ---- What an operation does to the host ------------------------------------------------------ */
 
+/* What is there is neither what the step left nor what was captured. */
+static bool is_of_others(const struct sim_node *n, const struct sim_operation *op)
+{
+    uint64_t value = n->values[op->key];
+    return op->operation == HANDLER_ROLLBACK && sim_changes(op) && value != op->undo &&
+           !is_marked(value, op->rollout, op->step);
+}
+
 /* Whoever undid something there sees it written over by others; `by`: not by that rollout. */
 static void set_value(struct sim_node *n, uint32_t key, uint64_t value, uint32_t by)
 {
@@ -119,6 +127,8 @@ static void set_value(struct sim_node *n, uint32_t key, uint64_t value, uint32_t
 
 static void touch(struct sim_node *n, const struct sim_operation *op, uint64_t value)
 {
+    if (is_of_others(n, op))
+        sim_hit(n->sim, PATH_FORCED_OVER);
     set_value(n, op->key, value, op->rollout);
 }
 
@@ -128,14 +138,6 @@ void sim_host_meddle(struct sim_node *n)
     sim_hit(n->sim, PATH_MEDDLED);
     set_value(n, key, (UINT64_C(1) << VALUE_BY_HAND_SHIFT) | ++n->sim->people.meddled,
               SIM_MAX_ROLLOUTS);
-}
-
-/* What is there is neither what the step left nor what was captured. */
-static bool is_of_others(const struct sim_node *n, const struct sim_operation *op)
-{
-    uint64_t value = n->values[op->key];
-    return op->operation == HANDLER_ROLLBACK && sim_changes(op) && value != op->undo &&
-           !is_marked(value, op->rollout, op->step);
 }
 
 /* An undo that would write over what somebody else wrote meanwhile. */
@@ -243,12 +245,10 @@ static void leave_host(struct sim_node *n, const struct sim_operation *op,
         change_half(n, op);
 }
 
-static void restored(struct sim_node *n, const struct sim_operation *op, bool over_others)
+static void restored(struct sim_node *n, const struct sim_operation *op)
 {
     struct sim_trace *t = &n->traces[op->rollout];
     t->undone[op->step] = true;
-    if (over_others)
-        sim_hit(n->sim, PATH_FORCED_OVER);
     if (!sim_changes(op))
         return;
     t->restored[op->key] = true;
@@ -260,7 +260,6 @@ static void operation_over(struct sim_node *n, struct sim_operation *op)
     struct handler_result result = result_of(n, op);
     bool orphan = op->orphan;
     struct sim_trace *t = &n->traces[op->rollout];
-    bool over_others = op->force && is_of_others(n, op);
     leave_host(n, op, &result);
     op->active = false;
     if (orphan) {
@@ -274,7 +273,7 @@ static void operation_over(struct sim_node *n, struct sim_operation *op)
     else if (op->operation == HANDLER_PREPARE && (op->traits & STEP_TYPE_CHANGES) != 0)
         capture(n, op, &result);
     else if (op->operation == HANDLER_ROLLBACK)
-        restored(n, op, over_others);
+        restored(n, op);
     t->conflict = t->conflict || result.conflict;
     agent_operation_done(n->agent, &result, "output of a step\n");
     mem_free(result.undo);
@@ -411,6 +410,8 @@ void sim_host_abandon(struct sim_node *n)
     for (uint32_t i = 0; i < SIM_MAX_ROLLOUTS; i++) {
         n->traces[i].bad++;
         n->traces[i].bad_undos++;
+        if (sim_store_last(n, i, REPORT_CONFIRMING) == NULL)
+            n->traces[i].confirm_seq = 0; /* it was not on disk */
     }
     if (n->reboot)
         n->orphan.active = false;
