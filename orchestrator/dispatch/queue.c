@@ -409,13 +409,20 @@ static void slot_lost(struct slot *slot)
     rollout_apply(slot->rollout, &event);
 }
 
+/* Its agent must know of it. One that is only to be undone has perhaps nothing more to say of it,
+ * and was perhaps not told yet: that order may still be on its way to the disk. */
+static bool slot_at_work(const struct slot *slot)
+{
+    return slot_in_hand(slot) &&
+           (engine_standing(slot->rollout->engine, slot->index) & ORDER_ROLLBACK) == 0;
+}
+
 static void slot_connected(struct slot *slot, const struct wire_hello *hello)
 {
     struct dispatcher *d = slot->rollout->d;
     if (slot->timer.slot != 0 && slot->timer.kind == TIMER_RECONNECT)
         timers_disarm(&d->timers, &slot->timer);
-    bool at_work = slot_in_hand(slot) && !slot->rollback;
-    slot->missing = at_work && !hello_lists(hello, slot->rollout->id);
+    slot->missing = slot_at_work(slot) && !hello_lists(hello, slot->rollout->id);
     if (slot->missing)
         return;
     if (slot->cancel != 0)
@@ -444,7 +451,7 @@ static void slot_proven(struct slot *slot)
     if (!slot->missing)
         return;
     slot->missing = false;
-    if (slot_in_hand(slot) && !slot->rollback)
+    if (slot_at_work(slot))
         slot_lost(slot);
 }
 

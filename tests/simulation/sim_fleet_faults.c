@@ -8,7 +8,7 @@ enum {
     TRIES = 3,
     HEAL_MAX_MS = 15000,
     HEAL_LONG_MS = 90000,
-    CLOCK_MAX_DAYS = 20,
+    CLOCK_MAX_DAYS = 40, /* more than agents keep what is over */
     DAY_MS = 24 * 3600 * 1000,
     ORCHESTRATOR_WHO = SIM_MAX_SERVERS /* in EV_HEAL: its disk */
 };
@@ -19,7 +19,7 @@ static struct sim_node *some_agent(struct sim *sim)
     struct sim_node *n = NULL;
     for (uint32_t i = 0; i < TRIES; i++) {
         n = &sim->nodes[rng_below(&sim->rng, sim->node_count)];
-        if (n->operation.active)
+        if (n->operation.active || n->confirming)
             break;
     }
     return n->running && !n->dying ? n : NULL;
@@ -126,6 +126,8 @@ static void partition(struct sim *sim, struct sim_node *n)
     struct net_conn *c = sim_net_of(sim, n);
     sim_trace(sim, "%s is cut off", n->id);
     sim_hit(sim, PATH_PARTITION);
+    if (n->confirming)
+        sim_hit(sim, PATH_CONFIRM_PARTITION);
     n->partitioned = true;
     if (c != NULL)
         sim_net_block(c, true, true);
@@ -193,6 +195,8 @@ static void disk_fault(struct sim *sim)
         sim_hit(sim, PATH_CLOCK);
         sim->wall_offset_ms =
             ((int64_t)rng_below(&sim->rng, 2 * CLOCK_MAX_DAYS) - CLOCK_MAX_DAYS) * DAY_MS;
+        if (n != NULL && rng_chance(&sim->rng, 50))
+            sim_store_expire(n);
         return;
     }
 }

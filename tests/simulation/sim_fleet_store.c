@@ -10,22 +10,22 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WAKE_MAX_MS = 2, STALL_RETRY_MS = 500 };
+enum { WAKE_MAX_MS = 2, STALL_RETRY_MS = 500, CAPTURE_BYTES = 100 };
 
-enum op_kind { OP_APPEND, OP_ACK, OP_EPOCH };
+enum op_kind { OP_APPEND, OP_ACK, OP_EPOCH, OP_EXPIRE };
 
 struct sim_store_op {
     struct sim_store_op *next;
     enum op_kind kind;
     uint32_t rollout;
-    int64_t number; /* acknowledged entry, or epoch */
+    int64_t number; /* acknowledged entry, epoch, or the time before which all may go */
     char *spec;
     size_t spec_len;
     struct sim_store_entry *entries;
     size_t entry_count;
     char *captures[SIM_MAX_STEPS];
-    bool settled;
-    int64_t restarts;
+    bool settled, replaces;
+    int64_t restarts, time_ms;
     void (*done)(void *ctx, enum error_code result);
     void *ctx;
 };
@@ -117,7 +117,9 @@ static enum error_code store_append(void *ctx, const struct undo_append *append,
     for (size_t i = 0; i < append->capture_count; i++)
         op->captures[append->captures[i].step] = sim_checked(mem_strdup(append->captures[i].undo));
     op->settled = append->settled;
+    op->replaces = append->replaces;
     op->restarts = append->restarts;
+    op->time_ms = append->time_ms;
     op->done = append->done;
     op->ctx = append->ctx;
     submit(n, op);
@@ -175,6 +177,25 @@ const struct sim_store_entry *sim_store_entry(const struct sim_store_execution *
     return NULL;
 }
 
+const struct sim_store_entry *sim_store_last(const struct sim_node *n, uint32_t rollout,
+                                             enum report_type type)
+{
+    const struct sim_store_execution *x = sim_store_find(n, rollout);
+    for (size_t i = x == NULL ? 0 : x->entry_count; i-- > 0;)
+        if (x->entries[i].type == (int)type)
+            return &x->entries[i];
+    return NULL;
+}
+
+int64_t sim_store_count(const struct sim_node *n, uint32_t rollout, enum report_type type)
+{
+    const struct sim_store_execution *x = sim_store_find(n, rollout);
+    int64_t count = 0;
+    for (size_t i = 0; x != NULL && i < x->entry_count; i++)
+        count += x->entries[i].type == (int)type;
+    return count;
+}
+
 bool sim_store_says(const struct sim_node *n, uint32_t rollout, enum report_type type, int64_t step)
 {
     const struct sim_store_execution *x = sim_store_find(n, rollout);
@@ -184,9 +205,52 @@ bool sim_store_says(const struct sim_node *n, uint32_t rollout, enum report_type
     return false;
 }
 
-static void apply_append(struct sim_store *s, struct sim_store_op *op)
+static void execution_done(struct sim_store_execution *x)
 {
+    for (size_t i = 0; i < x->entry_count; i++)
+        mem_free(x->entries[i].json);
+    for (size_t i = 0; i < SIM_MAX_STEPS; i++)
+        mem_free(x->captures[i]);
+    mem_free(x->entries);
+    mem_free(x->spec);
+}
+
+/* What is past its time goes, and nothing can be asked of it any more. */
+static void forget(struct sim_node *n, struct sim_store_execution *x)
+{
+    struct sim_store *s = &n->store;
+    struct sim_trace *t = &n->traces[x->rollout];
+    sim_trace(n->sim, "%s: the record of %s is past its time", n->id,
+              n->sim->rollouts[x->rollout].id);
+    sim_hit(n->sim, PATH_EXPIRED);
+    if (!x->settled || x->acked_seq < x->last_seq)
+        sim_fail(n->sim, "%s forgets %s, which is not over", n->id,
+                 n->sim->rollouts[x->rollout].id);
+    t->amnesia = t->expired = true;
+    execution_done(x);
+    *x = s->executions[--s->count];
+}
+
+static bool may_go(const struct sim_store_execution *x, int64_t before_ms)
+{
+    return x->settled && x->acked_seq >= x->last_seq && x->time_ms < before_ms;
+}
+
+static void apply_expire(struct sim_node *n, const struct sim_store_op *op)
+{
+    for (uint32_t i = n->store.count; i-- > 0;)
+        if (may_go(&n->store.executions[i], op->number))
+            forget(n, &n->store.executions[i]);
+}
+
+static void apply_append(struct sim_node *n, struct sim_store_op *op)
+{
+    struct sim_store *s = &n->store;
     struct sim_store_execution *x = find(s, op->rollout);
+    if (x != NULL && op->replaces) {
+        forget(n, x);
+        x = NULL;
+    }
     if (x == NULL) {
         assert(s->count < SIM_MAX_ROLLOUTS);
         x = &s->executions[s->count++];
@@ -214,14 +278,16 @@ static void apply_append(struct sim_store *s, struct sim_store_op *op)
             x->captures[i] = TAKE(op->captures[i]);
     x->settled = op->settled;
     x->restarts = op->restarts;
+    x->time_ms = op->time_ms;
 }
 
-static void op_apply(struct sim_store *s, struct sim_store_op *op)
+static void op_apply(struct sim_node *n, struct sim_store_op *op)
 {
+    struct sim_store *s = &n->store;
     struct sim_store_execution *x = find(s, op->rollout);
     switch (op->kind) {
     case OP_APPEND:
-        apply_append(s, op);
+        apply_append(n, op);
         return;
     case OP_ACK:
         if (x != NULL && op->number > x->acked_seq)
@@ -231,11 +297,15 @@ static void op_apply(struct sim_store *s, struct sim_store_op *op)
         if (op->number > s->epoch)
             s->epoch = op->number;
         return;
+    case OP_EXPIRE:
+        apply_expire(n, op);
+        return;
     }
 }
 
-static void group_apply(struct sim_store *s)
+static void group_apply(struct sim_node *n)
 {
+    struct sim_store *s = &n->store;
     for (; s->writing > 0; s->writing--) {
         struct sim_store_op *op = s->first;
         assert(op != NULL);
@@ -244,7 +314,7 @@ static void group_apply(struct sim_store *s)
             s->last = NULL;
         s->pending--;
         op->next = NULL;
-        op_apply(s, op);
+        op_apply(n, op);
         if (s->written_last != NULL)
             s->written_last->next = op;
         else
@@ -262,7 +332,7 @@ void sim_store_commit(struct sim *sim, uint32_t who, uint64_t token)
     if (s->broken) {
         sim_hit(sim, PATH_AGENT_FSYNC);
         if (rng_chance(&sim->rng, 50))
-            group_apply(s);
+            group_apply(n);
         n->dying = true;
         return;
     }
@@ -273,7 +343,7 @@ void sim_store_commit(struct sim *sim, uint32_t who, uint64_t token)
         return;
     }
     s->stalled = false;
-    group_apply(s);
+    group_apply(n);
     sim_after(sim, rng_below(&sim->rng, WAKE_MAX_MS + 1), EV_STORE_COLLECT, who, token);
     group_begin(n, s->pending);
 }
@@ -285,9 +355,10 @@ static struct sim_store_op *take(struct sim_store_op **first)
     return op;
 }
 
+/* A process that dies is not told that it may go on. */
 static void settle(struct sim_store_op *op, enum error_code result)
 {
-    if (op->done != NULL)
+    if (op->done != NULL && (result == ERR_OK || op->kind != OP_EXPIRE))
         op->done(op->ctx, result);
     op_free(op);
 }
@@ -308,7 +379,7 @@ void sim_store_kill(struct sim_node *n)
         bool kept = !s->full && rng_chance(&sim->rng, 50);
         sim_hit(sim, kept ? PATH_AGENT_MID_COMMIT_KEPT : PATH_AGENT_MID_COMMIT);
         if (kept)
-            group_apply(s);
+            group_apply(n);
     }
     if (s->written != NULL)
         sim_hit(sim, PATH_AGENT_UNTOLD);
@@ -329,15 +400,8 @@ bool sim_store_idle(const struct sim_node *n)
 void sim_store_wipe(struct sim_node *n)
 {
     struct sim_store *s = &n->store;
-    for (uint32_t i = 0; i < s->count; i++) {
-        struct sim_store_execution *x = &s->executions[i];
-        for (size_t k = 0; k < x->entry_count; k++)
-            mem_free(x->entries[k].json);
-        for (size_t k = 0; k < SIM_MAX_STEPS; k++)
-            mem_free(x->captures[k]);
-        mem_free(x->entries);
-        mem_free(x->spec);
-    }
+    for (uint32_t i = 0; i < s->count; i++)
+        execution_done(&s->executions[i]);
     *s = (struct sim_store){.instances = s->instances + 1};
     (void)snprintf(s->instance, sizeof(s->instance), "i%u-%u", n->index, s->instances);
 }
@@ -397,11 +461,16 @@ static enum error_code store_find(void *ctx, const char *server, const char *rol
                                   int64_t time_ms, struct undo_status *ret_status,
                                   struct error *err)
 {
-    const struct sim_store_execution *x = known(ctx, rollout, err);
+    struct sim_node *n = ctx;
+    const struct sim_store_execution *x = known(n, rollout, err);
     (void)server;
-    (void)time_ms;
     if (x == NULL)
         return ERR_NOT_FOUND;
+    if (may_go(x, time_ms - UNDO_RETENTION_DEFAULT_MS)) {
+        sim_hit(n->sim, PATH_EXPIRED_UNDO);
+        n->traces[x->rollout].amnesia = n->traces[x->rollout].expired = true;
+        return error_set(err, ERR_STALE, "the record of this rollout is past its retention");
+    }
     *ret_status = status_of(x);
     return ERR_OK;
 }
@@ -485,20 +554,33 @@ static enum error_code store_folder(void *ctx, const char *server, const char *r
 
 static struct undo_usage store_usage(void *ctx)
 {
-    (void)ctx;
-    return (struct undo_usage){0};
+    const struct sim_node *n = ctx;
+    int64_t captures = 0;
+    for (uint32_t i = 0; i < n->store.count; i++)
+        for (size_t k = 0; k < SIM_MAX_STEPS; k++)
+            captures += n->store.executions[i].captures[k] != NULL;
+    return (struct undo_usage){.used_bytes = captures * CAPTURE_BYTES,
+                               .max_bytes = (int64_t)n->sim->profile.captures * CAPTURE_BYTES};
 }
 
-/* Nothing is past its retention. */
 static enum error_code store_expire(void *ctx, int64_t time_ms,
                                     void (*done)(void *done_ctx, enum error_code result),
                                     void *done_ctx, struct error *err)
 {
-    (void)ctx;
-    (void)time_ms;
+    struct sim_node *n = ctx;
+    struct sim_store_op *op = op_new(n, OP_EXPIRE, NULL);
     (void)err;
-    done(done_ctx, ERR_OK);
+    op->number = time_ms - UNDO_RETENTION_DEFAULT_MS;
+    op->done = done;
+    op->ctx = done_ctx;
+    submit(n, op);
     return ERR_OK;
+}
+
+void sim_store_expire(struct sim_node *n)
+{
+    struct error err = {0};
+    error_ignore(store_expire(n, sim_wall_ms(n->sim), NULL, NULL, &err));
 }
 
 static bool store_stalled(void *ctx)

@@ -18,6 +18,9 @@
 
 #include <cmocka.h>
 
+#define ROLLBACK_AGAIN(rollout)                                                                    \
+    "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"" rollout "\",\"epoch\":1,\"round\":2}"
+
 /* ---- Executions -------------------------------------------------------------------------- */
 
 static void an_execution_is_reported_when_it_is_durable(void **state)
@@ -309,6 +312,29 @@ static void a_rollback_of_what_is_not_known_cannot_succeed(void **state)
     assert_non_null(strstr(r->messages.data, "no record of this rollout on this server"));
 }
 
+/* Further entries would get numbers that the orchestrator has from the agent before it. */
+static void what_is_not_known_is_answered_alike_however_often_its_undo_is_ordered(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_frame(r, ROLLBACK("r1"));
+    agent_rig_await(r, "over=");
+    agent_rig_settle(r);
+    (void)agent_rig_sent(r);
+    agent_rig_frame(r, ROLLBACK_AGAIN("r1"));
+    agent_rig_await(r, "over=");
+    agent_rig_settle(r);
+    assert_string_equal(agent_rig_sent(r), "[r1 1:over=rollback_failed]");
+    agent_rig_restart(r);
+    agent_rig_connect(r, 1);
+    agent_rig_settle(r);
+    (void)agent_rig_sent(r);
+    agent_rig_frame(r, ROLLBACK_AGAIN("r1"));
+    agent_rig_await(r, "over=");
+    agent_rig_settle(r);
+    assert_string_equal(agent_rig_sent(r), "[r1 1:over=rollback_failed]");
+}
+
 /* Each is asked for while what was recorded before it is on its way to the disk. */
 static void an_order_to_undo_waits_for_the_record_that_it_goes_by(void **state)
 {
@@ -571,6 +597,7 @@ int main(void)
         TEST(what_waits_in_the_queue_can_be_cancelled_and_rolled_back),
         TEST(a_finished_execution_is_undone_on_request),
         TEST(a_rollback_of_what_is_not_known_cannot_succeed),
+        TEST(what_is_not_known_is_answered_alike_however_often_its_undo_is_ordered),
         TEST(an_order_to_undo_waits_for_the_record_that_it_goes_by),
         TEST(a_rollback_waits_for_the_execution_under_way),
         TEST(an_orchestrator_on_old_data_is_refused),

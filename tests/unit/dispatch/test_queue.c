@@ -162,6 +162,31 @@ static void an_agent_that_lost_its_record_while_it_undid_itself_is_not_waited_fo
     conn_drop(&back);
 }
 
+static void an_agent_that_comes_while_its_undo_becomes_durable_has_lost_nothing(void **state)
+{
+    static const char hello[] = "{\"v\":1,\"type\":\"hello\",\"id\":\"a\",\"instance\":\"i1\","
+                                "\"version\":\"1\",\"handlers\":[\"echo\"],\"executions\":[]}";
+    struct bench *b = *state;
+    struct fake_conn c, again = {0};
+    struct error err = {0};
+    conn_connect(b, &c, "a", "i1", NULL);
+    bench_submit(b, "r1", one_server);
+    bench_settle(b);
+    conn_ended(b, &c, "r1", EXECUTION_SUCCEEDED);
+    /* It has nothing more to say of it, and was not told yet to undo it. */
+    assert_int_equal(
+        dispatcher_session_open(b->dispatcher, &again, "127.0.0.1:9", &again.session, &err),
+        ERR_OK);
+    assert_int_equal(bench_rollback(b, "r1", NULL, false, &err), ERR_OK);
+    conn_say(&again, hello);
+    conn_say(&again, heartbeat);
+    bench_settle(b);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_ROLLING_BACK);
+    assert_int_equal(conn_count(&again, WIRE_ROLLBACK), 1);
+    conn_drop(&c);
+    conn_drop(&again);
+}
+
 static void a_server_that_did_not_begin_in_time_is_told_to_drop_it(void **state)
 {
     struct bench *b = *state;
@@ -377,6 +402,7 @@ int main(void)
         T(an_agent_that_lost_its_record_after_the_end_is_not_told_for_ever),
         T(what_agents_keep_for_undo_is_summed_up),
         T(an_agent_that_lost_its_record_while_it_undid_itself_is_not_waited_for),
+        T(an_agent_that_comes_while_its_undo_becomes_durable_has_lost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
