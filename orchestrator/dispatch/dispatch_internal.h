@@ -67,7 +67,7 @@ struct server {
     struct session *session; /* NULL: not connected */
     struct slot *head, *tail;
     uint32_t queue_length;
-    char *version, *hostname, *instance, *peer;
+    char *version, *hostname, *instance, *boot_id, *peer;
     struct array handlers; /* char * */
     int64_t since_ms;
     UT_hash_handle hh;
