@@ -96,7 +96,7 @@ struct server {
     uint32_t queue_length;
     struct lock lock;
     int64_t undo_bytes, undo_max_bytes; /* as its agent said last */
-    char *version, *hostname, *instance, *peer;
+    char *version, *hostname, *instance, *boot_id, *peer;
     struct array handlers; /* char * */
     int64_t since_ms;
     UT_hash_handle hh;

@@ -132,11 +132,16 @@ static bool session_welcome(struct session *s)
 }
 
 /* The same agent may come again before its old connection is known to be dead; another agent with
- * the same id may not. */
+ * the same id may not. A copy of its data directory on another machine says the same instance:
+ * there the boot is another one. After a restart of the machine itself the old connection is soon
+ * found to be silent. */
 static bool session_may_replace(const struct server *server, const struct wire_hello *hello)
 {
-    return server->session == NULL ||
-           (server->instance != NULL && strcmp(server->instance, hello->instance) == 0);
+    if (server->session == NULL)
+        return true;
+    bool same_boot = server->boot_id == NULL || hello->boot_id == NULL ||
+                     strcmp(server->boot_id, hello->boot_id) == 0;
+    return same_boot && server->instance != NULL && strcmp(server->instance, hello->instance) == 0;
 }
 
 static void session_hello(struct session *s, const struct wire_hello *hello)
@@ -165,6 +170,9 @@ static void session_hello(struct session *s, const struct wire_hello *hello)
     }
     if (server->session != NULL) {
         struct session *old = server->session;
+        /* An agent that has lost its connection says the same as a copy of its data directory. */
+        session_note(old, "a live connection is replaced by a newer one of the same agent",
+                     s->peer);
         (void)session_detach(old);
         session_end(old, CLOSE_POLICY, "replaced by a newer connection");
     }
