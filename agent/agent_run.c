@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
+#include "common/base/text.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -99,9 +100,19 @@ static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t ste
 static void result_set_error(struct run *run, const struct error *err)
 {
     run->has_result = true;
-    run->result = (struct handler_result){.outcome = HANDLER_FAILED,
-                                          .retryable = err->code != ERR_CORRUPT};
+    run->result =
+        (struct handler_result){.outcome = HANDLER_FAILED, .retryable = err->code != ERR_CORRUPT};
     (void)snprintf(run->result.message, sizeof(run->result.message), "%s", err->message);
+}
+
+/* Said where the step's message is, since nothing can be had for it. */
+static void result_note_lost_output(struct handler_result *result)
+{
+    static const char lost[] = "its output was lost: out of memory";
+    char *message = result->message;
+    size_t len =
+        text_utf8_cut(message, strlen(message), sizeof(result->message) - sizeof(lost) - 2);
+    (void)snprintf(message + len, sizeof(result->message) - len, "%s%s", len > 0 ? "; " : "", lost);
 }
 
 static void operation_start(struct agent *a, struct run *run)
@@ -157,6 +168,8 @@ void agent_operation_done(struct agent *a, const struct handler_result *result, 
         result_set_error(run, &(struct error){ERR_NO_MEMORY, "out of memory"});
     mem_free(run->output);
     run->output = output ? mem_strdup(output) : NULL;
+    if (output && !run->output)
+        result_note_lost_output(&run->result);
     run_drain(a);
     agent_check_quiet(a);
 }
