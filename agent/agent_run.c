@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
+#include "common/base/text.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -123,6 +124,16 @@ static struct handler_room room_now(const struct agent *a)
     return (struct handler_room){usage.used_bytes, usage.max_bytes};
 }
 
+/* Said where the step's message is, since nothing can be had for it. */
+static void result_note_lost_output(struct handler_result *result)
+{
+    static const char lost[] = "its output was lost: out of memory";
+    char *message = result->message;
+    size_t len =
+        text_utf8_cut(message, strlen(message), sizeof(result->message) - sizeof(lost) - 2);
+    (void)snprintf(message + len, sizeof(result->message) - len, "%s%s", len > 0 ? "; " : "", lost);
+}
+
 static void operation_start(struct agent *a, struct run *run)
 {
     const struct executor_action *action = &run->operation;
@@ -236,6 +247,8 @@ void agent_operation_done(struct agent *a, const struct handler_result *result, 
         result_set_error(run, &(struct error){ERR_NO_MEMORY, "out of memory"});
     mem_free(run->output);
     run->output = output ? mem_strdup(output) : NULL;
+    if (output && !run->output)
+        result_note_lost_output(&run->result);
     run_drain(a);
     agent_check_quiet(a);
 }

@@ -127,7 +127,6 @@ void link_drop(struct link *l, const char *reason)
 }
 
 /* One that held is followed by quick attempts again; one that never does is not. */
-/* One that held is followed by quick attempts again; one that never does is not. */
 static void note_end(struct link *l)
 {
     bool held = l->up_since_ms > 0 && clock_mono_ms() - l->up_since_ms > l->heartbeat_ms;

@@ -382,7 +382,7 @@ static void runner_tidy(void *ctx, const char *rollout, const char *step)
 static void operation_end(struct agent_world *w)
 {
     struct handler_result result = {.outcome = HANDLER_OK};
-    char letter = w->outcomes != NULL && *w->outcomes != '\0' ? *w->outcomes++ : 'o';
+    char letter = w->outcomes != NULL && *w->outcomes != '\0' ? *w->outcomes++ : w->usual;
     char undo[] = "{\"captured\":true}";
     bool changes = changes_host(w->operation.step);
     if (w->cancelled) {
@@ -397,8 +397,7 @@ static void operation_end(struct agent_world *w)
         result.undo = undo;
     } else if (changes) {
         result.changed = w->operation.operation == HANDLER_EXECUTE;
-        w->changes += w->operation.operation == HANDLER_EXECUTE;
-        w->changes -= w->operation.operation == HANDLER_ROLLBACK && w->changes > 0;
+        w->changed[step_number(&w->operation)] = result.changed;
     }
     if (letter == 'p')
         agent_operation_output(w->agent, 0, "printed");

@@ -47,11 +47,12 @@ struct agent_world {
     char rollout[ID_BUFFER]; /* of the operation */
     bool alarm;
     int64_t now_ms;
-    const char *outcomes; /* how operations end, one letter each: see agent_world.c; then well */
+    const char *outcomes; /* how operations end, one letter each: see agent_world.c */
+    char usual;           /* the letter when there are no more; 0: well */
     struct error why;     /* of `failed` */
     bool failed, quiet, dying;
     unsigned operations;
-    unsigned changes; /* of the host, by execute; minus those undone */
+    bool changed[WORLD_STEPS]; /* the host is as the step leaves it, and not as it was */
 };
 
 void agent_world_init(struct agent_world *w);
