@@ -240,6 +240,9 @@ struct sim_node {
 
 extern const struct step_catalog sim_catalog;
 
+/* A partition between it and the orchestrator, for a while. */
+void sim_faults_cut_off(struct sim_node *n);
+
 void sim_agent_settle(struct sim_node *n);
 void sim_agent_stop(struct sim_node *n);
 /* Ends the process at once; nothing of it remains but disk and host. */
