@@ -121,8 +121,9 @@ static void agent_fault(struct sim *sim)
 
 /* ---- Connections ----------------------------------------------------------------------------- */
 
-static void partition(struct sim *sim, struct sim_node *n)
+void sim_faults_cut_off(struct sim_node *n)
 {
+    struct sim *sim = n->sim;
     struct net_conn *c = sim_net_of(sim, n);
     sim_trace(sim, "%s is cut off", n->id);
     sim_hit(sim, PATH_PARTITION);
@@ -143,7 +144,7 @@ static void network_fault(struct sim *sim)
     switch (rng_below(&sim->rng, 8)) {
     case 0:
     case 1:
-        partition(sim, n);
+        sim_faults_cut_off(n);
         return;
     case 2:
         sim_trace(sim, "%s: one way is cut", n->id);
@@ -166,6 +167,20 @@ static void network_fault(struct sim *sim)
 }
 
 /* ---- Disks and clocks ------------------------------------------------------------------------ */
+
+/* Where there is little room for undo, what is over is left to be removed when room is wanted. */
+static void clock_fault(struct sim *sim, struct sim_node *n)
+{
+    int64_t days = (int64_t)rng_below(&sim->rng, 2 * CLOCK_MAX_DAYS) - CLOCK_MAX_DAYS;
+    sim_hit(sim, PATH_CLOCK);
+    if (sim->profile.captures > 0) {
+        sim->wall_offset_ms += CLOCK_MAX_DAYS * (int64_t)DAY_MS;
+        return;
+    }
+    sim->wall_offset_ms = days * DAY_MS;
+    if (n != NULL && rng_chance(&sim->rng, 50))
+        sim_store_expire(n);
+}
 
 static void disk_fault(struct sim *sim)
 {
@@ -192,11 +207,7 @@ static void disk_fault(struct sim *sim)
         }
         return;
     default:
-        sim_hit(sim, PATH_CLOCK);
-        sim->wall_offset_ms =
-            ((int64_t)rng_below(&sim->rng, 2 * CLOCK_MAX_DAYS) - CLOCK_MAX_DAYS) * DAY_MS;
-        if (n != NULL && rng_chance(&sim->rng, 50))
-            sim_store_expire(n);
+        clock_fault(sim, n);
         return;
     }
 }

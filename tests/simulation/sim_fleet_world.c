@@ -113,7 +113,10 @@ static void make_profile(struct sim *sim)
     p->confirms = rng_chance(rng, 35);
     p->meddling = rng_chance(rng, 30);
     p->locking = rng_chance(rng, 35);
-    p->captures = rng_chance(rng, 12) ? rng_between(rng, 1, 8) : 0;
+    if (rng_chance(rng, 15)) { /* and clocks jump, so that some of it goes */
+        p->captures = rng_between(rng, 1, 6);
+        p->disks *= 4;
+    }
     sim->faults_until_ms = rng_between(rng, 10000, FAULTS_MAX_MS);
     if (p->calm)
         sim_hit(sim, PATH_CALM);

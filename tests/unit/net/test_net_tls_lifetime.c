@@ -90,6 +90,7 @@ static void a_slow_peer_is_dropped_in_time_wherever_it_stops(void **state)
     struct tls_raw used; /* a request; then it may be idle */
     struct buf hello = BUF_INIT;
     tls_start(&f, &world);
+    fixture_patience(&f, 60000);
     f.answer = answer_ok;
     client_hello(&f, &hello);
     raw_connect(&silent, &f, net_server_port(f.server));
@@ -120,7 +121,7 @@ static void a_slow_peer_is_dropped_in_time_wherever_it_stops(void **state)
     assert_true(half.eof);
     assert_true(idle.r.eof);
     assert_true(head.r.eof);
-    assert_in_range(took_s, NET_HANDSHAKE_SECONDS - 2, NET_HANDSHAKE_SECONDS + 3);
+    assert_in_range(took_s, NET_HANDSHAKE_SECONDS - 2, NET_HANDSHAKE_SECONDS + 10);
     assert_int_equal(f.refusals, 3); /* the other two had done their handshake */
     assert_string_equal(f.last_refusal, "TLS handshake not done in time");
     buf_clear(&used.in);
@@ -155,7 +156,7 @@ static void silent_peers_do_not_keep_others_out(void **state)
     uint64_t before = uv_hrtime();
     tls_connect(&c, &f, &tls);
     uint64_t took_s = (uv_hrtime() - before) / 1000000000;
-    assert_in_range(took_s, 0, NET_HANDSHAKE_SECONDS / 2);
+    assert_in_range(took_s, 0, NET_HANDSHAKE_SECONDS - 1);
     assert_true(f.refusals > 0);
     assert_string_equal(f.last_refusal, "TLS handshake too slow, and others are waiting");
     for (size_t i = 0; i < MANY; i++)
@@ -205,6 +206,61 @@ static void when_many_come_at_once_all_get_in(void **state)
         assert_int_equal(clients[i].closed, 1);
     free(clients);
     assert_int_equal(open_descriptors(), before);
+}
+
+static void on_closed(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+/* However a connection ends, its place is free again. */
+static void over_the_limit_connections_wait_for_others_to_go(void **state)
+{
+    (void)state;
+    enum { LIMIT = 16, ROUNDS = 2 * LIMIT };
+    struct fixture f;
+    struct net *small = NULL;
+    struct net_server *server = NULL;
+    const struct net_tls_server tls = tls_server_config(&world);
+    fixture_start(&f, NULL);
+    fixture_patience(&f, 60000);
+    f.answer = answer_ok;
+    assert_int_equal(net_new(&f.loop, LIMIT, &small, NULL), ERR_OK);
+    struct net_server_config config = fixture_config(&f);
+    config.tls = &tls;
+    assert_int_equal(net_server_new(small, &config, &server, NULL), ERR_OK);
+    struct net_server *other = f.server;
+    f.server = server;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        struct raw plain;
+        struct raw gone;
+        struct tls_raw old;
+        struct tls_raw idle;
+        struct tls_raw good;
+        raw_connect(&plain, &f, net_server_port(server));
+        raw_puts(&plain, "GET / HTTP/1.1\r\n\r\n");
+        raw_expect_end(&plain);
+        raw_connect(&gone, &f, net_server_port(server));
+        tls_raw_connect(&old, &f);
+        assert_int_equal(SSL_set_max_proto_version(old.ssl, TLS1_2_VERSION), 1);
+        assert_false(tls_raw_handshake(&old));
+        tls_raw_connect(&idle, &f);
+        assert_true(tls_raw_handshake(&idle));
+        tls_raw_connect(&good, &f);
+        assert_true(tls_raw_handshake(&good));
+        tls_raw_puts(&good, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        tls_raw_expect(&good, "fine\n");
+        raw_close(&plain);
+        raw_close(&gone);
+        tls_raw_close(&old);
+        tls_raw_close(&idle);
+        tls_raw_close(&good);
+    }
+    f.server = other;
+    bool closed = false;
+    net_close(small, on_closed, &closed);
+    run_until_true(&f, &closed);
+    fixture_stop(&f);
 }
 
 /* ---- A client's patience ----------------------------------------------------------------------
@@ -377,11 +433,6 @@ static void everything_is_closed_in_mid_handshake(void **state)
     assert_int_equal(open_descriptors(), before);
 }
 
-static void on_closed(void *ctx)
-{
-    *(bool *)ctx = true;
-}
-
 /* libwebsockets has variables that all contexts of a process share. */
 static void a_second_net_does_not_disturb_a_handshake(void **state)
 {
@@ -468,6 +519,7 @@ int main(void)
         cmocka_unit_test(a_slow_peer_is_dropped_in_time_wherever_it_stops),
         cmocka_unit_test(silent_peers_do_not_keep_others_out),
         cmocka_unit_test(when_many_come_at_once_all_get_in),
+        cmocka_unit_test(over_the_limit_connections_wait_for_others_to_go),
         cmocka_unit_test(a_server_that_does_not_answer_times_out),
         cmocka_unit_test(a_server_that_hangs_up_in_the_handshake_is_told),
         cmocka_unit_test(a_refused_connection_is_told_as_ever),
