@@ -60,12 +60,13 @@ class Process:
         self.news.put(None)
 
     def wait_line(self, part, timeout=DEADLINE):
-        """The first line, past or to come, that has `part` in it."""
+        """The first line, past or to come, that has `part` in it (of a tuple: any of them)."""
+        parts = (part,) if isinstance(part, str) else part
         end = time.monotonic() + timeout
         seen = 0
         while True:
             while seen < len(self.lines):
-                if part in self.lines[seen]:
+                if any(p in self.lines[seen] for p in parts):
                     return self.lines[seen]
                 seen += 1
             left = end - time.monotonic()
