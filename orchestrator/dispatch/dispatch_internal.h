@@ -43,14 +43,16 @@ struct slot {
     struct output *live;      /* what the running step has printed; NULL: nothing yet */
     uint32_t index;           /* in the plan */
     int32_t live_step, live_attempt;
-    bool queued;    /* in the server's queue */
-    bool apart;     /* not queued, and an order stands or its agent has it in hand */
-    bool standing;  /* the engine has an order to its agent; ahead of the journal */
-    bool touched;   /* the journal knows, or is about to, that it was touched */
-    bool undone;    /* the same: that this was undone */
-    bool wanted;    /* the engine said start, and it has not settled */
-    bool sent;      /* an execute has gone out, or may have before a restart */
-    bool rollback;  /* the engine said undo, and that stands */
+    bool queued;     /* in the server's queue */
+    bool apart;      /* not queued, and an order stands or its agent has it in hand */
+    bool standing;   /* the engine has an order to its agent; ahead of the journal */
+    bool touched;    /* the journal knows, or is about to, that it was touched */
+    bool undone;     /* the same: that this was undone */
+    bool wanted;     /* the engine said start, and it has not settled */
+    bool sent;       /* an execute has gone out, or may have before a restart */
+    bool rollback;   /* the engine said undo, and that stands: */
+    bool undo_force; /* so, and in that round, as far as is durable */
+    int64_t undo_round;
     bool missing;   /* it was in hand, and the last hello did not list it */
     bool lost;      /* the agent came back without any record of it */
     uint8_t cancel; /* 0: no, 1: after the running step, 2: now */
@@ -74,7 +76,7 @@ struct rollout {
     uint32_t appends;  /* under way: the rollout must stay */
     uint32_t standing; /* slots with an order that stands: it must stay, too */
     bool open;         /* counted among the open ones: slots of it are in the servers' queues */
-    uint64_t used;    /* when an ended one was last looked at */
+    uint64_t used;     /* when an ended one was last looked at */
     UT_hash_handle hh;
 };
 
@@ -150,8 +152,8 @@ struct rollout *rollout_find(struct dispatcher *d, const char *id);
 /* Finds, or loads from the journal. ERR_NOT_FOUND. */
 enum error_code rollout_get(struct dispatcher *d, const char *id, struct rollout **ret_rollout,
                             struct error *err) MUST_CHECK;
-/* Makes a rollout that has not ended an open one: it enters the queues of the servers that it holds.
- * Again: of those that it holds by now. */
+/* Makes a rollout that has not ended an open one: it enters the queues of the servers that it
+ * holds. Again: of those that it holds by now. */
 void rollout_open(struct rollout *r);
 /* Drops it when nothing of it is under way. */
 bool rollout_forget(struct rollout *r);
@@ -188,6 +190,8 @@ enum error_code tx_output(struct tx *tx, uint32_t server, uint32_t step, int32_t
 /* Gives it to the journal; when nothing was applied it is dropped. False in that case. */
 bool tx_commit(struct tx *tx);
 void tx_abandon(struct tx *tx);
+/* Has what an order changed about an undo that stands said once it is durable. */
+enum error_code tx_tell_undo(struct tx *tx, uint32_t server, struct error *err) MUST_CHECK;
 /* One event alone; a stale or impossible one is passed over. */
 void rollout_apply(struct rollout *r, struct event *event);
 /* The same; `done` (may be NULL) is called once it is durable, and not at all when it was passed

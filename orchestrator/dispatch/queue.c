@@ -126,13 +126,12 @@ static void slot_send_cancel(struct slot *slot, bool now)
 
 static void slot_send_rollback(struct slot *slot)
 {
-    const struct execution *x = slot_execution(slot);
     struct wire_frame frame = {
         .type = WIRE_ROLLBACK,
         .rollback = {.rollout = slot->rollout->id,
                      .epoch = journal_epoch(slot->rollout->d->config.journal),
-                     .round = x->undo_round,
-                     .force = x->undo_force},
+                     .round = slot->undo_round,
+                     .force = slot->undo_force},
     };
     slot->rollout->d->stats.rollbacks++;
     (void)queue_send(slot->server, &frame);
@@ -338,6 +337,8 @@ void queue_decide(struct rollout *r, const struct decision *decision)
         return;
     case DECISION_ROLLBACK:
         if (slot != NULL && (engine_standing(r->engine, slot->index) & ORDER_ROLLBACK) != 0) {
+            slot->undo_round = decision->undo_round;
+            slot->undo_force = decision->undo_force;
             slot_rollback(slot);
             queue_sort(slot);
         }
