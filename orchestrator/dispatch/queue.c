@@ -137,6 +137,13 @@ static void slot_send_rollback(struct slot *slot)
     (void)queue_send(slot->server, &frame);
 }
 
+static void slot_await_start(struct slot *slot)
+{
+    if (slot->timer.slot == 0)
+        queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot,
+                  slot->rollout->plan->strategy.start_timeout_ms);
+}
+
 /* Lets the head of a queue go when the engine wants it and nobody has locked the server. Nothing
  * goes forward any more once the rollout stops, also while that is still being made durable: the
  * cancel is on its way. */
@@ -145,9 +152,7 @@ static void slot_pump(struct slot *slot)
     if (slot == NULL || !slot->wanted || slot->server->head != slot || slot->server->lock.set ||
         engine_stopping(slot->rollout->engine))
         return;
-    if (slot->timer.slot == 0)
-        queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot,
-                  slot->rollout->plan->strategy.start_timeout_ms);
+    slot_await_start(slot);
     slot_send_execute(slot);
 }
 
@@ -297,6 +302,9 @@ static void slot_cancel(struct slot *slot, bool now)
         rollout_apply(slot->rollout, &event);
         return;
     }
+    /* Where the server was locked, or after a restart, nobody waits for its beginning yet. */
+    if (x->state == EXECUTION_QUEUED)
+        slot_await_start(slot);
     slot_send_cancel(slot, now);
 }
 
