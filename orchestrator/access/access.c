@@ -20,11 +20,12 @@ enum error_code sha256_hex(const void *data, size_t len, char ret_hash[HASH_BUFF
     unsigned int size = 0;
     if (EVP_Digest(data, len, digest, &size, EVP_sha256(), NULL) != 1)
         return error_set(err, ERR_NO_MEMORY, "SHA-256 is not available");
+    char *end = ret_hash;
     for (unsigned int i = 0; i < size; i++) {
-        ret_hash[2 * i] = digits[digest[i] >> 4];
-        ret_hash[2 * i + 1] = digits[digest[i] & 15];
+        *end++ = digits[digest[i] >> 4];
+        *end++ = digits[digest[i] & 15];
     }
-    ret_hash[2 * size] = '\0';
+    *end = '\0';
     return ERR_OK;
 }
 
@@ -52,9 +53,8 @@ enum error_code secret_make(const char *prefix, char ret_secret[ACCESS_SECRET_BU
     enum error_code code = id_random_bytes(bytes, sizeof(bytes), err);
     if (code != ERR_OK)
         return code;
-    size_t len = strlen(prefix);
-    memcpy(ret_secret, prefix, len);
-    base64url(bytes, sizeof(bytes), ret_secret + len);
+    text_put(ret_secret, ACCESS_SECRET_BUFFER, prefix);
+    base64url(bytes, sizeof(bytes), ret_secret + strlen(prefix));
     explicit_bzero(bytes, sizeof(bytes));
     return sha256_hex(ret_secret, strlen(ret_secret), ret_hash, err);
 }

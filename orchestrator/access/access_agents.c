@@ -303,6 +303,7 @@ enum error_code access_enrol(struct access *a, const char *secret,
         ticket_find(a, secret, certificate->server, certificate->issued_ms, &agent, err);
     if (code != ERR_OK)
         return code;
+    assert(agent);
     AUTO(change_free) struct change *c = change_new(a, apply_enrol, done, ctx, err);
     if (!c)
         return ERR_NO_MEMORY;
