@@ -359,11 +359,16 @@ static int by_name(struct token *x, struct token *y)
     return strcmp(x->name, y->name);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): uthash's macro */
+static void tokens_sort(struct access *a)
+{
+    HASH_SORT(a->tokens, by_name);
+}
+
 void access_tokens(struct access *a, bool (*each)(void *ctx, const struct access_token *token),
                    void *ctx)
 {
-    /* NOLINTNEXTLINE(readability-function-size): uthash's macro */
-    HASH_SORT(a->tokens, by_name);
+    tokens_sort(a);
     for (const struct token *t = a->tokens; t; t = t->hh.next) {
         if (!each(ctx, &t->view))
             return;
