@@ -23,11 +23,11 @@
 enum { STEPS_MAX = 1000, EPOCH = 3 };
 
 #define FRAME(type, rest) "{\"v\":1,\"type\":\"" type "\",\"rollout\":\"r1\",\"epoch\":3," rest "}"
-static const char execute[] =
-    FRAME("execute", "\"rollbackOnFailure\":true,\"steps\":[{\"name\":\"w\",\"type\":"
-                     "\"file_write\",\"params\":{\"path\":\"/x\",\"content\":\"y\"},\"retry\":{"
-                     "\"maximumAttempts\":50}},{\"name\":\"e\",\"type\":\"echo\",\"params\":{"
-                     "\"message\":\"m\"},\"retry\":{\"maximumAttempts\":50}}]");
+static const char execute[] = FRAME(
+    "execute", "\"rollbackOnFailure\":true,\"confirmMs\":60000,\"steps\":[{\"name\":\"w\",\"type\":"
+               "\"file_write\",\"params\":{\"path\":\"/x\",\"content\":\"y\"},\"retry\":{"
+               "\"maximumAttempts\":50}},{\"name\":\"e\",\"type\":\"echo\",\"params\":{"
+               "\"message\":\"m\"},\"retry\":{\"maximumAttempts\":50}}]");
 static const char rollback[] = FRAME("rollback", "\"round\":1");
 
 struct play {
