@@ -23,17 +23,18 @@
 enum { STEPS_MAX = 1000, EPOCH = 3 };
 
 #define FRAME(type, rest) "{\"v\":1,\"type\":\"" type "\",\"rollout\":\"r1\",\"epoch\":3," rest "}"
-static const char execute[] =
-    FRAME("execute", "\"rollbackOnFailure\":true,\"steps\":[{\"name\":\"w\",\"type\":"
-                     "\"file_write\",\"params\":{\"path\":\"/x\",\"content\":\"y\"},\"retry\":{"
-                     "\"maximumAttempts\":50}},{\"name\":\"e\",\"type\":\"echo\",\"params\":{"
-                     "\"message\":\"m\"},\"retry\":{\"maximumAttempts\":50}}]");
+static const char execute[] = FRAME(
+    "execute", "\"rollbackOnFailure\":true,\"confirmMs\":60000,\"steps\":[{\"name\":\"w\",\"type\":"
+               "\"file_write\",\"params\":{\"path\":\"/x\",\"content\":\"y\"},\"retry\":{"
+               "\"maximumAttempts\":50}},{\"name\":\"e\",\"type\":\"echo\",\"params\":{"
+               "\"message\":\"m\"},\"retry\":{\"maximumAttempts\":50}}]");
 static const char rollback[] = FRAME("rollback", "\"round\":1");
 
 struct play {
     struct alloc_world base;
     struct agent_world world;
     bool connected, executed, undo_asked;
+    bool confirmed; /* over this connection */
 };
 
 /* ---- The orchestrator's side ----------------------------------------------------------------- */
@@ -73,6 +74,7 @@ static void connect_again(struct play *p)
 {
     struct buf hello = BUF_INIT;
     struct error err = {0};
+    p->confirmed = false;
     agent_disconnected(p->world.agent);
     agent_hello(p->world.agent, &hello);
     p->connected =
@@ -109,6 +111,18 @@ static bool acknowledge(struct play *p)
     return true;
 }
 
+/* Whatever was acknowledged before, over each new connection it is said again; and before the time
+ * for it is over. */
+static bool confirm(struct play *p)
+{
+    struct error err = {0};
+    if (p->confirmed || !on_record(p, "\"confirming\"") || on_record(p, "\"ended\""))
+        return false;
+    p->confirmed = true;
+    tell(p, agent_world_ack_all(&p->world, &err));
+    return true;
+}
+
 static bool play_step(struct play *p)
 {
     if (start(p))
@@ -121,6 +135,8 @@ static bool play_step(struct play *p)
         say(p, execute, &p->executed);
         return true;
     }
+    if (confirm(p))
+        return true;
     if (agent_world_step(&p->world))
         return true;
     if (!p->undo_asked && on_record(p, "\"ended\"")) {
@@ -168,9 +184,10 @@ static void look(void *play, struct buf *b)
     look_step(p, "\"step\":0", b);
     look_step(p, "\"step\":1", b);
     buf_printf(
-        b, "%s, %s; %s; settled: %d\n",
+        b, "%s, %s, %s; %s; settled: %d\n",
         on_record(p, "\"type\":\"ended\"") && on_record(p, "\"state\":\"succeeded\"") ? "succeeded"
                                                                                       : "failed",
+        on_record(p, "not confirmed") ? "not confirmed" : "confirmed",
         on_record(p, "\"type\":\"rolled_back\"") && !on_record(p, "\"state\":\"rollback_failed\"")
             ? "rolled back"
             : "not rolled back",
@@ -202,6 +219,7 @@ static void nothing_is_lost_at_any_step_of_an_execution(void **state)
     begin(&whole);
     while (play_step(&whole))
         count++;
+    assert_true(on_record(&whole, "\"confirming\"") && !on_record(&whole, "not confirmed"));
     end(&whole);
     assert_true(count > 12 && count < STEPS_MAX);
     for (unsigned step = 0; step < count; step++) {

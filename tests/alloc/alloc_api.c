@@ -121,6 +121,13 @@ static void a_refusal_is_whole_or_none(void **state)
         {NET_POST, "/v1/rollouts?id=r1", plan_of_one_server, NULL},
         {NET_POST, "/v1/rollouts/r1/cancel", "{\"nwo\":true}", NULL},
         {NET_POST, "/v1/rollouts/r1/pause", "", NULL},
+        {NET_POST, "/v1/rollouts/r1/rollback", "{\"servers\":[\"a\",\"b\"],\"force\":true}", NULL},
+        {NET_POST, "/v1/rollouts/r1/rollback", "{\"now\":true,\"reason\":\"why\"}", NULL},
+        {NET_POST, "/v1/rollouts/r1/servers/a/resolve", "{\"as\":\"failed\",\"reason\":\"why\"}",
+         NULL},
+        {NET_POST, "/v1/rollouts/none/retry?id=r2&by=me", "", NULL},
+        {NET_POST, "/v1/servers/a/lock", "{\"by\":\"me\"}", NULL},
+        {NET_POST, "/v1/servers/a/unlock", "{\"by\":\"me\"}", NULL},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
@@ -190,6 +197,11 @@ static void a_document_is_read_and_written_whole_or_not_at_all(void **state)
 {
     static const struct document documents[] = {
         {&api_cancel_table, "{\"now\":true,\"by\":\"me\",\"reason\":\"why\"}"},
+        {&api_rollback_table,
+         "{\"servers\":[\"a\",\"b\"],\"force\":true,\"by\":\"me\",\"reason\":\"why\"}"},
+        {&api_resolve_table, "{\"as\":\"rolled_back\",\"by\":\"me\",\"reason\":\"why\"}"},
+        {&api_lock_table, "{\"by\":\"me\",\"reason\":\"why\"}"},
+        {&api_unlock_table, "{\"by\":\"me\"}"},
         {&api_request_table, "{\"by\":\"me\",\"reason\":\"why\"}"},
         {&api_rollout_table,
          "{\"id\":\"r1\",\"state\":\"running\"," CREATED ",\"strategy\":\"Rolling\",\"batch\":1,"

@@ -185,6 +185,15 @@ static bool agent_step(struct play_agent *a, const struct script *script, bool m
 
 static bool orders(struct play *p)
 {
+    if (!p->locked) {
+        p->locked =
+            ask(p, NET_POST, "/v1/servers/c/lock", "{\"by\":\"me\",\"reason\":\"why\"}", true);
+        return true;
+    }
+    if (!p->unlocked) {
+        p->unlocked = ask(p, NET_POST, "/v1/servers/c/unlock", "{\"by\":\"me\"}", true);
+        return true;
+    }
     if (!p->submitted) {
         p->submitted = ask(p, NET_POST, "/v1/rollouts?id=r1&by=me", plan_of_two_servers, false);
         return true;
@@ -255,5 +264,6 @@ void play_look(void *play, struct buf *b)
     look_at(p, "/v1/rollouts/r1/servers/b/steps/write/output", b);
     look_at(p, "/v1/rollouts/r1", b);
     look_at(p, "/v1/rollouts", b);
+    look_at(p, "/v1/servers/c", b);
     buf_printf(b, "%u %u", p->agents[0].acked, p->agents[1].acked);
 }

@@ -23,6 +23,7 @@ struct play {
     struct alloc_world base;
     struct world world;
     struct play_agent agents[PLAY_AGENTS];
+    bool locked, unlocked; /* a server that has no part in the rollout */
     bool submitted, paused, resumed;
 };
 

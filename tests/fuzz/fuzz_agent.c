@@ -63,9 +63,20 @@ static void run(struct play *p, long count)
 
 /* ---- Lines ----------------------------------------------------------------------------------- */
 
+static bool is_one_of(const char *word, const char *const *words)
+{
+    while (*words != NULL && strcmp(word, *words) != 0)
+        words++;
+    return *words != NULL;
+}
+
 static void on_disk(struct play *p, const char *word, const char *rest)
 {
-    struct stored *s = agent_world_store(&p->world, p->on);
+    static const char *const words[] = {"spec",    "entry",    "captured", "acked",
+                                        "settled", "restarts", "old",      NULL};
+    /* A word that is none of these must leave nothing: an execution without a record is another
+     * thing than none. */
+    struct stored *s = is_one_of(word, words) ? agent_world_store(&p->world, p->on) : NULL;
     long number = strtol(rest, NULL, 10);
     if (s == NULL)
         return;
@@ -145,10 +156,9 @@ static void do_line(struct play *p, char *line)
         kill_agent(p);
     } else if (!p->started) {
         on_disk(p, line, rest);
-        static const char *const needs[] = {"welcome", "frame", "run", "stop", "interrupt"};
-        for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
-            if (strcmp(line, needs[i]) == 0 && started(p))
-                to_agent(p, line, rest);
+        static const char *const needs[] = {"welcome", "frame", "run", "stop", "interrupt", NULL};
+        if (is_one_of(line, needs) && started(p))
+            to_agent(p, line, rest);
     } else {
         to_agent(p, line, rest);
     }
