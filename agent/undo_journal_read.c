@@ -182,8 +182,7 @@ static enum error_code load_head(struct undo_journal *j, const char *server, con
     if (code != ERR_OK)
         return code;
     image->status = status_of(s);
-    image->spec_damaged =
-        undo_spec_check(j, s, db_column_int(s, 5), 6, server, rollout, NULL) != ERR_OK;
+    image->spec_damaged = !undo_spec_holds(j, s, db_column_int(s, 5), 6, server, rollout);
     if (image->spec_damaged)
         return ERR_OK;
     size_t len = 0;

@@ -1,7 +1,9 @@
 /* kitsune-orchestrator(8): wires journal, dispatcher, API and loop together. */
+#include "common/base/age.h"
 #include "common/base/clock.h"
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
+#include "common/db/db.h"
 #include "common/net/net.h"
 #include "common/net/pacer.h"
 #include "orchestrator/api/api.h"
@@ -38,6 +40,8 @@ struct program {
     struct dispatcher *dispatcher;
     struct api *api;
     struct error held; /* why nothing is acted upon; ERR_OK: as usual */
+    struct age age;    /* of what may be removed */
+    bool clock_doubted;
     bool stalled, stopping;
 };
 
@@ -163,8 +167,13 @@ static void program_retain(uv_timer_t *timer)
 {
     struct program *p = timer->data;
     struct error err = {0};
+    bool doubted = false;
+    int64_t now_ms = age_now(&p->age, clock_wall_ms(), clock_mono_ms(), &doubted);
+    if (doubted && !p->clock_doubted)
+        log_warn("the clock is far ahead; for a day nothing counts as old because of it", LOG_END);
+    p->clock_doubted = doubted;
     const struct journal_retention how = {
-        .before_ms = clock_wall_ms() - p->options.retain_ms,
+        .before_ms = now_ms - p->options.retain_ms,
         .may = retain_may,
         .done = retain_done,
         .ctx = p,
@@ -250,8 +259,12 @@ static void program_say_recovered(struct db_log log)
 static enum error_code program_open_journal(struct program *p, struct error *err)
 {
     const struct options *o = &p->options;
-    enum error_code code = ERR_OK;
-    if (o->accept_restored)
+    AUTO_BUF struct buf path = BUF_INIT;
+    buf_printf(&path, "%s/journal.db", o->data_dir);
+    enum error_code code = buf_check(&path, err);
+    if (code == ERR_OK)
+        age_init(&p->age, db_last_written_ms(path.data), clock_wall_ms(), clock_mono_ms());
+    if (code == ERR_OK && o->accept_restored)
         code = journal_accept_restored(o->data_dir, o->accept_epoch, err);
     if (code == ERR_OK)
         code = journal_open(o->data_dir, journal_signal, p, &p->journal, err);

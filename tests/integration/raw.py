@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import struct
+import time
 
 PATIENCE = 30.0  # seconds for what the orchestrator must do
 
@@ -88,10 +89,18 @@ def forget_peak(pid):
         file.write("5")
 
 
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def busy(pid, seconds=1.0):
+    """The share of a time in which the process's first thread ran or waited for a processor: a loop that spins has
+    all of it, however busy the machine is."""
+
+    def runnable():
+        with open(f"/proc/{pid}/task/{pid}/schedstat", encoding="ascii") as file:
+            ran, waited, _ = map(int, file.read().split())
+        return (ran + waited) / 1e9
+
+    began, before = time.monotonic(), runnable()
+    time.sleep(seconds)
+    return (runnable() - before) / (time.monotonic() - began)
 
 
 # AddressSanitizer keeps freed memory for a while, which hides what is really held.

@@ -21,6 +21,7 @@ class Clock:
             "FAKETIME_TIMESTAMP_FILE": path,
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
             "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0",
         }
 
@@ -111,6 +112,30 @@ class WallClock(unittest.TestCase):
                 self.assertEqual(by_server(self.fleet.json("show", rollout))["a"]["outcome"], "timed_out")
         self.assertEqual(self.fleet.orchestrator.text().count("server=a "), 1)
         self.fleet.run({"servers": ["a", "b"], "steps": [echo_step()]})
+
+
+@unittest.skipUnless(os.path.exists(LIBRARY), "libfaketime is not installed")
+class Retention(unittest.TestCase):
+    def test_a_clock_that_is_a_year_ahead_makes_nothing_old(self):
+        with Fleet(agents=["a"]) as fleet:
+            near, far = Clock(fleet.path("near")), Clock(fleet.path("far"))
+            path = fleet.path("f")
+            step = {"name": "write", "type": "file_write", "params": {"path": path, "content": "new"}}
+            rollout = fleet.run({"servers": ["a"], "steps": [step]})["id"]
+            kept = fleet.path("agent-a", "undo", "a", rollout)
+            self.assertTrue(os.path.isdir(kept))
+            self.assertEqual([fleet.agents["a"].stop(), fleet.orchestrator.stop()], [0, 0])
+            near.jump("+365d")
+            far.jump("+365d")
+            fleet.start_orchestrator(env=near.env)
+            fleet.start_agent("a", env=far.env)
+            fleet.orchestrator.wait_line("the clock is far ahead")
+            fleet.agents["a"].wait_line("the clock is far ahead")
+            fleet.agents["a"].wait_line("msg=connected")
+            # What would have been removed at the start is there, also after what is done next.
+            fleet.run({"servers": ["a"], "steps": [echo_step()]})
+            self.assertTrue(os.path.isdir(kept))
+            self.assertIn(rollout, [r["id"] for r in fleet.json("list")["rollouts"]])
 
 
 if __name__ == "__main__":

@@ -568,6 +568,28 @@ static void the_size_counts_the_log_too(void **state)
     db_close(db);
 }
 
+static void set_written(const char *path, const char *end, time_t when)
+{
+    char file[512];
+    const struct timespec times[2] = {{.tv_sec = when}, {.tv_sec = when, .tv_nsec = 7000000}};
+    (void)snprintf(file, sizeof(file), "%s%s", path, end);
+    assert_int_equal(utimensat(AT_FDCWD, file, times, 0), 0);
+}
+
+static void the_last_writing_may_be_in_the_log(void **state)
+{
+    const char *path = tmp_dir_file(*state, "a.db");
+    assert_int_equal(db_last_written_ms(path), 0);
+    struct db *db = open_or_fail(path, DB_READ_WRITE, &schema_one);
+    assert_int_equal(fill(db, 3, NULL), ERR_OK);
+    set_written(path, "", 1000);
+    set_written(path, "-wal", 2000);
+    assert_int_equal(db_last_written_ms(path), 2000007);
+    set_written(path, "", 3000);
+    assert_int_equal(db_last_written_ms(path), 3000007);
+    db_close(db);
+}
+
 static void opening_survives_want_of_memory(void **state)
 {
     const char *path = tmp_dir_file(*state, "a.db");
@@ -617,6 +639,7 @@ int main(void)
         TEST(a_bind_that_fails_surfaces_at_the_step),
         TEST(damage_is_found),
         TEST(the_size_counts_the_log_too),
+        TEST(the_last_writing_may_be_in_the_log),
         TEST(opening_survives_want_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
