@@ -272,8 +272,13 @@ static void rollout_over(struct sim *sim, struct sim_rollout *r, const struct ev
  * undone. */
 static void release_settled(struct sim_rollout *r)
 {
-    for (uint32_t i = 0; i < plan_server_count(r->plan); i++)
-        r->facts[i].resolved = r->facts[i].resolved && sim_is_undone(&r->facts[i]);
+    for (uint32_t i = 0; i < plan_server_count(r->plan); i++) {
+        struct sim_fact *f = &r->facts[i];
+        if (!f->resolved || sim_is_undone(f))
+            continue;
+        f->resolved = false;
+        f->undone = false; /* what was heard of it meanwhile changed nothing */
+    }
 }
 
 static void rollout_stopped(struct sim *sim, struct sim_rollout *r, int scope, bool by_person)
