@@ -1,6 +1,7 @@
 /* order: what people order of a rollout. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* Ends an order's transaction: its answer comes once what was applied is durable. */
@@ -171,6 +172,7 @@ static enum error_code undoing_check(const struct undoing *u, struct error *err)
 {
     struct rollout *r = u->r;
     enum error_code code = ERR_OK;
+    assert(u->chosen != NULL);
     for (uint32_t i = 0; i < r->slot_count && code == ERR_OK; i++) {
         if (!u->chosen[i])
             continue;
