@@ -363,14 +363,14 @@ static void set_true(void *ctx, enum error_code result)
 static void what_expires_while_its_undo_waits_is_answered_as_unknown(void **state)
 {
     struct agent_rig *r = *state;
-    AUTO_CLOSE int gate = gate_make(r);
+    AUTO_CLOSE int gate = agent_rig_gate(r);
     struct error err = {0};
     bool expired = false;
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", write_step(r, "new"));
+    agent_rig_execute(r, "r1", agent_rig_write(r, "new"));
     agent_rig_await(r, "ended=succeeded");
     agent_rig_settle(r);
-    agent_rig_execute(r, "r2", shell_step(r, "s", AT_GATE, ""));
+    agent_rig_execute(r, "r2", agent_rig_shell(r, "s", AT_GATE, ""));
     agent_rig_await(r, "[r2 1:started");
     agent_rig_frame(r, ROLLBACK("r1"));
     int64_t later_ms = clock_wall_ms() + 2 * UNDO_RETENTION_DEFAULT_MS;
@@ -379,7 +379,7 @@ static void what_expires_while_its_undo_waits_is_answered_as_unknown(void **stat
     while (!expired)
         (void)uv_run(&r->loop, UV_RUN_ONCE);
     (void)agent_rig_sent(r);
-    gate_open(gate);
+    agent_rig_open_gate(gate);
     agent_rig_await(r, "over=");
     assert_non_null(strstr(agent_rig_sent(r), "[r1 1:over=rollback_failed]"));
     agent_rig_settle(r);
