@@ -298,7 +298,7 @@ static void a_backup_is_whole_or_refused(void **state)
                                     journal_look_text);
     op.failing = &alloc_sqlite_others;
     op.lasting = true;
-    op.stride = 11;
+    op.stride = 37;
     assert_true(alloc_sweep(&op) > 0);
 }
 

@@ -324,7 +324,7 @@ static void a_journal_is_opened_or_left_as_it_was(void **state)
     (void)state;
     struct alloc_op fresh = op_of("undo: open, new", begin_folder, run_open, look_all);
     struct alloc_op there = op_of("undo: open", begin_closed, run_open, look_all);
-    fresh.stride = there.stride = 11;
+    fresh.stride = there.stride = 29;
     assert_true(alloc_sweep(&fresh) > 0);
     assert_true(alloc_sweep(&there) > 0);
 }

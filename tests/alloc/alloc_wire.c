@@ -11,41 +11,50 @@
 
 #include <cmocka.h>
 
-#define STEP                                                                                       \
-    "{\"name\":\"s\",\"type\":\"script\",\"params\":{\"script\":\"sh\"},\"retry\":{"               \
-    "\"nonRetryableExitCodes\":[9,3]}}"
+#define FRAME(type, rest) "{\"v\":1,\"type\":\"" type "\"," rest "}"
 #define ENTRY(seq, rest)                                                                           \
     "{\"seq\":" seq ",\"timeMs\":1,\"message\":\"m\",\"output\":\"printed\\n\"," rest "}"
 
-static const char *const frames[] = {
-    "{\"v\":1,\"type\":\"welcome\",\"orchestrator\":\"o\",\"epoch\":1,\"heartbeatMs\":1000}",
-    "{\"v\":1,\"type\":\"execute\",\"rollout\":\"r\",\"epoch\":1,\"rollbackOnFailure\":true,"
-    "\"steps\":[" STEP ",{\"name\":\"t\",\"type\":\"echo\"}]}",
-    "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"r\",\"epoch\":1,\"round\":2,\"force\":true}",
-    "{\"v\":1,\"type\":\"cancel\",\"rollout\":\"r\",\"epoch\":1,\"now\":true}",
-    "{\"v\":1,\"type\":\"ack\",\"rollout\":\"r\",\"seq\":3}",
-    "{\"v\":1,\"type\":\"hello\",\"id\":\"a\",\"instance\":\"i\",\"version\":\"1\",\"hostname\":"
-    "\"h\",\"bootId\":\"b\",\"handlers\":[\"echo\",\"script\"],\"executions\":[{\"rollout\":\"r\","
-    "\"lastSeq\":3},{\"rollout\":\"q\",\"lastSeq\":0}]}",
-    "{\"v\":1,\"type\":\"report\",\"rollout\":\"r\",\"entries\":[" ENTRY(
-        "1", "\"type\":\"started\",\"state\":\"running\"") "," ENTRY("2",
-                                                                     "\"type\":\"step_ended\","
-                                                                     "\"step\":0,\"attempt\":1,"
-                                                                     "\"state\":\"failed\","
-                                                                     "\"exitCode\":3") "]}",
-    "{\"v\":1,\"type\":\"output\",\"rollout\":\"r\",\"step\":0,\"attempt\":1,\"offset\":7,"
-    "\"text\":\"live\"}",
-    "{\"v\":1,\"type\":\"heartbeat\"}",
+static const char welcome[] =
+    FRAME("welcome", "\"orchestrator\":\"o\",\"epoch\":1,\"heartbeatMs\":1000");
+static const char execute[] =
+    FRAME("execute", "\"rollout\":\"r\",\"epoch\":1,\"rollbackOnFailure\":true,\"steps\":["
+                     "{\"name\":\"s\",\"type\":\"script\",\"params\":{\"script\":\"sh\"},"
+                     "\"retry\":{\"nonRetryableExitCodes\":[9,3]}},"
+                     "{\"name\":\"t\",\"type\":\"echo\"}]");
+static const char rollback[] =
+    FRAME("rollback", "\"rollout\":\"r\",\"epoch\":1,\"round\":2,\"force\":true");
+static const char cancel[] = FRAME("cancel", "\"rollout\":\"r\",\"epoch\":1,\"now\":true");
+static const char ack[] = FRAME("ack", "\"rollout\":\"r\",\"seq\":3");
+static const char hello[] =
+    FRAME("hello", "\"id\":\"a\",\"instance\":\"i\",\"version\":\"1\",\"hostname\":\"h\","
+                   "\"bootId\":\"b\",\"handlers\":[\"echo\",\"script\"],\"executions\":["
+                   "{\"rollout\":\"r\",\"lastSeq\":3},{\"rollout\":\"q\",\"lastSeq\":0}]");
+static const char report[] =
+    FRAME("report", "\"rollout\":\"r\",\"entries\":[" ENTRY(
+                        "1", "\"type\":\"started\",\"state\":"
+                             "\"running\"") "," ENTRY("2", "\"type\":\"step_ended\",\"step\":0,"
+                                                           "\"attempt\":1,\"state\":\"failed\","
+                                                           "\"exitCode\":3") "]");
+static const char output[] =
+    FRAME("output", "\"rollout\":\"r\",\"step\":0,\"attempt\":1,\"offset\":7,\"text\":\"l\"");
+static const char heartbeat[] = "{\"v\":1,\"type\":\"heartbeat\"}";
+
+static const char *const frames[WIRE_TYPE_COUNT] = {
+    [WIRE_WELCOME] = welcome, [WIRE_EXECUTE] = execute, [WIRE_ROLLBACK] = rollback,
+    [WIRE_CANCEL] = cancel,   [WIRE_ACK] = ack,         [WIRE_HELLO] = hello,
+    [WIRE_REPORT] = report,   [WIRE_OUTPUT] = output,   [WIRE_HEARTBEAT] = heartbeat,
 };
-_Static_assert(sizeof(frames) / sizeof(frames[0]) == WIRE_TYPE_COUNT, "there is one of each");
 
 /* Not right, and said so. */
-static const char *const faulty[] = {
-    "{\"v\":1,\"type\":\"execute\",\"rollout\":\"r\",\"epoch\":0,\"steps\":[{},{\"name\":7}]}",
-    "{\"v\":1,\"type\":\"report\",\"rollout\":\"r\",\"entries\":[" ENTRY(
-        "1", "\"type\":\"started\",\"state\":\"succeded\"") "]}",
-    "{\"v\":1,\"type\":\"hi\"}",
-};
+static const char steps_that_are_none[] =
+    FRAME("execute", "\"rollout\":\"r\",\"epoch\":0,\"steps\":[{},{\"name\":7}]");
+static const char a_state_that_is_none[] =
+    FRAME("report", "\"rollout\":\"r\",\"entries\":[" ENTRY("1", "\"type\":\"started\",\"state\":"
+                                                                 "\"succeded\"") "]");
+static const char a_type_that_is_none[] = "{\"v\":1,\"type\":\"hi\"}";
+static const char *const faulty[] = {steps_that_are_none, a_state_that_is_none,
+                                     a_type_that_is_none};
 
 struct world {
     struct alloc_world base;
