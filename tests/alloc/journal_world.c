@@ -115,7 +115,7 @@ void journal_sweep_long(const char *name, void (*begin)(void *),
                         void (*look)(void *, struct buf *))
 {
     struct alloc_op op = journal_op(name, begin, run, look);
-    op.stride = 11;
+    op.stride = 31;
     assert_true(alloc_sweep(&op) > 0);
 }
 
