@@ -197,6 +197,13 @@ static void order_keep(struct undo_order *order, const struct wire_rollback *rol
     order->round = rollback->round;
 }
 
+/* All that is on record is that there was no record when its undo was ordered. */
+static bool is_no_record(const struct agent *a, const struct execution *x)
+{
+    bool under_way = a->run && a->run->execution == x;
+    return x->settled && x->last_seq == 1 && x->turn == TURN_NONE && !under_way;
+}
+
 static enum error_code take_rollback(struct agent *a, const struct wire_rollback *rollback,
                                      struct error *err)
 {
@@ -208,6 +215,11 @@ static enum error_code take_rollback(struct agent *a, const struct wire_rollback
         return rollback_unknown(a, rollback->rollout, code, err);
     if (code != ERR_OK)
         return code;
+    if (is_no_record(a, x)) {
+        report_resend(a, x,
+                      0); /* the orchestrator knows of other entries: this one is its answer */
+        return ERR_OK;
+    }
     if (x->turn == TURN_BEGIN) {
         settle_unbegun(a, x, rollback);
         return ERR_OK;

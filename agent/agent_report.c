@@ -270,8 +270,13 @@ void report_settle(struct agent *a, struct execution *x, const struct executor_r
     batch_submit(a, TAKE(batch));
 }
 
+/* Numbered from one, also where there was a record before: what the orchestrator has of that it
+ * keeps, and takes this for an answer beside it. */
 void report_no_record(struct agent *a, struct execution *x)
 {
+    a->in_flight -= x->in_flight;
+    x->in_flight = 0;
+    x->last_seq = x->durable_seq = x->sent_seq = x->acked_seq = 0;
     const struct executor_record record = {
         .type = REPORT_ROLLED_BACK,
         .time_ms = a->config.clock.wall_ms(a->config.clock.ctx),

@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
+#include "common/base/text.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -112,7 +113,8 @@ static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t ste
 static void result_set_error(struct run *run, const struct error *err)
 {
     run->has_result = true;
-    run->result = (struct handler_result){.outcome = HANDLER_FAILED, .retryable = true};
+    run->result =
+        (struct handler_result){.outcome = HANDLER_FAILED, .retryable = err->code != ERR_CORRUPT};
     (void)snprintf(run->result.message, sizeof(run->result.message), "%s", err->message);
 }
 
@@ -120,6 +122,16 @@ static struct handler_room room_now(const struct agent *a)
 {
     struct undo_usage usage = a->config.store.usage(a->config.store.ctx);
     return (struct handler_room){usage.used_bytes, usage.max_bytes};
+}
+
+/* Said where the step's message is, since nothing can be had for it. */
+static void result_note_lost_output(struct handler_result *result)
+{
+    static const char lost[] = "its output was lost: out of memory";
+    char *message = result->message;
+    size_t len =
+        text_utf8_cut(message, strlen(message), sizeof(result->message) - sizeof(lost) - 2);
+    (void)snprintf(message + len, sizeof(result->message) - len, "%s%s", len > 0 ? "; " : "", lost);
 }
 
 static void operation_start(struct agent *a, struct run *run)
@@ -132,6 +144,9 @@ static void operation_start(struct agent *a, struct run *run)
     run->operation_began_ms = mono_ms(a);
     if (action->type != EXECUTOR_PREPARE)
         code = undo_fetch(a, run, action->step, &err);
+    /* A journal that has lost a capture has a step that began without one. */
+    if (code == ERR_OK && changes && action->type == EXECUTOR_EXECUTE && !run->undo)
+        code = error_set(&err, ERR_CORRUPT, "what undoing it needs is not on record");
     if (code == ERR_OK && changes)
         code = a->config.store.folder(a->config.store.ctx, a->config.identity.server,
                                       run->execution->rollout, action->step, run->folder, &err);
@@ -232,6 +247,8 @@ void agent_operation_done(struct agent *a, const struct handler_result *result, 
         result_set_error(run, &(struct error){ERR_NO_MEMORY, "out of memory"});
     mem_free(run->output);
     run->output = output ? mem_strdup(output) : NULL;
+    if (output && !run->output)
+        result_note_lost_output(&run->result);
     run_drain(a);
     agent_check_quiet(a);
 }
@@ -375,8 +392,10 @@ static void keep_capture(struct agent *a, struct run *run)
     run->undo_step = step;
     if (!run->undo && !changes)
         return;
-    const char *undo = run->undo ? run->undo : "{}";
-    if (batch_capture(a, run->execution, &run->batch, step, undo, &err) != ERR_OK)
+    if (!run->undo && !(run->undo = mem_strdup("{}")))
+        (void)error_set(&err, ERR_NO_MEMORY, NULL);
+    if (!run->undo ||
+        batch_capture(a, run->execution, &run->batch, step, run->undo, &err) != ERR_OK)
         agent_fail(a, &err);
 }
 

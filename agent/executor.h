@@ -13,7 +13,8 @@
  * limit and a wait (EXECUTOR_TIMER_START) are never under way together.
  *
  * Undoing goes in rounds: each begins with a record, undoes last first every executed step that is
- * not on record as rolled back, and ends with a record. An order for round N is obeyed when fewer
+ * not on record as rolled back (by force those before such a step too, once more), and ends with a
+ * record. An order for round N is obeyed when fewer
  * than N rounds have begun; while one is under way it waits for its end.
  *
  * After a restart: executor_new, executor_replay for every recorded entry, executor_captured for

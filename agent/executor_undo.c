@@ -62,6 +62,8 @@ void executor_undo_next(struct executor *x, int64_t time_ms)
     undo_end(x, time_ms);
 }
 
+/* By force a step brings back what it found, whatever is there: also what an earlier step had left
+ * when that is undone already. So the earlier ones are undone once more after it. */
 void executor_undo_began(struct executor *x, int64_t time_ms, bool force)
 {
     x->undo_round++;
@@ -70,8 +72,12 @@ void executor_undo_began(struct executor *x, int64_t time_ms, bool force)
     x->undo_began_ms = time_ms;
     x->undo_failures = 0; /* the message stays: the record before may borrow it still */
     x->step = x->count;
-    for (uint32_t i = 0; i < x->count; i++)
-        x->track[i].undone = x->track[i].rolled_back;
+    bool above = false; /* a later step is still to be undone */
+    for (uint32_t i = x->count; i-- > 0;) {
+        struct track *t = &x->track[i];
+        t->undone = t->rolled_back && !(force && above);
+        above = above || (t->executed && !t->undone);
+    }
 }
 
 void executor_undo_begin(struct executor *x, int64_t time_ms)
@@ -97,6 +103,7 @@ void executor_undo_failed(struct executor *x, int64_t time_ms, const struct exec
     r->conflict = result->conflict;
     r->message = text_or_null(x->step_message);
     x->track[x->step].undone = true;
+    x->track[x->step].rolled_back = false;
     executor_undo_count(x, x->step_message);
     executor_undo_next(x, time_ms);
 }

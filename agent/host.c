@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/base/id.h"
 #include "common/base/log.h"
+#include "common/db/db.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -61,10 +62,14 @@ static void expired(void *ctx, enum error_code result)
 static void expire_begin(struct host *h)
 {
     struct error err = {0};
+    bool doubted = false;
     if (h->expiring)
         return;
+    int64_t now_ms = age_now(&h->age, clock_wall_ms(), clock_mono_ms(), &doubted);
+    if (doubted)
+        log_warn("the clock is far ahead; for a day nothing counts as old because of it", LOG_END);
     h->expiring = true;
-    if (undo_journal_expire(h->journal, clock_wall_ms(), expired, h, &err) == ERR_OK)
+    if (undo_journal_expire(h->journal, now_ms, expired, h, &err) == ERR_OK)
         return;
     h->expiring = false;
     log_warn("old executions were not removed", LOG_STR("reason", err.message), LOG_END);
@@ -268,7 +273,13 @@ static enum error_code parts_open(struct host *h, struct error *err)
         .wake = journal_wake,
         .wake_ctx = h,
     };
-    enum error_code code = net_url_check(h->config.orchestrator, err);
+    AUTO_BUF struct buf path = BUF_INIT;
+    buf_printf(&path, "%s/agent.db", h->config.data_dir);
+    enum error_code code = buf_check(&path, err);
+    if (code == ERR_OK) {
+        age_init(&h->age, db_last_written_ms(path.data), clock_wall_ms(), clock_mono_ms());
+        code = net_url_check(h->config.orchestrator, err);
+    }
     if (code == ERR_OK)
         code = ticker_reserve(h->ticker, HOST_ALARMS, err);
     if (code == ERR_OK)

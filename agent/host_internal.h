@@ -8,6 +8,7 @@
 #include "agent/runner.h"
 #include "agent/ticker.h"
 #include "agent/undo_journal.h"
+#include "common/base/age.h"
 #include "common/net/net.h"
 #include "handlers/handler.h"
 
@@ -35,6 +36,7 @@ struct host {
     struct alarm stall_alarm, expire_alarm, quiet_alarm, grace_alarm;
     struct host_agent **agents;
     size_t count;
+    struct age age; /* of what may be removed */
     char hostname[HOST_NAME_MAX_BYTES];
     char boot_id[HOST_BOOT_ID_MAX];
     bool failed, stalled;

@@ -32,7 +32,7 @@ struct link {
     uint64_t random; /* state of a small generator; jitter needs no better one */
     uint32_t attempt;
     bool had_welcome;
-    bool quiet;              /* the present trouble was logged */
+    char said[REASON_MAX];   /* the present trouble, as it was logged; "": there is none */
     char reason[REASON_MAX]; /* why we closed it; "" when the peer did */
     void (*closed)(void *ctx);
     void *closed_ctx;
@@ -59,6 +59,16 @@ static uint32_t random_next(struct link *l)
     l->random ^= l->random << 25;
     l->random ^= l->random >> 27;
     return (uint32_t)((l->random * UINT64_C(2685821657736338717)) >> 32);
+}
+
+/* A trouble is logged once, and again when it becomes another one. */
+static void log_trouble(struct link *l, const char *what, const char *reason)
+{
+    if (strncmp(l->said, reason, sizeof(l->said) - 1) == 0)
+        return;
+    (void)snprintf(l->said, sizeof(l->said), "%s", reason);
+    log_warn(what, LOG_STR("server", l->config.server), LOG_STR("url", l->config.url),
+             LOG_STR("reason", reason), LOG_END);
 }
 
 static void retry_later(struct link *l)
@@ -164,7 +174,7 @@ static enum error_code welcomed(struct link *l, const struct wire_welcome *welco
         return code;
     }
     l->had_welcome = true;
-    l->quiet = false;
+    l->said[0] = '\0';
     if (l->state == STATE_UP)
         log_info("connected", LOG_STR("server", l->config.server), LOG_STR("url", l->config.url),
                  LOG_STR("orchestrator", welcome->orchestrator), LOG_INT("epoch", welcome->epoch),
@@ -218,9 +228,7 @@ static void conn_message(void *ctx, struct net_conn *conn, const char *data, siz
     }
     if (code == ERR_OK)
         return;
-    log_warn("the orchestrator's message is refused", LOG_STR("server", l->config.server),
-             LOG_STR("reason", err.message), LOG_END);
-    l->quiet = true;
+    log_trouble(l, "the orchestrator's message is refused", err.message);
     close_for(l, CLOSE_PROTOCOL, err.message);
 }
 
@@ -268,10 +276,7 @@ static void conn_closed(void *ctx, struct net_conn *conn, const char *reason)
         return;
     }
     note_end(l);
-    if (!l->quiet)
-        log_warn("not connected", LOG_STR("server", l->config.server),
-                 LOG_STR("url", l->config.url), LOG_STR("reason", why), LOG_END);
-    l->quiet = true;
+    log_trouble(l, "not connected", why);
     if (was_up) {
         l->state = STATE_CLOSING;
         l->config.events.lost(l->config.events.ctx, why);
@@ -296,10 +301,7 @@ static void connect_now(struct link *l)
     if (net_connect(l->config.net, &config, &l->conn, &err) == ERR_OK)
         return;
     l->conn = NULL;
-    if (!l->quiet)
-        log_warn("cannot connect", LOG_STR("server", l->config.server),
-                 LOG_STR("url", l->config.url), LOG_STR("reason", err.message), LOG_END);
-    l->quiet = true;
+    log_trouble(l, "cannot connect", err.message);
     retry_later(l);
 }
 

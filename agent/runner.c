@@ -132,7 +132,9 @@ static void run_done(struct handler_run *run, const struct handler_result *resul
         output_text(&u->kept, &text);
     if (u->output_failed)
         buf_puts(&text, "\n[some output was lost: out of memory]\n");
-    const char *output = text.len > 0 && buf_check(&text, NULL) == ERR_OK ? text.data : NULL;
+    const char *output = text.len > 0 ? text.data : NULL;
+    if (buf_check(&text, NULL) != ERR_OK)
+        output = "[all output was lost: out of memory]\n";
     r->config.done(r->config.ctx, result, output);
 }
 

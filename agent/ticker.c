@@ -2,38 +2,37 @@
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
-#include "common/base/clock.h"
+#include "common/net/pacer.h"
 
 #include <assert.h>
 
+/* A loop that is later than this was not running. */
+enum { LATE_MS = 1000, GRACE_MS = 1000 };
+
 struct ticker {
-    uv_timer_t handle;
+    struct pacer *pacer;
     struct timers timers;
     size_t reserved;
-    int64_t set_for_ms; /* what the handle is set for; INT64_MAX: nothing */
+    int64_t set_for_ms; /* what the pacer is set for; INT64_MAX: nothing */
     bool firing;
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
 
-static void handle_fired(uv_timer_t *handle);
-
-/* Sets the handle for the earliest deadline. */
-static void handle_set(struct ticker *t)
+/* Sets the pacer for the earliest deadline. */
+static void pacer_follow(struct ticker *t)
 {
     int64_t deadline_ms;
     if (t->firing || !timers_next(&t->timers, &deadline_ms) || deadline_ms >= t->set_for_ms)
         return; /* one that is set too early finds nothing to do and is set again */
-    int64_t delay_ms = deadline_ms - clock_mono_ms();
     t->set_for_ms = deadline_ms;
-    uv_update_time(t->handle.loop);
-    (void)uv_timer_start(&t->handle, handle_fired, delay_ms > 0 ? (uint64_t)delay_ms : 0, 0);
+    pacer_set(t->pacer, deadline_ms);
 }
 
-static void handle_fired(uv_timer_t *handle)
+static void pacer_due(void *ctx)
 {
-    struct ticker *t = handle->data;
-    int64_t now_ms = clock_mono_ms();
+    struct ticker *t = ctx;
+    int64_t now_ms = pacer_now_ms(t->pacer);
     struct timer *timer;
     t->firing = true;
     while ((timer = timers_pop(&t->timers, now_ms)) != NULL) {
@@ -42,37 +41,40 @@ static void handle_fired(uv_timer_t *handle)
     }
     t->firing = false;
     t->set_for_ms = INT64_MAX;
-    handle_set(t);
+    pacer_follow(t);
 }
 
 enum error_code ticker_new(uv_loop_t *loop, struct ticker **ret_ticker, struct error *err)
 {
-    struct ticker *t = MEM_NEW(struct ticker);
+    AUTO_FREE struct ticker *t = MEM_NEW(struct ticker);
     if (!t)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    (void)uv_timer_init(loop, &t->handle);
-    t->handle.data = t;
+    const struct pacer_config config = {
+        .loop = loop, .late_ms = LATE_MS, .grace_ms = GRACE_MS, .due = pacer_due, .ctx = t};
+    enum error_code code = pacer_new(&config, &t->pacer, err);
+    if (code != ERR_OK)
+        return code;
     t->set_for_ms = INT64_MAX;
-    *ret_ticker = t;
+    *ret_ticker = TAKE(t);
     return ERR_OK;
 }
 
-static void handle_closed(uv_handle_t *handle)
+static void pacer_closed(void *ctx)
 {
-    struct ticker *t = handle->data;
-    void (*closed)(void *ctx) = t->closed;
-    void *ctx = t->closed_ctx;
+    struct ticker *t = ctx;
+    void (*closed)(void *closed_ctx) = t->closed;
+    void *closed_ctx = t->closed_ctx;
     timers_done(&t->timers);
     mem_free(t);
     if (closed)
-        closed(ctx);
+        closed(closed_ctx);
 }
 
 void ticker_close(struct ticker *t, void (*done)(void *ctx), void *ctx)
 {
     t->closed = done;
     t->closed_ctx = ctx;
-    uv_close((uv_handle_t *)&t->handle, handle_closed);
+    pacer_close(t->pacer, pacer_closed, t);
 }
 
 enum error_code ticker_reserve(struct ticker *t, size_t alarms, struct error *err)
@@ -92,11 +94,11 @@ enum error_code ticker_reserve(struct ticker *t, size_t alarms, struct error *er
 
 void alarm_set(struct ticker *t, struct alarm *alarm, int64_t delay_ms)
 {
-    int64_t deadline_ms = clock_mono_ms() + (delay_ms > 0 ? delay_ms : 0);
+    int64_t deadline_ms = pacer_now_ms(t->pacer) + (delay_ms > 0 ? delay_ms : 0);
     alarm->timer.owner = alarm;
     enum error_code code = timers_arm(&t->timers, &alarm->timer, deadline_ms, NULL);
     assert(code == ERR_OK); /* room was reserved */
-    handle_set(t);
+    pacer_follow(t);
 }
 
 void alarm_stop(struct ticker *t, struct alarm *alarm)

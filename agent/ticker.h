@@ -1,5 +1,7 @@
 /*
- * ticker: the deadlines of everything on one loop, behind a single libuv timer.
+ * ticker: the deadlines of everything on one loop, behind a single pacer (common/net/pacer.h): what
+ * has come is looked at before a deadline is acted upon, and time in which the process did not run
+ * counts for none.
  *
  * Arming never fails: room for every alarm is made beforehand, by ticker_reserve.
  *

@@ -171,17 +171,18 @@ static enum error_code instance_read(struct db *db, const char *path, char ret[I
                                      bool *ret_there, struct error *err)
 {
     struct db_stmt *s;
-    bool row;
+    bool row = false;
     enum error_code code = db_use(db, UNDO_META_GET, &s, err);
     if (code != ERR_OK)
         return code;
     db_bind_text(s, 1, "instance", strlen("instance"));
     code = db_step(s, &row, err);
     if (code == ERR_OK && row) {
-        const char *text = db_column_text(s, 0, NULL);
-        if (text && id_valid(text))
+        const char *text = NULL;
+        code = undo_column_text(s, 0, &text, NULL, err);
+        if (code == ERR_OK && text && id_valid(text))
             (void)snprintf(ret, ID_BUFFER, "%s", text);
-        else
+        else if (code == ERR_OK)
             code = error_set(err, ERR_CORRUPT, "%s: the agent's identity is damaged", path);
     }
     *ret_there = row;

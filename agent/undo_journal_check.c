@@ -56,18 +56,13 @@ enum error_code undo_item_check(const struct undo_journal *j, struct db_stmt *s,
                      what, number);
 }
 
-enum error_code undo_spec_check(const struct undo_journal *j, struct db_stmt *s, int64_t id,
-                                int column, const char *server, const char *rollout,
-                                struct error *err)
+bool undo_spec_holds(const struct undo_journal *j, struct db_stmt *s, int64_t id, int column,
+                     const char *server, const char *rollout)
 {
     size_t len = 0;
     const char *spec = db_column_text(s, column, &len);
-    bool sound = spec ? sum_holds(j, s, column + 1, id, undo_sum_spec(server, rollout, spec, len))
-                      : db_column_null(s, column + 1);
-    if (sound)
-        return ERR_OK;
-    return error_set(err, ERR_CORRUPT, "execution %" PRId64 " of the journal: its steps: damaged",
-                     id);
+    return spec ? sum_holds(j, s, column + 1, id, undo_sum_spec(server, rollout, spec, len))
+                : db_column_null(s, column + 1);
 }
 
 /* ---- All of it --------------------------------------------------------------------------- */
@@ -91,7 +86,9 @@ static enum error_code execution_check(struct undo_journal *j, struct db_stmt *s
                  db_column_int(s, EXECUTION_MAX_SEQ) == last_seq;
     if (!sound)
         return error_set(err, ERR_CORRUPT, "execution %" PRId64 " of the journal: damaged", id);
-    error_ignore(undo_spec_check(j, s, id, EXECUTION_SPEC, server, rollout, &j->damage));
+    if (!undo_spec_holds(j, s, id, EXECUTION_SPEC, server, rollout))
+        (void)error_set(&j->damage, ERR_CORRUPT,
+                        "execution %" PRId64 " of the journal: its steps: damaged", id);
     return ERR_OK;
 }
 

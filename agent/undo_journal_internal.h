@@ -52,10 +52,9 @@ int64_t undo_sum_item(int64_t execution, int64_t number, const char *text, size_
 /* Whether a row of UNDO_ENTRIES, UNDO_CAPTURE and their like holds what was written. */
 enum error_code undo_item_check(const struct undo_journal *j, struct db_stmt *s, const char *what,
                                 struct error *err) MUST_CHECK;
-/* The same of a row with spec and sum in these columns. */
-enum error_code undo_spec_check(const struct undo_journal *j, struct db_stmt *s, int64_t id,
-                                int column, const char *server, const char *rollout,
-                                struct error *err) MUST_CHECK;
+/* The same of a row with the spec in this column and its sum in the next. */
+bool undo_spec_holds(const struct undo_journal *j, struct db_stmt *s, int64_t id, int column,
+                     const char *server, const char *rollout);
 /* When it is opened: reads `unsummed`, and looks all of it through unless that would take long;
  * then what is damaged is found when it is read. Sets j->damage. ERR_CORRUPT with the file and the
  * place. */
@@ -71,3 +70,7 @@ void undo_works_complete(struct undo_journal *j, struct writer_work *works);
 void undo_journal_sweep(struct undo_journal *j);
 /* Reads what is kept. */
 enum error_code undo_journal_count(struct undo_journal *j, struct error *err) MUST_CHECK;
+/* A column's text until the statement goes on; NULL where there is none. ERR_NO_MEMORY is not
+ * mistaken for that. */
+enum error_code undo_column_text(struct db_stmt *s, int column, const char **ret_text,
+                                 size_t *ret_len, struct error *err) MUST_CHECK;

@@ -13,6 +13,16 @@ static void stmt_reset_auto(struct db_stmt **s)
 }
 #define AUTO_STMT __attribute__((cleanup(stmt_reset_auto)))
 
+enum error_code undo_column_text(struct db_stmt *s, int column, const char **ret_text,
+                                 size_t *ret_len, struct error *err)
+{
+    const char *text = db_column_text(s, column, ret_len);
+    if (!text && !db_column_null(s, column))
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    *ret_text = text;
+    return ERR_OK;
+}
+
 static enum error_code use_for(struct undo_journal *j, enum undo_statement statement,
                                const char *server, const char *name, struct db_stmt **ret_stmt,
                                struct error *err)
@@ -50,10 +60,13 @@ enum error_code undo_journal_open_executions(
     enum error_code code = use_for(j, UNDO_OPEN, server, NULL, &s, err);
     while (code == ERR_OK && (code = db_step(s, &row, err)) == ERR_OK && row) {
         struct undo_status status = status_of(s);
-        const char *rollout = db_column_text(s, 4, NULL);
-        if (!rollout)
-            return error_set(err, ERR_CORRUPT, "an execution without a rollout");
-        code = each(ctx, rollout, &status, err);
+        const char *rollout = NULL;
+        code = undo_column_text(s, 4, &rollout, NULL, err);
+        if (code == ERR_OK && (!rollout || !id_valid(rollout)))
+            code =
+                error_set(err, ERR_CORRUPT, "the journal is damaged: an execution's name is none");
+        if (code == ERR_OK)
+            code = each(ctx, rollout, &status, err);
     }
     return code;
 }
@@ -129,7 +142,10 @@ enum error_code undo_journal_entries(struct undo_journal *j, const char *server,
     db_bind_int(s, 3, portion->after_seq);
     while ((code = db_step(s, &row, err)) == ERR_OK && row) {
         size_t len = 0;
-        const char *text = db_column_text(s, 0, &len);
+        const char *text = NULL;
+        code = undo_column_text(s, 0, &text, &len, err);
+        if (code != ERR_OK)
+            return code;
         bytes += len;
         if (entries.count > 0 &&
             (bytes > portion->max_bytes || entries.count == portion->max_count))
@@ -166,14 +182,14 @@ static enum error_code load_head(struct undo_journal *j, const char *server, con
     if (code != ERR_OK)
         return code;
     image->status = status_of(s);
-    image->spec_damaged =
-        undo_spec_check(j, s, db_column_int(s, 5), 6, server, rollout, NULL) != ERR_OK;
+    image->spec_damaged = !undo_spec_holds(j, s, db_column_int(s, 5), 6, server, rollout);
     if (image->spec_damaged)
         return ERR_OK;
     size_t len = 0;
-    const char *spec = db_column_text(s, 6, &len);
-    if (!spec)
-        return ERR_OK;
+    const char *spec = NULL;
+    code = undo_column_text(s, 6, &spec, &len, err);
+    if (code != ERR_OK || !spec)
+        return code;
     image->spec = mem_strndup(spec, len);
     image->spec_len = len;
     return image->spec ? ERR_OK : error_set(err, ERR_NO_MEMORY, NULL);
@@ -221,10 +237,12 @@ enum error_code undo_journal_capture(struct undo_journal *j, const char *server,
     if (code != ERR_OK)
         return code;
     db_bind_int(s, 3, step);
+    const char *text = NULL;
     code = db_step(s, &row, err);
+    if (code == ERR_OK && row)
+        code = undo_column_text(s, 0, &text, NULL, err);
     if (code != ERR_OK)
         return code;
-    const char *text = row ? db_column_text(s, 0, NULL) : NULL;
     if (!text)
         return error_set(err, ERR_NOT_FOUND, "nothing was captured for this step");
     code = undo_item_check(j, s, "capture of step", err);

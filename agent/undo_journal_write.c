@@ -3,6 +3,7 @@
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/failpoint.h"
+#include "common/base/id.h"
 
 #include <assert.h>
 #include <string.h>
@@ -50,7 +51,7 @@ static enum error_code apply_execution(struct db *db, const struct work *w, int6
                                        struct error *err)
 {
     struct db_stmt *s;
-    bool row;
+    bool row = false;
     enum error_code code = db_use(db, UNDO_EXECUTION_PUT, &s, err);
     if (code != ERR_OK)
         return code;
@@ -91,7 +92,7 @@ static enum error_code delete_execution(struct db *db, int64_t id, struct error 
 static enum error_code apply_replace(struct db *db, struct work *w, struct error *err)
 {
     struct db_stmt *s;
-    bool row;
+    bool row = false;
     int64_t id = 0, bytes = 0;
     enum error_code code = db_use(db, UNDO_REPLACED, &s, err);
     if (code != ERR_OK)
@@ -208,7 +209,8 @@ static enum error_code expire_one(struct db *db, struct work *w, int64_t *id, bo
         bytes = db_column_int(s, 1);
         const char *server = db_column_text(s, 2, NULL);
         const char *rollout = db_column_text(s, 3, NULL);
-        gone = server && rollout &&
+        /* Names that are none would lead out of the folder. */
+        gone = server && rollout && id_valid(server) && id_valid(rollout) &&
                undo_files_remove(w->journal->files_root, server, rollout, NULL) == ERR_OK;
     }
     db_reset(s);

@@ -18,6 +18,10 @@ extern const struct handler sleep_handler;
 extern const struct handler script_handler;
 extern const struct handler file_write_handler;
 extern const struct handler yum_upgrade_handler;
+extern const struct handler http_check_handler;
+extern const struct handler tcp_check_handler;
+extern const struct handler command_check_handler;
+extern const struct handler service_handler;
 
 /* An operation that has nothing to do: succeeds at once. */
 void handler_nothing(struct handler_run *run);

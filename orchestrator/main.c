@@ -1,8 +1,11 @@
 /* kitsune-orchestrator(8): wires journal, dispatcher, API and loop together. */
+#include "common/base/age.h"
 #include "common/base/clock.h"
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
+#include "common/db/db.h"
 #include "common/net/net.h"
+#include "common/net/pacer.h"
 #include "orchestrator/api/api.h"
 #include "orchestrator/check.h"
 #include "orchestrator/dispatch/dispatcher.h"
@@ -18,15 +21,17 @@
 #include <uv.h>
 
 enum {
-    STALL_RETRY_MS = 1000,        /* how often a disk that is full or read-only is tried again */
-    RETAIN_EVERY_MS = 3600 * 1000 /* how often old rollouts are looked for */
+    STALL_RETRY_MS = 1000,         /* how often a disk that is full or read-only is tried again */
+    RETAIN_EVERY_MS = 3600 * 1000, /* how often old rollouts are looked for */
+    LATE_MIN_MS = 1000,  /* a loop that is later than this, and than a heartbeat, was not running */
+    GRACE_HEARTBEATS = 3 /* then everybody has so long to be heard before a deadline passes */
 };
 
 struct program {
     struct options options;
     uv_loop_t loop;
     uv_async_t wake;     /* the journal's writer has something */
-    uv_timer_t deadline; /* the dispatcher's earliest */
+    struct pacer *pacer; /* the dispatcher's earliest deadline, and its clock */
     uv_timer_t stall;    /* tries a stalled journal again */
     uv_timer_t retain;   /* removes old rollouts */
     uv_signal_t terminate, interrupt;
@@ -35,6 +40,8 @@ struct program {
     struct dispatcher *dispatcher;
     struct api *api;
     struct error held; /* why nothing is acted upon; ERR_OK: as usual */
+    struct age age;    /* of what may be removed */
+    bool clock_doubted;
     bool stalled, stopping;
 };
 
@@ -43,8 +50,8 @@ struct program {
 
 static int64_t hook_mono(void *ctx)
 {
-    (void)ctx;
-    return clock_mono_ms();
+    const struct program *p = ctx;
+    return pacer_now_ms(p->pacer);
 }
 
 static int64_t hook_wall(void *ctx)
@@ -53,16 +60,13 @@ static int64_t hook_wall(void *ctx)
     return clock_wall_ms();
 }
 
-static void program_tick(uv_timer_t *timer);
-
 static void hook_rearm(void *ctx)
 {
     struct program *p = ctx;
     int64_t deadline = 0;
     if (p->dispatcher == NULL || p->stopping || !dispatcher_next_deadline(p->dispatcher, &deadline))
         return;
-    int64_t left = deadline - clock_mono_ms();
-    (void)uv_timer_start(&p->deadline, program_tick, left > 0 ? (uint64_t)left : 0, 0);
+    pacer_set(p->pacer, deadline);
 }
 
 static void hook_changed(void *ctx, const char *rollout, uint64_t last_seq)
@@ -94,9 +98,9 @@ static void hook_note(void *ctx, const char *what, const char *server, const cha
     log_info(what, LOG_STR("server", server), LOG_STR("detail", detail), LOG_END);
 }
 
-static void program_tick(uv_timer_t *timer)
+static void program_tick(void *ctx)
 {
-    struct program *p = timer->data;
+    struct program *p = ctx;
     dispatcher_tick(p->dispatcher);
     hook_rearm(p);
 }
@@ -163,8 +167,13 @@ static void program_retain(uv_timer_t *timer)
 {
     struct program *p = timer->data;
     struct error err = {0};
+    bool doubted = false;
+    int64_t now_ms = age_now(&p->age, clock_wall_ms(), clock_mono_ms(), &doubted);
+    if (doubted && !p->clock_doubted)
+        log_warn("the clock is far ahead; for a day nothing counts as old because of it", LOG_END);
+    p->clock_doubted = doubted;
     const struct journal_retention how = {
-        .before_ms = clock_wall_ms() - p->options.retain_ms,
+        .before_ms = now_ms - p->options.retain_ms,
         .may = retain_may,
         .done = retain_done,
         .ctx = p,
@@ -186,7 +195,7 @@ static void program_closed(void *ctx)
     dispatcher_free(p->dispatcher);
     api_free(p->api);
     uv_close((uv_handle_t *)&p->wake, NULL);
-    uv_close((uv_handle_t *)&p->deadline, NULL);
+    pacer_close(p->pacer, NULL, NULL);
     uv_close((uv_handle_t *)&p->stall, NULL);
     uv_close((uv_handle_t *)&p->retain, NULL);
 }
@@ -200,7 +209,7 @@ static void program_stop(uv_signal_t *handle, int signum)
     log_info("stopping", LOG_STR("signal", strsignal(signum)), LOG_END);
     uv_close((uv_handle_t *)&p->terminate, NULL);
     uv_close((uv_handle_t *)&p->interrupt, NULL);
-    (void)uv_timer_stop(&p->deadline);
+    pacer_stop(p->pacer);
     (void)uv_timer_stop(&p->retain);
     api_stop(p->api);
     net_close(p->net, program_closed, p);
@@ -221,15 +230,23 @@ static void program_raise_limits(void)
 static enum error_code program_start_loop(struct program *p, struct error *err)
 {
     if (uv_loop_init(&p->loop) != 0 || uv_async_init(&p->loop, &p->wake, program_wake) != 0 ||
-        uv_timer_init(&p->loop, &p->deadline) != 0 || uv_timer_init(&p->loop, &p->stall) != 0 ||
-        uv_timer_init(&p->loop, &p->retain) != 0 || uv_signal_init(&p->loop, &p->terminate) != 0 ||
+        uv_timer_init(&p->loop, &p->stall) != 0 || uv_timer_init(&p->loop, &p->retain) != 0 ||
+        uv_signal_init(&p->loop, &p->terminate) != 0 ||
         uv_signal_init(&p->loop, &p->interrupt) != 0 ||
         uv_signal_start(&p->terminate, program_stop, SIGTERM) != 0 ||
         uv_signal_start(&p->interrupt, program_stop, SIGINT) != 0)
         return error_set(err, ERR_UNAVAILABLE, "the event loop cannot be set up");
-    p->wake.data = p->deadline.data = p->stall.data = p->retain.data = p;
+    p->wake.data = p->stall.data = p->retain.data = p;
     p->terminate.data = p->interrupt.data = p;
-    return ERR_OK;
+    int64_t heartbeat_ms = p->options.heartbeat_ms;
+    const struct pacer_config pacer = {
+        .loop = &p->loop,
+        .late_ms = heartbeat_ms > LATE_MIN_MS ? heartbeat_ms : LATE_MIN_MS,
+        .grace_ms = GRACE_HEARTBEATS * heartbeat_ms,
+        .due = program_tick,
+        .ctx = p,
+    };
+    return pacer_new(&pacer, &p->pacer, err);
 }
 
 static void program_say_recovered(struct db_log log)
@@ -242,8 +259,12 @@ static void program_say_recovered(struct db_log log)
 static enum error_code program_open_journal(struct program *p, struct error *err)
 {
     const struct options *o = &p->options;
-    enum error_code code = ERR_OK;
-    if (o->accept_restored)
+    AUTO_BUF struct buf path = BUF_INIT;
+    buf_printf(&path, "%s/journal.db", o->data_dir);
+    enum error_code code = buf_check(&path, err);
+    if (code == ERR_OK)
+        age_init(&p->age, db_last_written_ms(path.data), clock_wall_ms(), clock_mono_ms());
+    if (code == ERR_OK && o->accept_restored)
         code = journal_accept_restored(o->data_dir, o->accept_epoch, err);
     if (code == ERR_OK)
         code = journal_open(o->data_dir, journal_signal, p, &p->journal, err);
@@ -332,10 +353,14 @@ int main(int argc, char **argv)
         (void)fputs(program.options.help ? options_help
                                          : "kitsune-orchestrator " KITSUNE_VERSION "\n",
                     stdout);
+        options_done(&program.options);
         return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     }
-    if (program.options.check)
-        return check_run(program.options.data_dir);
+    if (program.options.check) {
+        int found = check_run(program.options.data_dir);
+        options_done(&program.options);
+        return found;
+    }
     log_setup(program.options.log_format, program.options.log_level);
     program_raise_limits();
     (void)signal(SIGPIPE, SIG_IGN);
@@ -353,5 +378,6 @@ int main(int argc, char **argv)
         log_error("stopped, and not everything was closed", LOG_INT("left", left), LOG_END);
     else
         log_info("stopped", LOG_END);
+    options_done(&program.options);
     return left == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

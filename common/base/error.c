@@ -38,8 +38,6 @@ static const struct errno_code errno_codes[] = {
     {ENOTEMPTY, ERR_EXISTS},
     {E2BIG, ERR_LIMIT},
     {ENAMETOOLONG, ERR_LIMIT},
-    {EMFILE, ERR_LIMIT},
-    {ENFILE, ERR_LIMIT},
     {EFBIG, ERR_LIMIT},
     {EMSGSIZE, ERR_LIMIT},
     {ENOSPC, ERR_NO_SPACE},
@@ -50,6 +48,8 @@ static const struct errno_code errno_codes[] = {
     {EBUSY, ERR_BUSY},
     {EAGAIN, ERR_BUSY},
     {ETXTBSY, ERR_BUSY},
+    {EMFILE, ERR_BUSY}, /* others of the process, or of the machine, will give some back */
+    {ENFILE, ERR_BUSY},
     {EADDRINUSE, ERR_BUSY},
     {ECONNREFUSED, ERR_UNAVAILABLE},
     {ECONNRESET, ERR_UNAVAILABLE},

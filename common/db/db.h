@@ -85,6 +85,8 @@ enum error_code db_check(struct db *db, void (*each)(void *ctx, const char *find
  * database that was not made with db_schema.shrinks. */
 enum error_code db_give_back(struct db *db, int pages, bool *ret_more,
                              struct error *err) MUST_CHECK;
+/* When the database at `path` was last written to, by the wall clock; 0: there is none. */
+int64_t db_last_written_ms(const char *path);
 /* Copies one state of the database into a file that it makes (mode 0600), while others go on
  * writing. The copy has no log beside it. `stop` is asked now and then: true ends it with
  * ERR_CANCELLED. On an error no file is left. Not within a transaction. */

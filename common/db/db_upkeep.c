@@ -1,3 +1,4 @@
+#include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/db/db_internal.h"
 
@@ -13,6 +14,25 @@ enum {
     COPY_PAGES = 256, /* between two questions whether to go on */
     AUTO_VACUUM_INCREMENTAL = 2
 };
+
+/* ---- Age -------------------------------------------------------------------------------- */
+
+static int64_t file_written_ms(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return 0;
+    return (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+}
+
+int64_t db_last_written_ms(const char *path)
+{
+    AUTO_BUF struct buf log = BUF_INIT;
+    int64_t written_ms = file_written_ms(path);
+    buf_printf(&log, "%s-wal", path);
+    int64_t log_ms = buf_check(&log, NULL) == ERR_OK ? file_written_ms(log.data) : 0;
+    return log_ms > written_ms ? log_ms : written_ms;
+}
 
 /* ---- Checking --------------------------------------------------------------------------- */
 

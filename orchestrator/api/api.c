@@ -92,8 +92,10 @@ char *call_keep(struct api_call *call, const char *text, size_t len)
     if (text == NULL)
         return NULL;
     struct api_text *kept = mem_alloc(sizeof(*kept) + len + 1);
-    if (kept == NULL)
+    if (kept == NULL) {
+        call->short_of_memory = true;
         return NULL;
+    }
     memcpy(kept->text, text, len);
     kept->text[len] = '\0';
     kept->next = call->texts;
@@ -153,7 +155,7 @@ void call_text(struct api_call *call, int status, const char *type, const struct
 {
     if (call->req == NULL)
         return;
-    if (buf_check(body, NULL) != ERR_OK) {
+    if (buf_check(body, NULL) != ERR_OK || call->short_of_memory) {
         static const char sorry[] = "{\"title\":\"Out of memory\",\"status\":503}";
         net_respond(call->req, 503, "application/problem+json", NULL, sorry, sizeof(sorry) - 1);
         return;
@@ -366,8 +368,7 @@ static void api_conn_message(void *ctx, struct net_conn *conn, const char *data,
 static void api_conn_closed(void *ctx, struct net_conn *conn, const char *reason)
 {
     (void)conn;
-    (void)reason;
-    dispatcher_session_closed(ctx);
+    dispatcher_session_closed(ctx, reason);
 }
 
 bool api_conn_send(void *conn, const char *data, size_t len)

@@ -70,8 +70,10 @@ static bool stream_each(void *ctx, uint64_t seq, const char *type, const char *j
     buf_append(&b, json, len);
     buf_puts(&b, "\n\n");
     if (buf_check(&b, NULL) != ERR_OK ||
-        net_stream_send(stream->call->req, b.data, b.len, NULL) != ERR_OK)
+        net_stream_send(stream->call->req, b.data, b.len, NULL) != ERR_OK) {
+        stream->broken = true;
         return false;
+    }
     stream->sent_seq = seq;
     if (strcmp(type, event_type_names[EVENT_ROLLOUT_ENDED]) == 0)
         stream->end_seq = seq;
@@ -103,7 +105,9 @@ static void stream_writable(void *ctx, struct net_request *req)
         journal_events(call->api->config.journal, stream->rollout, stream->sent_seq,
                        API_STREAM_BATCH, stream_each, stream, &err);
     stream->ended = code != ERR_OK || stream_is_over(stream);
-    if (stream->ended)
+    if (stream->broken)
+        net_stream_break(req);
+    else if (stream->ended)
         net_stream_end(req);
     else if (stream->sent_seq > before)
         net_stream_want(req);

@@ -14,6 +14,8 @@ static struct api_handler handler_document(struct api_call *call, const struct s
 {
     AUTO_BUF struct buf schema = BUF_INIT;
     json_schema(&schema, type->params);
+    if (buf_check(&schema, NULL) != ERR_OK)
+        call->short_of_memory = true;
     return (struct api_handler){
         .type = call_keep_string(call, type->name),
         .doc = call_keep_string(call, type->doc),

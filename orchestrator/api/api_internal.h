@@ -19,9 +19,10 @@ struct api_call {
     const struct api_route *route;
     char params[API_MAX_PARAMS][API_PARAM_MAX + 1]; /* what {..} in the pattern matched, in order */
     uint32_t pending;
-    int status;  /* of an answer that waits for the journal */
-    bool repeat; /* a submit that was known already */
-    struct buf held; /* the answer's body, that waits for the journal */
+    int status;           /* of an answer that waits for the journal */
+    bool repeat;          /* a submit that was known already */
+    bool short_of_memory; /* something of the answer is missing: it is not given */
+    struct buf held;      /* the answer's body, that waits for the journal */
     struct stream *stream;
     struct api_backup *backup;
     struct api_text *texts; /* freed with the call */
@@ -40,6 +41,7 @@ struct stream {
     uint64_t sent_seq;
     uint64_t end_seq; /* of the last end of the rollout that was sent; 0: none */
     bool ended;
+    bool broken; /* an event could not be sent: the reader is to come again */
     struct stream *prev, *next;
 };
 
@@ -55,7 +57,7 @@ struct api {
 /* ---- api.c -------------------------------------------------------------------------------------
  */
 
-/* Answers with a document, or a problem when it cannot be encoded. */
+/* Answers with a document, or a problem when it cannot be encoded or lacks something. */
 void call_document(struct api_call *call, int status, const struct json_table *table,
                    const void *document);
 void call_text(struct api_call *call, int status, const char *type, const struct buf *body);
@@ -65,7 +67,8 @@ void call_document_durable(struct api_call *call, int status, const struct json_
 void call_error(struct api_call *call, enum error_code code, const struct error *err);
 void call_problem(struct api_call *call, int status, const struct api_problem *problem);
 void call_free(struct api_call *call);
-/* Copies a text for as long as the call lives; NULL when memory is out (or the text is NULL). */
+/* Copies a text for as long as the call lives; NULL when memory is out (then no document is
+ * answered) or the text is NULL. */
 char *call_keep(struct api_call *call, const char *text, size_t len);
 char *call_keep_string(struct api_call *call, const char *text);
 char *call_time(struct api_call *call, int64_t wall_ms); /* NULL for 0 */

@@ -29,9 +29,11 @@ static char *call_reason(struct api_call *call, const char *id, uint64_t seq)
 {
     AUTO_BUF struct buf text = BUF_INIT;
     struct error err = {0};
-    if (seq == 0 ||
-        journal_event_message(call->api->config.journal, id, seq, &text, &err) != ERR_OK ||
-        text.data == NULL)
+    if (seq == 0)
+        return NULL;
+    enum error_code code = journal_event_message(call->api->config.journal, id, seq, &text, &err);
+    call->short_of_memory = call->short_of_memory || code == ERR_NO_MEMORY;
+    if (code != ERR_OK || text.data == NULL)
         return NULL;
     return call_keep(call, text.data, text.len);
 }

@@ -20,6 +20,8 @@ static void call_plan_problem(struct api_call *call, const struct problems *prob
         *ARRAY_AT(&errors, struct api_plan_error, errors.count++) = (struct api_plan_error){
             .path = problems->items[i].path, .message = problems->items[i].message};
     }
+    if (errors.items == NULL || buf_check(&detail, NULL) != ERR_OK)
+        call->short_of_memory = true;
     struct api_problem problem = {
         .type = type, .title = title, .status = 422, .detail = detail.data, .errors = errors};
     call_problem(call, 422, &problem);
@@ -35,7 +37,8 @@ static struct plan *call_plan(struct api_call *call)
     struct problems problems = {0};
     struct error err = {0};
     enum error_code code = plan_parse(body, len, &handler_catalog, &plan, &problems, &err);
-    if (code != ERR_OK && problems.total > 0 && !problems.no_memory)
+    /* Where memory is out there may be more faults than are known. */
+    if (code != ERR_OK && code != ERR_NO_MEMORY && problems.total > 0)
         call_plan_problem(call, &problems);
     else if (code != ERR_OK)
         call_error(call, code, &err);

@@ -378,6 +378,17 @@ static void set_state(struct progress *p, enum rollout_state state, struct line 
     buf_puts(l->text, text);
 }
 
+static void rollback_started(struct progress *p, const struct api_event *e, struct line *l)
+{
+    p->view.undo = e->count;
+    if (rollout_state_final(p->view.state)) /* opened again */
+        p->view.undone_before = undone(p);
+    set_state(p, ROLLOUT_ROLLING_BACK, l,
+              e->count > 0 ? "rollback started: " : "rollback: no server is left to undo");
+    if (e->count > 0)
+        words_servers(l->text, e->count);
+}
+
 /* The events of the rollout; those of its servers are looked at before. */
 static void apply_rollout(struct progress *p, enum event_type type, const struct api_event *e,
                           struct line *l)
@@ -404,13 +415,7 @@ static void apply_rollout(struct progress *p, enum event_type type, const struct
         put_because(l->text, e->message);
         break;
     case EVENT_ROLLBACK_STARTED:
-        p->view.undo = e->count;
-        if (rollout_state_final(p->view.state)) /* opened again */
-            p->view.undone_before = undone(p);
-        set_state(p, ROLLOUT_ROLLING_BACK, l,
-                  e->count > 0 ? "rollback started: " : "rollback: no server is left to undo");
-        if (e->count > 0)
-            words_servers(l->text, e->count);
+        rollback_started(p, e, l);
         break;
     case EVENT_ROLLOUT_PAUSED:
         set_state(p, ROLLOUT_PAUSED, l, "paused");

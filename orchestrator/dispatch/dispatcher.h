@@ -9,7 +9,8 @@
  *
  * Each server has a queue of rollouts in the order of their submission. A rollout enters the queues
  * of all its servers at once, so rollouts wait only for older ones and never for each other in a
- * ring; the one at the head holds the server until it ends.
+ * ring; the one at the head holds the server until it ends. One that has ended and is opened again
+ * to be undone enters the queues of the servers that it undoes, where nobody is in them.
  *
  * No sockets, no loop, no clock in here: sessions, time and the deadline come through
  * dispatcher_config, and the journal by its own seam (journal.h), so that a simulator can run this
@@ -166,8 +167,8 @@ enum error_code dispatcher_session_open(struct dispatcher *d, void *conn, const 
                                         struct session **ret_session, struct error *err) MUST_CHECK;
 /* One frame. Protocol faults close the connection. */
 void dispatcher_session_frame(struct session *s, const char *data, size_t len);
-/* The connection is gone; frees the session. */
-void dispatcher_session_closed(struct session *s);
+/* The connection is gone; frees the session. `reason` is for the log. */
+void dispatcher_session_closed(struct session *s, const char *reason);
 
 /* ---- Views (borrowed until the next call that changes something)
  * --------------------------------- */

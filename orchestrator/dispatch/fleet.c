@@ -57,11 +57,12 @@ static void fleet_forget_description(struct server *server)
     mem_free(server->version);
     mem_free(server->hostname);
     mem_free(server->instance);
+    mem_free(server->boot_id);
     mem_free(server->peer);
     for (size_t i = 0; i < server->handlers.count; i++)
         mem_free(*ARRAY_AT(&server->handlers, char *, i));
     mem_free(server->handlers.items);
-    server->version = server->hostname = server->instance = server->peer = NULL;
+    server->version = server->hostname = server->instance = server->boot_id = server->peer = NULL;
     server->handlers = (struct array){0};
 }
 
@@ -91,6 +92,7 @@ void fleet_describe(struct dispatcher *d, struct server *server, const struct wi
     server->version = hello->version == NULL ? NULL : mem_strdup(hello->version);
     server->hostname = hello->hostname == NULL ? NULL : mem_strdup(hello->hostname);
     server->instance = hello->instance == NULL ? NULL : mem_strdup(hello->instance);
+    server->boot_id = hello->boot_id == NULL ? NULL : mem_strdup(hello->boot_id);
     server->peer = mem_strdup(peer);
     server->handlers.items = mem_array(hello->handlers.count, sizeof(char *));
     if (server->handlers.items == NULL)

@@ -1,6 +1,7 @@
 /* order: what people order of a rollout. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* Ends an order's transaction: its answer comes once what was applied is durable. */
@@ -31,7 +32,7 @@ static enum error_code order_apply(struct tx *tx, struct event *event, dispatche
                                    void *ctx, struct error *err)
 {
     enum error_code code = tx_apply(tx, event, err);
-    if (code != ERR_OK && tx->applied == 0) {
+    if (code != ERR_OK) {
         tx_abandon(tx);
         return code;
     }
@@ -111,9 +112,6 @@ static enum error_code undoing_choose(struct undoing *u, struct error *err)
     if (order->server_count > 0 && order->now)
         return error_set(err, ERR_INVALID,
                          "steps are ended (now) with the whole rollout alone: name no servers");
-    u->chosen = mem_array(u->r->slot_count, sizeof(bool));
-    if (u->chosen == NULL)
-        return error_set(err, ERR_NO_MEMORY, NULL);
     for (size_t i = 0; i < order->server_count; i++) {
         uint32_t index = 0;
         enum error_code code = order_find_server(u->r, order->servers[i], &index, err);
@@ -174,6 +172,7 @@ static enum error_code undoing_check(const struct undoing *u, struct error *err)
 {
     struct rollout *r = u->r;
     enum error_code code = ERR_OK;
+    assert(u->chosen != NULL);
     for (uint32_t i = 0; i < r->slot_count && code == ERR_OK; i++) {
         if (!u->chosen[i])
             continue;
@@ -203,6 +202,8 @@ static enum error_code undoing_apply(const struct undoing *u, struct tx *tx, str
             continue;
         struct event event = undoing_event(u, i);
         enum error_code code = tx_apply(tx, &event, err);
+        if (code == ERR_OK)
+            code = tx_tell_undo(tx, i, err);
         if (code != ERR_OK)
             return code;
     }
@@ -218,13 +219,18 @@ enum error_code dispatcher_rollback(struct dispatcher *d, const char *id,
     enum error_code code = order_begin(d, id, &tx, &u.r, err);
     if (code != ERR_OK)
         return code;
+    u.chosen = mem_array(u.r->slot_count, sizeof(bool));
+    if (u.chosen == NULL) {
+        tx_abandon(&tx);
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    }
     code = undoing_choose(&u, err);
     if (code == ERR_OK)
         code = undoing_check(&u, err);
     if (code == ERR_OK)
         code = undoing_apply(&u, &tx, err);
     mem_free(u.chosen);
-    if (code != ERR_OK && tx.applied == 0) {
+    if (code != ERR_OK && (tx.applied == 0 || d->failed)) {
         tx_abandon(&tx);
         return code;
     }

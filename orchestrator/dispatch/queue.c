@@ -3,7 +3,10 @@
 
 #include "common/base/failpoint.h"
 
+#include <stdio.h>
 #include <string.h>
+
+enum { QUEUE_WHY_MAX = 96 };
 
 /* ---- Deadlines ------------------------------------------------------------------------------- */
 
@@ -100,8 +103,12 @@ static void slot_send_execute(struct slot *slot)
 {
     struct rollout *r = slot->rollout;
     struct dispatcher *d = r->d;
-    if (slot->server->session == NULL || !rollout_encode_steps(r))
+    if (slot->server->session == NULL)
         return;
+    if (!rollout_encode_steps(r)) {
+        session_fault(slot->server->session, "out of memory");
+        return; /* it is sent when the agent comes again */
+    }
     struct wire_execute execute = {
         .rollout = r->id,
         .epoch = journal_epoch(d->config.journal),
@@ -132,18 +139,24 @@ static void slot_send_cancel(struct slot *slot, bool now)
 
 static void slot_send_rollback(struct slot *slot)
 {
-    const struct execution *x = slot_execution(slot);
     struct wire_frame frame = {
         .type = WIRE_ROLLBACK,
         .rollback = {.rollout = slot->rollout->id,
                      .epoch = journal_epoch(slot->rollout->d->config.journal),
-                     .round = x->undo_round,
-                     .force = x->undo_force},
+                     .round = slot->undo_round,
+                     .force = slot->undo_force},
     };
     slot->rollout->d->stats.rollbacks++;
     FAILPOINT(FAIL_ROLLBACK_BEFORE);
     (void)queue_send(slot->server, &frame);
     FAILPOINT(FAIL_ROLLBACK_AFTER);
+}
+
+static void slot_await_start(struct slot *slot)
+{
+    if (slot->timer.slot == 0)
+        queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot,
+                  slot->rollout->plan->strategy.start_timeout_ms);
 }
 
 /* Lets the head of a queue go when the engine wants it and nobody has locked the server. Nothing
@@ -154,9 +167,7 @@ static void slot_pump(struct slot *slot)
     if (slot == NULL || !slot->wanted || slot->server->head != slot || slot->server->lock.set ||
         engine_stopping(slot->rollout->engine))
         return;
-    if (slot->timer.slot == 0)
-        queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot,
-                  slot->rollout->plan->strategy.start_timeout_ms);
+    slot_await_start(slot);
     slot_send_execute(slot);
 }
 
@@ -191,20 +202,20 @@ void queue_timer(struct slot *slot, enum timer_kind kind)
 {
     struct rollout *r = slot->rollout;
     char text[CLOCK_TEXT_MAX];
-    AUTO_BUF struct buf why = BUF_INIT;
+    char why[QUEUE_WHY_MAX];
     int64_t limit_ms = kind == TIMER_START ? r->plan->strategy.start_timeout_ms
                                            : r->plan->strategy.reconnect_timeout_ms;
     duration_format(limit_ms, text);
     struct event event = rollout_event(
         kind == TIMER_START ? EVENT_EXECUTION_UNREACHABLE : EVENT_EXECUTION_UNKNOWN, slot->index);
     if (kind == TIMER_START)
-        buf_printf(&why,
-                   slot->server->session == NULL ? "its agent did not connect within %s"
-                                                 : "its agent did not begin within %s",
-                   text);
+        (void)snprintf(why, sizeof(why),
+                       slot->server->session == NULL ? "its agent did not connect within %s"
+                                                     : "its agent did not begin within %s",
+                       text);
     else
-        buf_printf(&why, "its agent was silent for %s", text);
-    event.message = why.data;
+        (void)snprintf(why, sizeof(why), "its agent was silent for %s", text);
+    event.message = why;
     rollout_apply_then(r, &event, kind == TIMER_START ? slot_given_up : NULL, slot);
 }
 
@@ -306,6 +317,9 @@ static void slot_cancel(struct slot *slot, bool now)
         rollout_apply(slot->rollout, &event);
         return;
     }
+    /* Where the server was locked, or after a restart, nobody waits for its beginning yet. */
+    if (x->state == EXECUTION_QUEUED)
+        slot_await_start(slot);
     slot_send_cancel(slot, now);
 }
 
@@ -346,6 +360,8 @@ void queue_decide(struct rollout *r, const struct decision *decision)
         return;
     case DECISION_ROLLBACK:
         if (slot != NULL && (engine_standing(r->engine, slot->index) & ORDER_ROLLBACK) != 0) {
+            slot->undo_round = decision->undo_round;
+            slot->undo_force = decision->undo_force;
             slot_rollback(slot);
             queue_sort(slot);
         }
@@ -402,13 +418,20 @@ static void slot_lost(struct slot *slot)
     rollout_apply(slot->rollout, &event);
 }
 
+/* Its agent must know of it. One that is only to be undone has perhaps nothing more to say of it,
+ * and was perhaps not told yet: that order may still be on its way to the disk. */
+static bool slot_at_work(const struct slot *slot)
+{
+    return slot_in_hand(slot) &&
+           (engine_standing(slot->rollout->engine, slot->index) & ORDER_ROLLBACK) == 0;
+}
+
 static void slot_connected(struct slot *slot, const struct wire_hello *hello)
 {
     struct dispatcher *d = slot->rollout->d;
     if (slot->timer.slot != 0 && slot->timer.kind == TIMER_RECONNECT)
         timers_disarm(&d->timers, &slot->timer);
-    bool at_work = slot_in_hand(slot) && !slot->rollback;
-    slot->missing = at_work && !hello_lists(hello, slot->rollout->id);
+    slot->missing = slot_at_work(slot) && !hello_lists(hello, slot->rollout->id);
     if (slot->missing)
         return;
     if (slot->cancel != 0)
@@ -437,7 +460,7 @@ static void slot_proven(struct slot *slot)
     if (!slot->missing)
         return;
     slot->missing = false;
-    if (slot_in_hand(slot) && !slot->rollback)
+    if (slot_at_work(slot))
         slot_lost(slot);
 }
 

@@ -3,13 +3,15 @@
 
 #include "common/base/failpoint.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
     SESSION_SILENT_HEARTBEATS = 3, /* that may be missed before a session is dropped */
     CLOSE_PROTOCOL = 1002,         /* WebSocket close codes, RFC 6455 section 7.4.1 */
     CLOSE_POLICY = 1008,
-    CLOSE_TRY_LATER = 1013
+    CLOSE_TRY_LATER = 1013,
+    CLOSED_REASON_MAX = 160
 };
 
 static void session_note(struct session *s, const char *what, const char *detail)
@@ -85,11 +87,13 @@ enum error_code dispatcher_session_open(struct dispatcher *d, void *conn, const 
     return ERR_OK;
 }
 
-void dispatcher_session_closed(struct session *s)
+void dispatcher_session_closed(struct session *s, const char *reason)
 {
     struct dispatcher *d = s->d;
     if (session_detach(s)) {
-        session_note(s, "agent disconnected", s->peer);
+        char detail[sizeof(s->peer) + CLOSED_REASON_MAX];
+        (void)snprintf(detail, sizeof(detail), "%s: %s", s->peer, reason);
+        session_note(s, "agent disconnected", detail);
         if (!d->failed)
             queue_disconnected(s->server);
     }
@@ -118,22 +122,26 @@ void session_free_all(struct dispatcher *d)
 static bool session_welcome(struct session *s)
 {
     struct journal *journal = s->d->config.journal;
-    AUTO_FREE char *identity = mem_strdup(journal_identity(journal));
     struct wire_frame frame = {
         .type = WIRE_WELCOME,
-        .welcome = {.orchestrator = identity,
+        .welcome = {.orchestrator = (char *)(uintptr_t)journal_identity(journal),
                     .epoch = journal_epoch(journal),
                     .heartbeat_ms = s->d->config.heartbeat_ms},
     };
-    return identity != NULL && queue_send(s->server, &frame);
+    return queue_send(s->server, &frame);
 }
 
 /* The same agent may come again before its old connection is known to be dead; another agent with
- * the same id may not. */
+ * the same id may not. A copy of its data directory on another machine says the same instance:
+ * there the boot is another one. After a restart of the machine itself the old connection is soon
+ * found to be silent. */
 static bool session_may_replace(const struct server *server, const struct wire_hello *hello)
 {
-    return server->session == NULL ||
-           (server->instance != NULL && strcmp(server->instance, hello->instance) == 0);
+    if (server->session == NULL)
+        return true;
+    bool same_boot = server->boot_id == NULL || hello->boot_id == NULL ||
+                     strcmp(server->boot_id, hello->boot_id) == 0;
+    return same_boot && server->instance != NULL && strcmp(server->instance, hello->instance) == 0;
 }
 
 static void session_hello(struct session *s, const struct wire_hello *hello)
@@ -162,6 +170,9 @@ static void session_hello(struct session *s, const struct wire_hello *hello)
     }
     if (server->session != NULL) {
         struct session *old = server->session;
+        /* An agent that has lost its connection says the same as a copy of its data directory. */
+        session_note(old, "a live connection is replaced by a newer one of the same agent",
+                     s->peer);
         (void)session_detach(old);
         session_end(old, CLOSE_POLICY, "replaced by a newer connection");
     }
@@ -170,6 +181,11 @@ static void session_hello(struct session *s, const struct wire_hello *hello)
     server->since_ms = d->config.now_wall_ms(d->config.ctx);
     d->stats.connected++;
     fleet_describe(d, server, hello, s->peer);
+    if (server->instance == NULL) {
+        /* Not known by it, the same agent could not come again before this connection is gone. */
+        session_fault(s, "out of memory");
+        return;
+    }
     session_note(s, "agent connected", s->peer);
     if (session_welcome(s))
         queue_connected(server, hello);
@@ -243,7 +259,8 @@ static enum error_code report_output(struct tx *tx, struct slot *slot,
     } else if (slot->live != NULL && slot->live_step == entry->step) {
         AUTO_BUF struct buf text = BUF_INIT;
         output_text(slot->live, &text);
-        if (text.data != NULL)
+        code = buf_check(&text, err);
+        if (code == ERR_OK && text.data != NULL)
             code = tx_output(tx, slot->index, (uint32_t)entry->step, slot->live_attempt, text.data,
                              err);
     }
@@ -260,9 +277,12 @@ static enum error_code report_apply(struct tx *tx, struct slot *slot,
         const struct wire_entry *entry = ARRAY_AT(&report->entries, struct wire_entry, i);
         struct event event = report_event(entry, slot->index);
         enum error_code code = tx_apply(tx, &event, err);
-        if (code == ERR_OK)
+        if (code == ERR_OK) {
             code = report_output(tx, slot, entry, err);
-        else if (code == ERR_STALE || (code == ERR_CONFLICT && event.agent_seq == 0)) {
+            /* The event would be known without its output, and a repeat be passed over. */
+            if (code != ERR_OK)
+                dispatch_fatal(tx->rollout->d, err);
+        } else if (code == ERR_STALE || (code == ERR_CONFLICT && event.agent_seq == 0)) {
             /* Known already; an unnumbered one is known by not fitting any more. */
             tx->rollout->d->stats.duplicates++;
             code = ERR_OK;
@@ -297,6 +317,10 @@ static void session_report(struct session *s, const struct wire_report *report)
     }
     int64_t settled = 0;
     enum error_code code = report_apply(&tx, &r->slots[index], report, &settled, &err);
+    if (d->failed) {
+        tx_abandon(&tx);
+        return;
+    }
     if (settled > 0) {
         memcpy(tx.effect->server, s->server->id, sizeof(s->server->id));
         tx.effect->agent_seq = settled;

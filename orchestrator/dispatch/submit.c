@@ -81,8 +81,7 @@ static enum error_code submit_record(struct rollout *r, const struct dispatcher_
         code = tx_apply(&tx, &event, err);
     }
     if (code != ERR_OK) {
-        if (tx.applied == 0)
-            tx_abandon(&tx);
+        tx_abandon(&tx);
         return code;
     }
     tx.effect->done = request->done;
@@ -225,8 +224,10 @@ enum error_code dispatcher_retry(struct dispatcher *d, const char *of,
                          "rollout \"%s\" exists and is no retry of \"%s\"; choose another id",
                          r->id, of);
     code = retry_plan(d, of, origin, &plan, err);
-    if (code == ERR_OK)
-        code = submit_begin(d, id, plan, origin, request, err);
+    if (code != ERR_OK)
+        return code;
+    assert(plan != NULL);
+    code = submit_begin(d, id, plan, origin, request, err);
     if (code == ERR_OK)
         (void)TAKE(plan);
     return code;

@@ -88,6 +88,7 @@ struct server {
     bool in_due;       /* in LIST_DUE, perhaps no longer to be undone */
     bool round_open;   /* its agent has begun to undo and did not say how that ended */
     bool changed;      /* counted in engine.changed */
+    bool round_forced; /* the last round that it began */
     int32_t undo_step; /* steps from here on were dealt with in this round */
     int64_t rounds;    /* how often its agent said that it began to undo */
 };

@@ -81,11 +81,12 @@ static bool can_begin_undo(const struct report *r)
     return s->ended && (s->rounds == 0 || s->rounds < s->x.undo_round);
 }
 
-/* Last step first, and in a round each once. */
+/* Last step first, and in a round each once; one that is undone already by force alone. */
 static bool step_can_be_undone(const struct report *r)
 {
-    return r->server->round_open && r->event->step < r->server->undo_step &&
-           r->step->state != STEP_ROLLED_BACK;
+    const struct server *s = r->server;
+    return s->round_open && r->event->step < s->undo_step &&
+           (r->step->state != STEP_ROLLED_BACK || s->round_forced);
 }
 
 /* One that knows nothing of the execution (any more) says so without having begun. */
@@ -161,6 +162,7 @@ static void record_undo_begun(struct engine *e, struct report *r)
 {
     r->server->rounds++;
     r->server->round_open = true;
+    r->server->round_forced = r->event->force;
     r->server->undo_step = (int32_t)e->step_count;
 }
 

@@ -29,7 +29,7 @@ static void check_touch(struct check *c, const struct subject *subject, const st
 
 /* Each row by its sum, and, where the events were replayed, against them. */
 enum error_code check_touches(struct check *c, const struct subject *subject,
-                                     const struct course *course, struct error *err)
+                              const struct course *course, struct error *err)
 {
     struct db_stmt *s = NULL;
     struct error why = {0};

@@ -59,9 +59,9 @@ class Process:
             self.news.put(line)
         self.news.put(None)
 
-    def wait_line(self, part, timeout=DEADLINE):
-        """The first line, past or to come, that has `part` in it (of a tuple: any of them)."""
-        parts = (part,) if isinstance(part, str) else part
+    def wait_line(self, *parts, timeout=DEADLINE):
+        """The first line, past or to come, that has one of `parts` in it."""
+        part = " or ".join(parts)
         end = time.monotonic() + timeout
         seen = 0
         while True:
@@ -99,7 +99,12 @@ class Process:
 
 
 class Fleet:
-    def __init__(self, agents=(), agent_args=(), heartbeat="500ms"):
+    """`network`: see network.py; the agents named there live apart from the orchestrator and the CLI."""
+
+    def __init__(self, agents=(), agent_args=(), heartbeat="500ms", network=None):
+        self.network = network
+        self.host = network.listen if network else "127.0.0.1"
+        self.hub = network.hub if network else ()  # what starts a program beside the orchestrator
         self.agent_ids = list(agents)
         self.agent_args = list(agent_args)
         self.heartbeat = heartbeat
@@ -156,9 +161,10 @@ class Fleet:
         """`prefix`: a program that starts it, such as unshare(1)."""
         self.orchestrator = Process(
             [
+                *self.hub,
                 *prefix,
                 program("kitsune-orchestrator"),
-                "--listen", f"127.0.0.1:{self.port}",
+                "--listen", f"{self.host}:{self.port}",
                 "--data-dir", self.path("orchestrator"),
                 "--heartbeat", self.heartbeat,
                 *args,
@@ -166,16 +172,19 @@ class Fleet:
             env=env,
         )
         ready = self.orchestrator.wait_line("ready ")
-        self.port = int(ready.split("listen=127.0.0.1:")[1].split()[0])
+        self.port = int(ready.split(f"listen={self.host}:")[1].split()[0])
         return self.orchestrator
 
-    def start_agent(self, agent, args=(), preexec=None, prefix=(), env=None, cwd=None):
+    def start_agent(self, agent, args=(), preexec=None, prefix=(), url=None, env=None, cwd=None):
+        """`url`: another way to the orchestrator."""
+        apart = self.network and agent in self.network.names
         self.agents[agent] = Process(
             [
+                *(self.network.prefix(agent) if apart else self.hub),
                 *prefix,
                 program("kitsune-agent"),
                 "--server-id", agent,
-                "--orchestrator", self.url,
+                "--orchestrator", url or (self.network.url(agent, self.port) if apart else self.url),
                 "--data-dir", self.path("agent-" + agent),
                 *self.agent_args,
                 *args,
@@ -190,7 +199,7 @@ class Fleet:
     def kitsune(self, *args, timeout=DEADLINE, check=None, stdin=None, env=None):
         """Runs the CLI; with `check` the exit status must be that."""
         done = subprocess.run(
-            [program("kitsune"), "--orchestrator", self.url, *args],
+            [*self.hub, program("kitsune"), "--orchestrator", self.url, *args],
             capture_output=True,
             timeout=timeout,
             input=stdin,
@@ -230,21 +239,21 @@ class Fleet:
         return self.json("events", rollout)["events"]
 
     def wait_event(self, rollout, wanted, timeout=DEADLINE, after=0):
-        """Follows the rollout's events until `wanted(event)`; that event."""
+        """Follows the rollout's events until `wanted(event)`; that event. With `after` the end of a rollout is
+        none: servers that return report to it."""
+        command = [program("kitsune"), "--orchestrator", self.url, "events", rollout, "--follow", "-o", "json"]
+        if after:
+            command = ["curl", "-sN", f"{self.url}/v1/rollouts/{rollout}/events?follow=true&after={after}"]
         with subprocess.Popen(
-            [program("kitsune"), "--orchestrator", self.url, "events", rollout, "--follow",
-             "--after", str(after), "-o", "json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+            [*self.hub, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as follower:
             watchdog = threading.Timer(timeout, follower.kill)
             watchdog.start()
             try:
                 for line in follower.stdout:
-                    event = json.loads(line)
-                    if wanted(event):
-                        return event
+                    text = line.removeprefix("data: ")
+                    if text.startswith("{") and wanted({"type": "output", **json.loads(text)}):
+                        return json.loads(text)
             finally:
                 watchdog.cancel()
                 follower.kill()

@@ -83,6 +83,8 @@ class Agents(unittest.TestCase):
                 }
             )
             wait_gate(mark)
+            # Killed before that is known, it would be a server that never began.
+            fleet.wait_event(rollout, lambda e: e["type"] == "step_started")
             fleet.agents["a"].kill()
             fleet.kitsune("watch", rollout, check=4)
             done = fleet.json("show", rollout)

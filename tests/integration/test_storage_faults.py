@@ -369,7 +369,7 @@ class ReadOnly(Case):
         # What the kernel does when it meets an error on the file system.
         subprocess.run(["nsenter", "-t", str(victim.process.pid), "-m", "mount", "-o", "remount,abort", folder], check=True)
         gate.open()
-        line = victim.wait_line(("journal is stalled", "journal cannot be", "agent cannot go on"))
+        line = victim.wait_line("journal is stalled", "journal cannot be", "agent cannot go on")
         if name == "agent":
             self.assertEqual(self.notes(), [])
         if "stalled" in line or "cannot be written" in line:

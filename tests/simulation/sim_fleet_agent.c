@@ -6,7 +6,13 @@
 
 #include <string.h>
 
-enum { RESTART_QUICK_MS = 30, RESTART_MAX_MS = 4000, RESTART_LONG_MS = 70000, GRACE_MAX_MS = 400 };
+enum {
+    CUTS_OFF_PERCENT = 12,
+    RESTART_QUICK_MS = 30,
+    RESTART_MAX_MS = 4000,
+    RESTART_LONG_MS = 70000,
+    GRACE_MAX_MS = 400
+};
 
 /* ---- Seams ----------------------------------------------------------------------------------- */
 
@@ -16,11 +22,15 @@ static bool seam_send(void *ctx, const char *data, size_t len, bool droppable)
     return n->running && link_send(n->link, data, len, droppable);
 }
 
+/* What was done may have cut the server off. */
 static void seam_renew(void *ctx)
 {
-    const struct sim_node *n = ctx;
-    if (n->running)
-        link_renew(n->link);
+    struct sim_node *n = ctx;
+    if (!n->running)
+        return;
+    if (!n->sim->profile.calm && sim_faulty(n->sim) && rng_chance(&n->sim->rng, CUTS_OFF_PERCENT))
+        sim_faults_cut_off(n);
+    link_renew(n->link);
 }
 
 static int64_t seam_wall(void *ctx)

@@ -112,7 +112,7 @@ static void end_closed(struct net_conn *c, int end, const char *reason)
     if (end == TO_AGENT) {
         c->config.events.closed(c->config.ctx, c, reason);
     } else if (c->session != NULL) {
-        dispatcher_session_closed(TAKE(c->session));
+        dispatcher_session_closed(TAKE(c->session), "gone");
     }
     conn_free_if_over(c);
 }
@@ -215,27 +215,13 @@ static void trace_frame(const struct net_conn *c, int direction, const struct si
               f->close ? "(close)" : f->data);
 }
 
-/* What an agent is told of makes it one that can forget it. */
-static void note_heard(struct net_conn *c, const struct sim_frame *f)
-{
-    static const char field[] = "\"rollout\":\"";
-    const char *at = strstr(f->data, field);
-    if (at == NULL || strstr(f->data, "\"type\":\"ack\"") != NULL)
-        return;
-    for (uint32_t i = 0; i < c->sim->rollout_count; i++) {
-        const char *id = c->sim->rollouts[i].id;
-        if (strncmp(at + sizeof(field) - 1, id, strlen(id)) == 0)
-            c->node->traces[i].heard = true;
-    }
-}
-
 static void frame_arrives(struct net_conn *c, int direction, const struct sim_frame *f)
 {
     trace_frame(c, direction, f);
     if (f->close)
         tell(c, direction, 0);
     else if (direction == TO_AGENT && !c->closing[TO_AGENT]) {
-        note_heard(c, f);
+        sim_check_delivery(c->sim, c, f->data);
         c->config.events.message(c->config.ctx, c, f->data, f->len);
     } else if (direction == TO_ORCHESTRATOR && !c->closing[TO_ORCHESTRATOR] && c->session != NULL) {
         sim_check_arrival(c->sim, c->node, f->data);

@@ -1,4 +1,5 @@
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "unit/agent/support_agent.h"
 
@@ -17,6 +18,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
+#define ROLLBACK_AGAIN(rollout)                                                                    \
+    "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"" rollout "\",\"epoch\":1,\"round\":2}"
 
 /* ---- Executions -------------------------------------------------------------------------- */
 
@@ -309,6 +313,29 @@ static void a_rollback_of_what_is_not_known_cannot_succeed(void **state)
     assert_non_null(strstr(r->messages.data, "no record of this rollout on this server"));
 }
 
+/* Further entries would get numbers that the orchestrator has from the agent before it. */
+static void what_is_not_known_is_answered_alike_however_often_its_undo_is_ordered(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_frame(r, ROLLBACK("r1"));
+    agent_rig_await(r, "over=");
+    agent_rig_settle(r);
+    (void)agent_rig_sent(r);
+    agent_rig_frame(r, ROLLBACK_AGAIN("r1"));
+    agent_rig_await(r, "over=");
+    agent_rig_settle(r);
+    assert_string_equal(agent_rig_sent(r), "[r1 1:over=rollback_failed]");
+    agent_rig_restart(r);
+    agent_rig_connect(r, 1);
+    agent_rig_settle(r);
+    (void)agent_rig_sent(r);
+    agent_rig_frame(r, ROLLBACK_AGAIN("r1"));
+    agent_rig_await(r, "over=");
+    agent_rig_settle(r);
+    assert_string_equal(agent_rig_sent(r), "[r1 1:over=rollback_failed]");
+}
+
 /* Each is asked for while what was recorded before it is on its way to the disk. */
 static void an_order_to_undo_waits_for_the_record_that_it_goes_by(void **state)
 {
@@ -324,6 +351,38 @@ static void an_order_to_undo_waits_for_the_record_that_it_goes_by(void **state)
     assert_non_null(strstr(sent, "[r1 1:over=rollback_failed]"));
     assert_non_null(strstr(sent, "[r2 1:started 2:ended=cancelled]"));
     assert_non_null(strstr(sent, "3:undoing 4:over=rolled_back]"));
+}
+
+static void set_true(void *ctx, enum error_code result)
+{
+    assert_int_equal(result, ERR_OK);
+    *(bool *)ctx = true;
+}
+
+/* Its further entries would be taken for the news that they are not. */
+static void what_expires_while_its_undo_waits_is_answered_as_unknown(void **state)
+{
+    struct agent_rig *r = *state;
+    AUTO_CLOSE int gate = agent_rig_gate(r);
+    struct error err = {0};
+    bool expired = false;
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", agent_rig_write(r, "new"));
+    agent_rig_await(r, "ended=succeeded");
+    agent_rig_settle(r);
+    agent_rig_execute(r, "r2", agent_rig_shell(r, "s", AT_GATE, ""));
+    agent_rig_await(r, "[r2 1:started");
+    agent_rig_frame(r, ROLLBACK("r1"));
+    int64_t later_ms = clock_wall_ms() + 2 * UNDO_RETENTION_DEFAULT_MS;
+    assert_int_equal(undo_journal_expire(r->host->journal, later_ms, set_true, &expired, &err),
+                     ERR_OK);
+    while (!expired)
+        (void)uv_run(&r->loop, UV_RUN_ONCE);
+    (void)agent_rig_sent(r);
+    agent_rig_open_gate(gate);
+    agent_rig_await(r, "over=");
+    assert_non_null(strstr(agent_rig_sent(r), "[r1 1:over=rollback_failed]"));
+    agent_rig_settle(r);
 }
 
 static void a_rollback_waits_for_the_execution_under_way(void **state)
@@ -571,7 +630,9 @@ int main(void)
         TEST(what_waits_in_the_queue_can_be_cancelled_and_rolled_back),
         TEST(a_finished_execution_is_undone_on_request),
         TEST(a_rollback_of_what_is_not_known_cannot_succeed),
+        TEST(what_is_not_known_is_answered_alike_however_often_its_undo_is_ordered),
         TEST(an_order_to_undo_waits_for_the_record_that_it_goes_by),
+        TEST(what_expires_while_its_undo_waits_is_answered_as_unknown),
         TEST(a_rollback_waits_for_the_execution_under_way),
         TEST(an_orchestrator_on_old_data_is_refused),
         TEST(a_command_of_an_older_epoch_is_refused),

@@ -373,7 +373,7 @@ static void what_expires_while_an_order_waits_is_answered_all_the_same(void **st
     agent_rig_open_gate(gate);
     agent_rig_await(r, "over=");
     /* Its numbers go on where they were: the orchestrator has those before. */
-    assert_non_null(strstr(agent_rig_sent(r), "[r1 5:over=rollback_failed]"));
+    assert_non_null(strstr(agent_rig_sent(r), "[r1 1:over=rollback_failed]"));
     assert_false(r->failed);
 }
 

@@ -360,7 +360,11 @@ static void check_undo(const struct rig *r, const struct executor_record *e, str
         seen->undoing = true;
         seen->undo_failed = false;
         seen->at = (int32_t)r->count;
-        memcpy(seen->dealt_with, seen->rolled_back, sizeof(seen->dealt_with));
+        /* By force a step before one that is left is undone once more. */
+        for (size_t i = r->count, left = 0; i-- > 0;) {
+            seen->dealt_with[i] = seen->rolled_back[i] && !(e->force && left > 0);
+            left += seen->executed[i] && !seen->dealt_with[i];
+        }
         return;
     }
     assert_true(seen->undoing);

@@ -189,7 +189,32 @@ static void a_conflict_is_on_record_and_never_tried_again(void **state)
     EXPECT(rig_ok(&r), "0=rolled_back over=rollback_failed finished");
     assert_string_equal(rig_last(&r)->message, "step 2 (b): theirs");
     EXPECT(rig_order(&r, 2, true), "undoing+force undo1.1!+force");
-    EXPECT(rig_ok(&r), "1=rolled_back over=rolled_back finished");
+    EXPECT(rig_ok(&r), "1=rolled_back undo0.1!+force");
+    EXPECT(rig_ok(&r), "0=rolled_back over=rolled_back finished");
+    rig_done(&r);
+}
+
+static void force_undoes_once_more_what_comes_before_a_step_that_is_left(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r, 3);
+    (void)rig_begin(&r);
+    for (int i = 0; i < 6; i++)
+        (void)rig_ok(&r);
+    (void)rig_rollback(&r);
+    EXPECT(rig_ok(&r), "2=rolled_back undo1.1!");
+    EXPECT(rig_fails(&r, false), "1=rollback_failed undo0.1!");
+    EXPECT(rig_ok(&r), "0=rolled_back over=rollback_failed finished");
+    /* It brings back what step 0 had left, which is therefore undone after it; step 2 is not. */
+    EXPECT(rig_order(&r, 2, true), "undoing+force undo1.1!+force");
+    EXPECT(rig_restart(&r, r.record_count, 1), "undo1.1!+force");
+    EXPECT(rig_ok(&r), "1=rolled_back undo0.1!+force");
+    EXPECT(rig_restart(&r, r.record_count, 1), "undo0.1!+force");
+    EXPECT(rig_fails(&r, false), "0=rollback_failed over=rollback_failed finished");
+    EXPECT(rig_order(&r, 3, false), "undoing undo0.1!");
+    EXPECT(rig_ok(&r), "0=rolled_back over=rolled_back finished");
+    EXPECT(rig_order(&r, 4, true), "undoing+force over=rolled_back finished");
     rig_done(&r);
 }
 
@@ -222,7 +247,8 @@ static void a_round_ordered_in_the_middle_of_one_follows_it(void **state)
     EXPECT(rig_conflicts(&r), "1=rollback_failed+conflict undo0.1!");
     EXPECT(rig_ok(&r), "0=rolled_back over=rollback_failed undoing+force undo1.1!+force");
     assert_string_equal(r.records[r.record_count - 2].message, "step 2 (b): theirs");
-    EXPECT(rig_ok(&r), "1=rolled_back over=rolled_back finished");
+    EXPECT(rig_ok(&r), "1=rolled_back undo0.1!+force");
+    EXPECT(rig_ok(&r), "0=rolled_back over=rolled_back finished");
     rig_done(&r);
 }
 
@@ -312,6 +338,7 @@ int main(void)
         cmocka_unit_test(a_further_round_undoes_only_what_is_left),
         cmocka_unit_test(a_round_tells_of_its_own_failures),
         cmocka_unit_test(a_conflict_is_on_record_and_never_tried_again),
+        cmocka_unit_test(force_undoes_once_more_what_comes_before_a_step_that_is_left),
         cmocka_unit_test(a_conflict_that_took_its_time_is_not_tried_again_either),
         cmocka_unit_test(a_round_ordered_in_the_middle_of_one_follows_it),
         cmocka_unit_test(orders_that_meet_a_running_step_are_obeyed_in_turn),

@@ -281,6 +281,23 @@ static void it_introduces_itself_and_is_welcomed(void **state)
     assert_string_equal(r->last, "report");
 }
 
+static void what_may_be_dropped_is_when_the_peer_reads_slowly(void **state)
+{
+    struct rig *r = *state;
+    static const char output[] = "{\"v\":1,\"type\":\"output\",\"rollout\":\"r1\",\"step\":0,"
+                                 "\"attempt\":1,\"offset\":0,\"text\":\"0123456789abcdef\"}";
+    link_start(r->link);
+    AWAIT(r, r->welcomes > 0);
+    /* Nothing goes out before the loop has its turn. */
+    size_t sent = 0;
+    while (link_send(r->link, output, sizeof(output) - 1, true))
+        sent += sizeof(output) - 1;
+    assert_true(sent >= LINK_DROPPABLE_QUEUE_MAX);
+    assert_true(sent < LINK_DROPPABLE_QUEUE_MAX + 2 * sizeof(output));
+    assert_true(link_send(r->link, output, sizeof(output) - 1, false));
+    assert_true(link_up(r->link));
+}
+
 static void it_says_that_it_lives(void **state)
 {
     struct rig *r = *state;
@@ -438,6 +455,7 @@ int main(void)
         cmocka_unit_test(the_wait_before_a_reconnect_doubles_up_to_a_bound),
         cmocka_unit_test(a_fleet_that_lost_its_orchestrator_spreads_over_a_second),
         TEST(it_introduces_itself_and_is_welcomed),
+        TEST(what_may_be_dropped_is_when_the_peer_reads_slowly),
         TEST(it_says_that_it_lives),
         TEST(a_silent_orchestrator_is_left_and_looked_for_again),
         TEST(a_lost_connection_is_made_again),

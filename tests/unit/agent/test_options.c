@@ -2,7 +2,9 @@
 #include "common/base/cleanup.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -165,6 +167,61 @@ static void what_is_wrong_is_said(void **state)
     refuses("agent --server-id a --installroot r", "--installroot r: must be an absolute path");
 }
 
+/* Writes a configuration; the path is static. */
+static const char *config_file(const char *text)
+{
+    static char path[64];
+    (void)snprintf(path, sizeof(path), "/tmp/kitsune-agent-conf-XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    (void)close(fd);
+    return path;
+}
+
+static void
+the_command_line_counts_more_than_the_environment_and_that_more_than_the_file(void **state)
+{
+    static const struct options_environment said = {.server_id = "from-env",
+                                                    .orchestrator = "http://env:1"};
+    const char *path = config_file("server-id = one\nserver-id = two\n"
+                                   "orchestrator = http://file:1\ndata-dir = /from/file\n");
+    char line[128];
+    struct options o;
+    struct error err = {0};
+    (void)state;
+    (void)snprintf(line, sizeof(line), "agent --config %s", path);
+    assert_int_equal(parse(line, &empty, &o, &err), ERR_OK);
+    assert_int_equal(o.servers.count, 2);
+    assert_string_equal(*ARRAY_AT(&o.servers, const char *, 1), "two");
+    assert_string_equal(o.orchestrator, "http://file:1");
+    options_done(&o);
+    assert_int_equal(parse(line, &said, &o, &err), ERR_OK);
+    assert_int_equal(o.servers.count, 1);
+    assert_string_equal(*ARRAY_AT(&o.servers, const char *, 0), "from-env");
+    assert_string_equal(o.orchestrator, "http://env:1");
+    options_done(&o);
+    (void)snprintf(line, sizeof(line),
+                   "agent --server-id cli --config %s --orchestrator http://c:1", path);
+    assert_int_equal(parse(line, &said, &o, &err), ERR_OK);
+    assert_int_equal(o.servers.count, 1);
+    assert_string_equal(*ARRAY_AT(&o.servers, const char *, 0), "cli");
+    assert_string_equal(o.orchestrator, "http://c:1");
+    assert_string_equal(o.data_dir, "/from/file");
+    options_done(&o);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void a_fault_in_the_file_is_told_with_its_line(void **state)
+{
+    const char *path = config_file("# who\nserver-id = not/an/id\n");
+    char line[128];
+    (void)state;
+    (void)snprintf(line, sizeof(line), "agent --config %s", path);
+    refuses(line, "line 2: --server-id not/an/id");
+    assert_int_equal(unlink(path), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +231,9 @@ int main(void)
         cmocka_unit_test(a_size_is_a_number_of_bytes_or_of_the_unit_behind_it),
         cmocka_unit_test(help_needs_nothing_else),
         cmocka_unit_test(what_is_wrong_is_said),
+        cmocka_unit_test(
+            the_command_line_counts_more_than_the_environment_and_that_more_than_the_file),
+        cmocka_unit_test(a_fault_in_the_file_is_told_with_its_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

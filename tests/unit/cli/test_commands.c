@@ -116,7 +116,7 @@ static void step_types_are_documented_without_an_orchestrator(void **state)
     struct run run = {.url = nowhere};
     run_cli(&run, "handlers");
     assert_int_equal(run.status, CLI_OK);
-    contains(run.out, "yum_upgrade  yes");
+    contains(run.out, "yum_upgrade    yes");
     run_cli(&run, "handlers file_write");
     assert_int_equal(run.status, CLI_OK);
     contains(run.out, "PARAM ");
@@ -128,8 +128,9 @@ static void step_types_are_documented_without_an_orchestrator(void **state)
     expect_json(run.out);
     run_cli(&run, "handlers ech");
     assert_int_equal(run.status, CLI_USAGE);
-    assert_string_equal(run.err, "kitsune: there is no step type \"ech\": there are echo, "
-                                 "file_write, script, sleep, yum_upgrade\n");
+    assert_string_equal(run.err, "kitsune: there is no step type \"ech\": there are command_check, "
+                                 "echo, file_write, http_check, script, service, sleep, tcp_check, "
+                                 "yum_upgrade\n");
     run_done(&run);
 }
 

@@ -281,6 +281,19 @@ static void a_file_that_is_no_database_is_refused(void **state)
     expect_refusal(path, DB_READ_WRITE, &schema_one, ERR_CORRUPT, "not a database");
 }
 
+/* SQLite would take it for one that may only be read, and a person would be sent to look at its
+ * mode. */
+static void a_header_that_forbids_writing_is_damage(void **state)
+{
+    const char *path = tmp_dir_file(*state, "a.db");
+    static const char version = 6;
+    db_close(open_or_fail(path, DB_READ_WRITE, &schema_one));
+    AUTO_CLOSE int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, &version, 1, 18), 1);
+    expect_refusal(path, DB_READ_WRITE, &schema_one, ERR_CORRUPT, "its header is damaged");
+    expect_refusal(path, DB_READ_ONLY, &schema_one, ERR_CORRUPT, "its header is damaged");
+}
+
 static void a_missing_folder_or_file_is_named(void **state)
 {
     expect_refusal(tmp_dir_file(*state, "no/such.db"), DB_READ_WRITE, &schema_one, ERR_NOT_FOUND,
@@ -555,6 +568,28 @@ static void the_size_counts_the_log_too(void **state)
     db_close(db);
 }
 
+static void set_written(const char *path, const char *end, time_t when)
+{
+    char file[512];
+    const struct timespec times[2] = {{.tv_sec = when}, {.tv_sec = when, .tv_nsec = 7000000}};
+    (void)snprintf(file, sizeof(file), "%s%s", path, end);
+    assert_int_equal(utimensat(AT_FDCWD, file, times, 0), 0);
+}
+
+static void the_last_writing_may_be_in_the_log(void **state)
+{
+    const char *path = tmp_dir_file(*state, "a.db");
+    assert_int_equal(db_last_written_ms(path), 0);
+    struct db *db = open_or_fail(path, DB_READ_WRITE, &schema_one);
+    assert_int_equal(fill(db, 3, NULL), ERR_OK);
+    set_written(path, "", 1000);
+    set_written(path, "-wal", 2000);
+    assert_int_equal(db_last_written_ms(path), 2000007);
+    set_written(path, "", 3000);
+    assert_int_equal(db_last_written_ms(path), 3000007);
+    db_close(db);
+}
+
 static void opening_survives_want_of_memory(void **state)
 {
     const char *path = tmp_dir_file(*state, "a.db");
@@ -586,6 +621,7 @@ int main(void)
         TEST(another_programs_database_is_refused_and_left_alone),
         TEST(an_unmarked_database_with_tables_is_refused),
         TEST(a_file_that_is_no_database_is_refused),
+        TEST(a_header_that_forbids_writing_is_damage),
         TEST(a_missing_folder_or_file_is_named),
         TEST(a_symbolic_link_is_refused),
         TEST(the_files_are_private_whatever_the_umask),
@@ -603,6 +639,7 @@ int main(void)
         TEST(a_bind_that_fails_surfaces_at_the_step),
         TEST(damage_is_found),
         TEST(the_size_counts_the_log_too),
+        TEST(the_last_writing_may_be_in_the_log),
         TEST(opening_survives_want_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -385,7 +385,7 @@ void conn_undone(struct bench *b, struct fake_conn *c, const char *rollout, int6
 void conn_drop(struct fake_conn *c)
 {
     if (c->session != NULL)
-        dispatcher_session_closed(c->session);
+        dispatcher_session_closed(c->session, "gone");
     for (size_t i = 0; i < c->frame_count; i++)
         wire_frame_done(&c->frames[i]);
     memset(c, 0, sizeof(*c));

@@ -243,6 +243,35 @@ static void another_agent_with_a_live_id_is_refused_and_the_same_one_replaces(vo
     assert_false(dispatcher_connected(b->dispatcher, "a"));
 }
 
+/* The copy of a data directory says the same instance; two machines never say the same boot. */
+static void connect_copy(struct bench *b, struct fake_conn *c)
+{
+    *c = (struct fake_conn){0};
+    assert_int_equal(dispatcher_session_open(b->dispatcher, c, "127.0.0.1:1", &c->session, NULL),
+                     ERR_OK);
+    conn_say(c, "{\"v\":1,\"type\":\"hello\",\"id\":\"a\",\"instance\":\"i1\",\"version\":\"1\","
+                "\"bootId\":\"another\",\"handlers\":[],\"executions\":[]}");
+}
+
+static void a_copy_of_an_agent_is_refused_while_the_first_is_heard_of(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn first, copy;
+    conn_connect(b, &first, "a", "i1", NULL);
+    connect_copy(b, &copy);
+    assert_true(copy.closed);
+    assert_int_equal(conn_count(&copy, WIRE_WELCOME), 0);
+    assert_false(first.closed);
+    conn_drop(&copy);
+    /* The same machine after a restart gets in when its old connection is found to be silent. */
+    bench_pass(b, 3001);
+    assert_true(first.closed);
+    connect_copy(b, &copy);
+    assert_int_equal(conn_count(&copy, WIRE_WELCOME), 1);
+    conn_drop(&first);
+    conn_drop(&copy);
+}
+
 static void after_a_restart_what_was_decided_is_said_again(void **state)
 {
     struct bench *b = *state;
@@ -335,6 +364,7 @@ int main(void)
         T(a_server_that_comes_back_in_time_goes_on),
         T(a_silent_session_is_dropped_after_three_heartbeats),
         T(another_agent_with_a_live_id_is_refused_and_the_same_one_replaces),
+        T(a_copy_of_an_agent_is_refused_while_the_first_is_heard_of),
         T(after_a_restart_what_was_decided_is_said_again),
         T(an_agent_without_any_record_of_its_execution_has_failed),
         T(a_cancel_withdraws_what_was_never_sent),

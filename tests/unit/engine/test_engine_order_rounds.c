@@ -117,6 +117,34 @@ static void in_a_round_steps_are_undone_once_and_last_first(void **state)
     rollout_free(r);
 }
 
+static void by_force_a_step_can_be_undone_once_more(void **state)
+{
+    (void)state;
+    struct rollout *r = rollout_of(plan_of(1, 2));
+    struct event forced = {.type = EVENT_EXECUTION_ROLLBACK_STARTED,
+                           .server = 0,
+                           .step = EVENT_NO_STEP,
+                           .force = true};
+    (void)created(r);
+    (void)succeeds(r, 0);
+    (void)rollback_ordered(r);
+    (void)undo_begins(r, 0);
+    (void)undoes_step(r, 0, 1, STEP_ROLLBACK_FAILED, false);
+    (void)undoes_step(r, 0, 0, STEP_ROLLED_BACK, false);
+    (void)undo_fails(r, 0);
+    (void)server_forced(r, 0);
+    (void)reports(r, forced);
+    assert_string_equal(undoes_step(r, 0, 1, STEP_ROLLED_BACK, false), "");
+    assert_string_equal(undoes_step(r, 0, 0, STEP_ROLLBACK_FAILED, false), "");
+    assert_string_equal(undoes_step(r, 0, 0, STEP_ROLLED_BACK, false), "refused: conflict");
+    (void)undo_fails(r, 0);
+    (void)rollback_ordered(r);
+    (void)undo_begins(r, 0);
+    assert_string_equal(undoes_step(r, 0, 1, STEP_ROLLED_BACK, false), "refused: conflict");
+    assert_string_equal(undoes_step(r, 0, 0, STEP_ROLLED_BACK, false), "");
+    rollout_free(r);
+}
+
 /* ---- Silent servers ------------------------------------------------------------------------ */
 
 static void a_silent_server_that_is_ordered_is_undone_when_it_comes_back(void **state)
@@ -233,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_server_that_undid_itself_in_vain_is_ordered_in_its_second_round),
         cmocka_unit_test(an_agent_undoes_no_more_often_than_it_was_told),
         cmocka_unit_test(in_a_round_steps_are_undone_once_and_last_first),
+        cmocka_unit_test(by_force_a_step_can_be_undone_once_more),
         cmocka_unit_test(a_silent_server_that_is_ordered_is_undone_when_it_comes_back),
         cmocka_unit_test(a_silent_server_can_be_ordered_while_the_others_go_forward),
         cmocka_unit_test(the_end_of_the_rollback_waits_for_a_server_that_came_back),
