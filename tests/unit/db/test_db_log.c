@@ -21,7 +21,7 @@
 
 enum { SQL_INSERT, SQL_COUNT, SQL_STATEMENTS };
 /* Primes: the places fall differently into each frame. */
-enum { COMMITS = 12, CUT_STEP = 61, FLIP_STEP = 67, HEADER = 32, FRAME = 24 + 4096 };
+enum { COMMITS = 12, CUT_STEP = 401, FLIP_STEP = 67, HEADER = 32, FRAME = 24 + 4096 };
 
 static const char *const statements[SQL_STATEMENTS] = {
     [SQL_INSERT] = "INSERT INTO item(text) SELECT hex(zeroblob(?1))",
