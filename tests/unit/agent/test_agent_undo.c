@@ -372,7 +372,7 @@ static void what_expires_while_an_order_waits_is_answered_all_the_same(void **st
         (void)uv_run(&r->loop, UV_RUN_ONCE);
     agent_rig_open_gate(gate);
     agent_rig_await(r, "over=");
-    /* Its numbers go on where they were: the orchestrator has those before. */
+    /* As what was never known is answered: without a record there is nothing to go on from. */
     assert_non_null(strstr(agent_rig_sent(r), "[r1 1:over=rollback_failed]"));
     assert_false(r->failed);
 }
