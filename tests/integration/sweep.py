@@ -21,7 +21,9 @@ import urllib.request
 
 from fleet import DEADLINE, Fleet, program
 
-FULL = os.environ.get("KITSUNE_SWEEP") == "full"  # every pass of each failpoint, not the first and the last alone
+FULL = os.environ.get("KITSUNE_SWEEP") == "full"  # every pass of each failpoint, not some of them alone
+# Those at which all of a rollout goes by: of these more passes are tried.
+BUSY = ("writer.commit", "writer.committed", "net.sent")
 SERVERS = ("s1", "s2", "s3", "s4")
 ORIGINAL = b"as it was\n"
 MODE = 0o640
@@ -309,10 +311,14 @@ class Rig:
     def watch_and_operate(self, rollout, pending, died):
         """Until the end of the rollout. True while the failpoint is still to come."""
         self.over = False
-        person = threading.Thread(target=self.scenario.operate, args=(self, rollout))
+        self.read = []
+        others = [threading.Thread(target=self.scenario.operate, args=(self, rollout))]
+        if self.victim == ORCHESTRATOR:
+            others.append(threading.Thread(target=self.follow, args=(rollout,)))
         watch = self.watch(rollout)
         try:
-            person.start()
+            for thread in others:
+                thread.start()
             if pending and watch not in wait_first(watch, self.process(self.victim).process):
                 self.back_up(died)
                 pending = False
@@ -330,9 +336,16 @@ class Rig:
             self.over = True
             with self.restarted:
                 self.restarted.notify_all()
-            person.join(DEADLINE)
+            for thread in others:
+                thread.join(DEADLINE)
         assert watch.returncode == self.scenario.status, f"watch ended with {watch.returncode}:\n{said}\n{self.text()}"
         return pending
+
+    def follow(self, rollout):
+        """Keeps what a reader of the events is told while the orchestrator lives, dies and comes back."""
+        argv = [program("kitsune"), "--orchestrator", self.fleet.url, "events", rollout, "--follow", "-o", "json"]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as reader:
+            self.read = [json.loads(line) for line in reader.stdout]
 
     def watch(self, rollout):
         return subprocess.Popen(
@@ -514,8 +527,14 @@ class Sweep:
                 continue
             # The first commit is of a look for what is old: there is nothing in it to tear.
             first = 2 if self.tear else 1
-            passes = range(first, times + 1) if self.full else sorted({min(first, times), times} - {0})
-            self.todo.extend((name, n) for n in passes)
+            self.todo.extend((name, n) for n in self.passes(name, times) if n >= first)
+
+    def passes(self, name, times):
+        """Those that are tried: with few of them, all; else the first, the last, and some between."""
+        if self.full or times <= 5:
+            return range(1, times + 1)
+        parts = 5 if name in BUSY else 1
+        return sorted({1 + i * (times - 1) // parts for i in range(parts + 1)})
 
     def one(self, rig, name, n):
         rollout = f"{name}-{n}"
@@ -530,6 +549,8 @@ class Sweep:
                 doubts.append(rig.open_step(self.victim, rollout))
 
         document, events, reached = rig.run(rollout, f"{name}={self.action}@{n}", died)
+        # What was told once stays so.
+        assert rig.read == events[: len(rig.read)], f"told:\n{rig.read}\nrecorded:\n{events}"
         check_record(events, rig.notes(rollout), document["plan"], self.victim)
         rig.check_files()
         self.compare(document, doubts[0] if doubts else None)
