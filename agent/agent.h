@@ -33,6 +33,9 @@ struct agent_link {
     void *ctx;
     /* See link_send. May cause agent_disconnected before it returns, but no other call. */
     bool (*send)(void *ctx, const char *data, size_t len, bool droppable);
+    /* See link_renew: the next agent_welcome is of a connection made after this call. May cause
+     * agent_disconnected before it returns, but no other call. */
+    void (*renew)(void *ctx);
 };
 
 /* See undo_journal.h for what each does; the agent calls them for its own server. */
@@ -61,6 +64,13 @@ struct agent_store {
                                char **ret_undo, struct error *err);
     enum error_code (*folder)(void *ctx, const char *server, const char *rollout, uint32_t step,
                               char ret_path[UNDO_FILES_PATH_MAX], struct error *err);
+    struct undo_usage (*usage)(void *ctx);
+    /* See undo_journal_expire. */
+    enum error_code (*expire)(void *ctx, int64_t time_ms,
+                              void (*done)(void *done_ctx, enum error_code result), void *done_ctx,
+                              struct error *err);
+    /* Nothing can be written for now. */
+    bool (*stalled)(void *ctx);
 };
 
 struct agent_runner {
@@ -101,6 +111,9 @@ struct agent_identity {
 struct agent_config {
     struct agent_identity identity;
     const struct step_catalog *catalog; /* borrowed */
+    /* The agent before this one died. What this one begins first is on record before anything of it
+     * runs, so that what kills its agent each time is found out. */
+    bool after_death;
     struct agent_link link;
     struct agent_store store;
     struct agent_runner runner;

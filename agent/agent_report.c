@@ -2,6 +2,7 @@
 
 #include "agent/array_push.h"
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 
 #include <assert.h>
 #include <string.h>
@@ -48,6 +49,8 @@ enum error_code batch_record(struct agent *a, struct execution *x, struct batch 
         .attempt = record->attempt,
         .state = record->state,
         .undoing = record->undoing,
+        .force = record->force,
+        .conflict = record->conflict,
         .changed = record->changed,
         .has_exit_code = record->has_exit_code,
         .exit_code = record->exit_code,
@@ -87,8 +90,10 @@ static bool report_send(struct agent *a, struct execution *x, const struct array
     wire_encode(&b, &frame);
     if (buf_check(&b, NULL) != ERR_OK)
         return false; /* they stay unsent, and go out on a later occasion */
+    FAILPOINT(FAIL_AGENT_REPORT_BEFORE);
     if (!a->config.link.send(a->config.link.ctx, b.data, b.len, false))
         return false;
+    FAILPOINT(FAIL_AGENT_REPORT_AFTER);
     x->sent_seq = ARRAY_AT(entries, struct wire_entry, entries->count - 1)->seq;
     x->in_flight += b.len;
     a->in_flight += b.len;
@@ -143,11 +148,13 @@ void report_acked(struct agent *a, struct execution *x, int64_t seq)
     int64_t acked = seq < x->durable_seq ? seq : x->durable_seq;
     if (acked > x->acked_seq) {
         x->acked_seq = acked;
+        FAILPOINT(FAIL_AGENT_ACK_BEFORE);
         if (a->config.store.ack(a->config.store.ctx, a->config.identity.server, x->rollout, acked,
                                 &err) != ERR_OK) {
             agent_fail(a, &err);
             return;
         }
+        FAILPOINT(FAIL_AGENT_ACK_AFTER);
     }
     if (x->sent_seq < x->acked_seq)
         x->sent_seq = x->acked_seq;
@@ -155,8 +162,11 @@ void report_acked(struct agent *a, struct execution *x, int64_t seq)
         a->in_flight -= x->in_flight;
         x->in_flight = 0;
     }
+    bool under_way = a->run && a->run->execution == x;
     execution_forget_if_done(a, x);
     report_pump(a);
+    if (under_way)
+        run_acked(a);
 }
 
 /* ---- To the disk ------------------------------------------------------------------------- */
@@ -193,6 +203,7 @@ static void batch_done(void *ctx, enum error_code result)
         agent_check_quiet(a);
         return;
     }
+    FAILPOINT(FAIL_AGENT_DURABLE);
     batch_report(a, x, batch);
     if (a->run && a->run->execution == x) {
         run_durable(a, batch);
@@ -216,9 +227,10 @@ void batch_submit(struct agent *a, struct batch *batch)
         .entry_count = batch->entries.count,
         .captures = batch->captures.items,
         .capture_count = batch->captures.count,
+        .replaces = x->replaces,
         .settled = x->settled,
         .time_ms = a->config.clock.wall_ms(a->config.clock.ctx),
-        .undo_deaths = x->undo_deaths,
+        .restarts = x->restarts,
         .done = batch_done,
         .ctx = batch,
     };
@@ -226,6 +238,7 @@ void batch_submit(struct agent *a, struct batch *batch)
         batch_free(batch);
         return;
     }
+    FAILPOINT(FAIL_AGENT_APPEND);
     x->last_batch = batch;
     x->batches++;
     a->batches++;
@@ -237,6 +250,7 @@ void batch_submit(struct agent *a, struct batch *batch)
         agent_fail(a, &err);
         return;
     }
+    x->replaces = false;
     mem_free(TAKE(x->spec));
 }
 
@@ -254,4 +268,16 @@ void report_settle(struct agent *a, struct execution *x, const struct executor_r
     assert(batch);
     x->settled = true;
     batch_submit(a, TAKE(batch));
+}
+
+void report_no_record(struct agent *a, struct execution *x)
+{
+    const struct executor_record record = {
+        .type = REPORT_ROLLED_BACK,
+        .time_ms = a->config.clock.wall_ms(a->config.clock.ctx),
+        .step = EXECUTOR_NO_STEP,
+        .state = EXECUTION_ROLLBACK_FAILED,
+        .message = EXECUTOR_NO_RECORD,
+    };
+    report_settle(a, x, &record, 1);
 }

@@ -1,7 +1,9 @@
 #include "agent/agent_state.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
+#include "common/base/text.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -23,7 +25,7 @@ static unsigned traits_of(const struct agent *a, const struct plan_step *step)
     return type ? type->traits : 0;
 }
 
-static const struct plan_step *step_at(const struct run *run, uint32_t step)
+const struct plan_step *run_step(const struct run *run, uint32_t step)
 {
     return ARRAY_AT(&run->execution->steps, struct plan_step, step);
 }
@@ -42,10 +44,8 @@ void run_free(struct run *run)
     mem_free(run->result.undo);
     mem_free(run);
 }
-DEFINE_CLEANUP(run_free, struct run)
 
-/* NULL when memory is out, with the error set. */
-static struct run *run_new(const struct agent *a, struct execution *x, struct error *err)
+struct run *run_new(const struct agent *a, struct execution *x, struct error *err)
 {
     AUTO(run_free) struct run *run = MEM_NEW(struct run);
     if (!run || !(run->traits = mem_array(x->steps.count, sizeof(*run->traits)))) {
@@ -55,6 +55,7 @@ static struct run *run_new(const struct agent *a, struct execution *x, struct er
     run->execution = x;
     run->first_seq = x->last_seq;
     run->undo_step = -1;
+    run->confirm_after = -1;
     for (size_t i = 0; i < x->steps.count; i++) {
         unsigned traits = traits_of(a, ARRAY_AT(&x->steps, struct plan_step, i));
         run->traits[i].idempotent = (traits & STEP_TYPE_IDEMPOTENT) != 0;
@@ -65,6 +66,8 @@ static struct run *run_new(const struct agent *a, struct execution *x, struct er
         .traits = run->traits,
         .count = x->steps.count,
         .rollback_on_failure = x->rollback_on_failure,
+        .cautious = a->cautious || x->replaces,
+        .confirm_ms = x->confirm_ms,
     };
     if (executor_new(&config, &run->executor, err) != ERR_OK)
         return NULL;
@@ -78,6 +81,17 @@ static enum handler_operation operation_of(enum executor_action_type type)
     if (type == EXECUTOR_PREPARE)
         return HANDLER_PREPARE;
     return type == EXECUTOR_EXECUTE ? HANDLER_EXECUTE : HANDLER_ROLLBACK;
+}
+
+enum { POINT_BEFORE, POINT_BEGUN, POINT_ENDED };
+
+/* The failpoints of an operation follow each other. */
+static enum failpoint point_of(enum executor_action_type type, int part)
+{
+    enum failpoint first = type == EXECUTOR_PREPARE   ? FAIL_AGENT_PREPARE_BEFORE
+                           : type == EXECUTOR_EXECUTE ? FAIL_AGENT_EXECUTE_BEFORE
+                                                      : FAIL_AGENT_UNDO_BEFORE;
+    return (enum failpoint)((int)first + part);
 }
 
 /* Has at hand what was captured for the step; nothing is right too. */
@@ -99,21 +113,40 @@ static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t ste
 static void result_set_error(struct run *run, const struct error *err)
 {
     run->has_result = true;
-    run->result = (struct handler_result){.outcome = HANDLER_FAILED, .retryable = true};
+    run->result =
+        (struct handler_result){.outcome = HANDLER_FAILED, .retryable = err->code != ERR_CORRUPT};
     (void)snprintf(run->result.message, sizeof(run->result.message), "%s", err->message);
+}
+
+static struct handler_room room_now(const struct agent *a)
+{
+    struct undo_usage usage = a->config.store.usage(a->config.store.ctx);
+    return (struct handler_room){usage.used_bytes, usage.max_bytes};
+}
+
+/* Said where the step's message is, since nothing can be had for it. */
+static void result_note_lost_output(struct handler_result *result)
+{
+    static const char lost[] = "its output was lost: out of memory";
+    char *message = result->message;
+    size_t len =
+        text_utf8_cut(message, strlen(message), sizeof(result->message) - sizeof(lost) - 2);
+    (void)snprintf(message + len, sizeof(result->message) - len, "%s%s", len > 0 ? "; " : "", lost);
 }
 
 static void operation_start(struct agent *a, struct run *run)
 {
     const struct executor_action *action = &run->operation;
-    const struct plan_step *step = step_at(run, action->step);
+    const struct plan_step *step = run_step(run, action->step);
     struct error err = {0};
     bool changes = (traits_of(a, step) & STEP_TYPE_CHANGES) != 0;
     enum error_code code = ERR_OK;
-    run->held = false;
     run->operation_began_ms = mono_ms(a);
     if (action->type != EXECUTOR_PREPARE)
         code = undo_fetch(a, run, action->step, &err);
+    /* A journal that has lost a capture has a step that began without one. */
+    if (code == ERR_OK && changes && action->type == EXECUTOR_EXECUTE && !run->undo)
+        code = error_set(&err, ERR_CORRUPT, "what undoing it needs is not on record");
     if (code == ERR_OK && changes)
         code = a->config.store.folder(a->config.store.ctx, a->config.identity.server,
                                       run->execution->rollout, action->step, run->folder, &err);
@@ -128,17 +161,76 @@ static void operation_start(struct agent *a, struct run *run)
         .attempt = action->attempt,
         .undo = action->type == EXECUTOR_PREPARE ? NULL : run->undo,
         .undo_dir = changes ? run->folder : NULL,
+        .room = room_now(a),
+        .force = action->force,
     };
     run->busy = true;
+    FAILPOINT(point_of(action->type, POINT_BEFORE));
     a->config.runner.start(a->config.runner.ctx, &operation);
+    FAILPOINT(point_of(action->type, POINT_BEGUN));
     if (run->busy)
         a->config.clock.set(a->config.clock.ctx, action->timeout_ms);
 }
+
+/* What was recorded is to be acknowledged over a connection that does not exist yet. The one that
+ * there is may live on where a new one would not come about. */
+static void confirm_start(struct agent *a, struct run *run)
+{
+    run->confirm_after = a->connections;
+    a->config.clock.set(a->config.clock.ctx, run->operation.delay_ms);
+    a->config.link.renew(a->config.link.ctx);
+}
+
+static void action_start(struct agent *a, struct run *run)
+{
+    run->held = false;
+    if (run->operation.type == EXECUTOR_CONFIRM)
+        confirm_start(a, run);
+    else
+        operation_start(a, run);
+}
+
+/* ---- Room for undo ------------------------------------------------------------------------- */
+
+/* What was past its retention is gone: the prepare begins again, with what room there is now. */
+static void room_made(void *ctx, enum error_code result)
+{
+    struct agent *a = ctx;
+    struct run *run = a->run;
+    (void)result; /* a journal that cannot be written any more is told elsewhere */
+    assert(run && run->making_room);
+    run->making_room = false;
+    run->halted = run->halted || a->stopping;
+    if (!run->halted && !a->failed) {
+        bool draining = a->draining;
+        a->draining = true;
+        action_start(a, run);
+        a->draining = draining;
+        run_drain(a);
+    }
+    agent_check_quiet(a);
+}
+
+/* A prepare found no room: true when some is being made for it. */
+static bool room_make(struct agent *a, struct run *run, const struct handler_result *result)
+{
+    struct error err = {0};
+    if (!result->no_room || run->made_room || a->stopping)
+        return false;
+    run->made_room = run->making_room = true;
+    if (a->config.store.expire(a->config.store.ctx, wall_ms(a), room_made, a, &err) == ERR_OK)
+        return true;
+    run->making_room = false;
+    return false;
+}
+
+/* ---- Results ------------------------------------------------------------------------------- */
 
 void agent_operation_done(struct agent *a, const struct handler_result *result, const char *output)
 {
     struct run *run = a->run;
     assert(run && run->busy);
+    FAILPOINT(point_of(run->operation.type, POINT_ENDED));
     run->busy = false;
     a->config.clock.stop(a->config.clock.ctx);
     if (a->interrupted) {
@@ -146,6 +238,8 @@ void agent_operation_done(struct agent *a, const struct handler_result *result, 
         agent_check_quiet(a);
         return;
     }
+    if (room_make(a, run, result))
+        return;
     run->has_result = true;
     run->result = *result;
     run->result.undo = result->undo ? mem_strdup(result->undo) : NULL;
@@ -153,6 +247,8 @@ void agent_operation_done(struct agent *a, const struct handler_result *result, 
         result_set_error(run, &(struct error){ERR_NO_MEMORY, "out of memory"});
     mem_free(run->output);
     run->output = output ? mem_strdup(output) : NULL;
+    if (output && !run->output)
+        result_note_lost_output(&run->result);
     run_drain(a);
     agent_check_quiet(a);
 }
@@ -198,6 +294,9 @@ static void log_record(const struct agent *a, const struct execution *x,
     if (record->type == REPORT_STARTED)
         log_info("execution started", LOG_STR("server", server), LOG_STR("rollout", x->rollout),
                  LOG_INT("steps", x->steps.count), LOG_END);
+    else if (record->type == REPORT_CONFIRMING)
+        log_info("execution waits to be confirmed over a new connection", LOG_STR("server", server),
+                 LOG_STR("rollout", x->rollout), LOG_INT("timeout_ms", x->confirm_ms), LOG_END);
     else if (record->type == REPORT_ENDED || record->type == REPORT_ROLLED_BACK)
         log_info("execution ended", LOG_STR("server", server), LOG_STR("rollout", x->rollout),
                  LOG_STR("state", execution_state_names[record->state]),
@@ -209,31 +308,39 @@ static void act_record(struct agent *a, struct run *run, const struct executor_r
     struct execution *x = run->execution;
     struct error err = {0};
     char *output = carries_output(record->type) ? TAKE(run->output) : NULL;
-    if (record->type == REPORT_ROLLBACK_STARTED || record->type == REPORT_STEP_ROLLED_BACK)
-        x->undo_deaths = 0;
+    x->restarts = 0;
     if (record->type == REPORT_ROLLBACK_STARTED)
         x->settled = false;
     log_record(a, x, record);
     if (batch_record(a, x, &run->batch, record, output, &err) != ERR_OK)
         agent_fail(a, &err);
+    else if (record->type == REPORT_CONFIRMING)
+        run->confirm_seq = x->last_seq;
+}
+
+/* Nothing is begun while the disk is full, not even what changes nothing. */
+static bool waits_for_disk(const struct agent *a, const struct executor_action *action)
+{
+    return action->durable_first || a->config.store.stalled(a->config.store.ctx);
 }
 
 static void act_operation(struct agent *a, struct run *run, const struct executor_action *action)
 {
     run->operation = *action;
+    run->made_room = false;
     mem_free(TAKE(run->output));
     if (a->stopping) {
         run->halted = true;
         return;
     }
-    if (action->durable_first) {
+    if (waits_for_disk(a, action)) {
         run_flush(a, run);
         run->awaited = run->execution->last_batch;
     }
     if (run->awaited)
         run->held = true;
     else if (!a->failed)
-        operation_start(a, run);
+        action_start(a, run);
 }
 
 static void act(struct agent *a, struct run *run, const struct executor_action *action)
@@ -246,6 +353,7 @@ static void act(struct agent *a, struct run *run, const struct executor_action *
     case EXECUTOR_PREPARE:
     case EXECUTOR_EXECUTE:
     case EXECUTOR_UNDO:
+    case EXECUTOR_CONFIRM:
         act_operation(a, run, action);
         break;
     case EXECUTOR_STOP:
@@ -278,14 +386,16 @@ static void keep_capture(struct agent *a, struct run *run)
 {
     uint32_t step = run->operation.step;
     struct error err = {0};
-    bool changes = (traits_of(a, step_at(run, step)) & STEP_TYPE_CHANGES) != 0;
+    bool changes = (traits_of(a, run_step(run, step)) & STEP_TYPE_CHANGES) != 0;
     mem_free(run->undo);
     run->undo = TAKE(run->result.undo);
     run->undo_step = step;
     if (!run->undo && !changes)
         return;
-    const char *undo = run->undo ? run->undo : "{}";
-    if (batch_capture(a, run->execution, &run->batch, step, undo, &err) != ERR_OK)
+    if (!run->undo && !(run->undo = mem_strdup("{}")))
+        (void)error_set(&err, ERR_NO_MEMORY, NULL);
+    if (!run->undo ||
+        batch_capture(a, run->execution, &run->batch, step, run->undo, &err) != ERR_OK)
         agent_fail(a, &err);
 }
 
@@ -306,6 +416,7 @@ static void feed_result(struct agent *a, struct run *run)
         .result = {.outcome = outcome_of(result->outcome),
                    .changed = result->changed,
                    .retryable = result->retryable,
+                   .conflict = result->conflict,
                    .has_exit_code = result->has_exit_code,
                    .exit_code = result->exit_code,
                    .duration_ms = mono_ms(a) - run->operation_began_ms,
@@ -324,15 +435,24 @@ static bool feed(struct agent *a, struct run *run)
         feed_result(a, run);
         return true;
     }
-    if (x->rollback) {
+    if (run->confirmed) {
+        run->confirmed = false;
+        event.type = EXECUTOR_CONFIRMED;
+        executor_step(run->executor, &event);
+        return true;
+    }
+    if (x->rollback.round > 0) {
         event.type = EXECUTOR_ROLLBACK;
+        event.round = x->rollback.round;
+        event.force = x->rollback.force;
     } else if (x->cancel) {
         event.type = EXECUTOR_CANCEL;
         event.now = x->cancel_now;
     } else {
         return false;
     }
-    x->rollback = x->cancel = x->cancel_now = false;
+    x->rollback = (struct undo_order){0};
+    x->cancel = x->cancel_now = false;
     executor_step(run->executor, &event);
     return true;
 }
@@ -345,6 +465,7 @@ static void run_end(struct agent *a)
         plan_step_release(ARRAY_AT(&x->steps, struct plan_step, i));
     mem_free(x->steps.items);
     x->steps = (struct array){0};
+    a->cautious = false;
     /* Asked to do what was done already: whoever asks does not know how it ended. */
     if (run->resumed && x->last_seq == run->first_seq)
         report_resend(a, x, 0);
@@ -359,7 +480,7 @@ void run_drain(struct agent *a)
     if (a->draining)
         return;
     a->draining = true;
-    while (!run->awaited && !run->halted && !a->failed) {
+    while (!run->awaited && !run->making_room && !run->halted && !a->failed) {
         if (executor_next(run->executor, &action))
             act(a, run, &action);
         else if (!feed(a, run))
@@ -380,8 +501,26 @@ void run_durable(struct agent *a, const struct batch *batch)
         run->halted = true;
     a->draining = true;
     if (run->held && !run->awaited && !run->halted && !a->failed)
-        operation_start(a, run);
+        action_start(a, run);
     a->draining = false;
+    run_drain(a);
+}
+
+void run_connected(struct agent *a)
+{
+    const struct run *run = a->run;
+    if (run && run->confirm_after >= 0 && run->execution->acked_seq >= run->confirm_seq)
+        run->execution->acked_seq = run->confirm_seq - 1;
+}
+
+void run_acked(struct agent *a)
+{
+    struct run *run = a->run;
+    if (run->confirm_after < 0 || a->connections == run->confirm_after ||
+        run->execution->acked_seq < run->confirm_seq)
+        return;
+    run->confirm_after = -1;
+    run->confirmed = true;
     run_drain(a);
 }
 
@@ -397,161 +536,4 @@ void agent_alarm(struct agent *a)
     const struct executor_event event = {.type = EXECUTOR_TIMER, .time_ms = wall_ms(a)};
     executor_step(run->executor, &event);
     run_drain(a);
-}
-
-/* ---- The turn of an execution ---------------------------------------------------------------- */
-
-static struct executor_record record_of(const struct wire_entry *entry)
-{
-    return (struct executor_record){
-        .type = (enum report_type)entry->type,
-        .time_ms = entry->time_ms,
-        .step = (int32_t)entry->step,
-        .attempt = entry->attempt,
-        .state = entry->state,
-        .undoing = entry->undoing,
-        .message = entry->message,
-    };
-}
-
-static enum error_code replay(struct run *run, const struct undo_image *image, struct error *err)
-{
-    for (size_t i = 0; i < image->entries.count; i++) {
-        struct executor_record record = record_of(ARRAY_AT(&image->entries, struct wire_entry, i));
-        enum error_code code = executor_replay(run->executor, &record, err);
-        if (code != ERR_OK)
-            return code;
-    }
-    for (size_t i = 0; i < image->captured.count; i++)
-        executor_captured(run->executor, (uint32_t)*ARRAY_AT(&image->captured, int64_t, i));
-    return ERR_OK;
-}
-
-/* The steps, from the frame as it was received. */
-static enum error_code spec_read(struct execution *x, const struct undo_image *image,
-                                 struct error *err)
-{
-    struct wire_frame frame = {0};
-    if (!image->spec)
-        return ERR_OK;
-    enum error_code code = wire_decode(image->spec, image->spec_len, &frame, err);
-    if (code != ERR_OK)
-        return code;
-    if (frame.type == WIRE_EXECUTE) {
-        x->rollback_on_failure = frame.execute.rollback_on_failure;
-        x->steps = frame.execute.steps;
-        frame.execute.steps = (struct array){0};
-    } else {
-        code = error_set(err, ERR_CORRUPT, "the record is not of an execution");
-    }
-    wire_frame_done(&frame);
-    return code;
-}
-
-/* An execution whose record cannot be understood: it is ended in the way its state calls for. */
-static void settle_unreadable(struct agent *a, struct execution *x, const struct undo_image *image,
-                              const struct error *why)
-{
-    char message[ERROR_MESSAGE_MAX + 64];
-    bool ended = false;
-    bool undoing = false;
-    for (size_t i = 0; i < image->entries.count; i++) {
-        int type = ARRAY_AT(&image->entries, struct wire_entry, i)->type;
-        ended = ended || type == REPORT_ENDED;
-        undoing = undoing || type == REPORT_ROLLBACK_STARTED;
-    }
-    (void)snprintf(message, sizeof(message), "the record of this execution cannot be read: %s",
-                   why->message);
-    const struct executor_record records[] = {
-        {.type = REPORT_ENDED,
-         .time_ms = wall_ms(a),
-         .step = EXECUTOR_NO_STEP,
-         .state = EXECUTION_FAILED,
-         .message = message},
-        {.type = REPORT_ROLLBACK_STARTED,
-         .time_ms = wall_ms(a),
-         .step = EXECUTOR_NO_STEP,
-         .state = EXECUTION_ROLLING_BACK},
-        {.type = REPORT_ROLLED_BACK,
-         .time_ms = wall_ms(a),
-         .step = EXECUTOR_NO_STEP,
-         .state = EXECUTION_ROLLBACK_FAILED,
-         .message = message},
-    };
-    size_t first = undoing ? 2 : ended ? 1 : 0;
-    report_settle(a, x, records + first, first == 0 ? 1 : ARRAY_LEN(records) - first);
-}
-
-static enum error_code resume(struct agent *a, struct execution *x, struct undo_image *image,
-                              struct error *err)
-{
-    enum error_code code = spec_read(x, image, err);
-    if (code != ERR_OK)
-        return code;
-    AUTO(run_free) struct run *run = run_new(a, x, err);
-    if (!run)
-        return ERR_NO_MEMORY;
-    code = replay(run, image, err);
-    if (code != ERR_OK)
-        return code;
-    /* Counted before the undoing goes on, and durable with its next record. */
-    if (!x->settled && executor_undoing(run->executor)) {
-        x->undo_deaths++;
-        code = batch_note(a, x, &run->batch, err);
-        if (code != ERR_OK)
-            return code;
-    }
-    uint32_t step;
-    if (executor_interrupted(run->executor, &step))
-        a->config.runner.clean(a->config.runner.ctx, x->rollout, step_at(run, step)->name);
-    run->resumed = true;
-    executor_resume(run->executor, wall_ms(a), x->undo_deaths);
-    a->run = TAKE(run);
-    return ERR_OK;
-}
-
-static void run_resume(struct agent *a, struct execution *x)
-{
-    struct undo_image image = {0};
-    struct error err = {0};
-    enum error_code code = a->config.store.load(a->config.store.ctx, a->config.identity.server,
-                                                x->rollout, &image, &err);
-    bool loaded = code == ERR_OK;
-    if (loaded)
-        code = resume(a, x, &image, &err);
-    if (code == ERR_OK)
-        log_info("execution goes on", LOG_STR("server", a->config.identity.server),
-                 LOG_STR("rollout", x->rollout), LOG_END);
-    else if (code == ERR_NO_MEMORY || !loaded)
-        agent_fail(a, &err);
-    else
-        settle_unreadable(a, x, &image, &err);
-    undo_image_done(&image);
-}
-
-static void run_new_execution(struct agent *a, struct execution *x)
-{
-    struct error err = {0};
-    const struct executor_event begin = {.type = EXECUTOR_BEGIN, .time_ms = wall_ms(a)};
-    struct run *run = run_new(a, x, &err);
-    if (!run) {
-        agent_fail(a, &err);
-        return;
-    }
-    a->run = run;
-    executor_step(run->executor, &begin);
-}
-
-void run_begin(struct agent *a, struct execution *x)
-{
-    enum turn turn = x->turn;
-    assert(!a->run && turn != TURN_NONE);
-    x->turn = TURN_NONE;
-    a->queued--;
-    if (turn == TURN_BEGIN)
-        run_new_execution(a, x);
-    else
-        run_resume(a, x);
-    if (a->run && !a->failed)
-        run_drain(a);
 }

@@ -1,5 +1,6 @@
-/* agent_state: what the parts of an agent share: agent.c (queue and frames), agent_run.c (the
- * execution under way), agent_report.c (journal and reports). */
+/* agent_state: what the parts of an agent share: agent.c (life and queue), agent_orders.c (what the
+ * orchestrator asks), agent_resume.c (an execution gets its turn), agent_run.c (the one under way),
+ * agent_report.c (journal and reports). */
 #pragma once
 
 #include "agent/agent.h"
@@ -12,6 +13,12 @@ enum turn {
     TURN_RESUME /* it is in the journal, to be gone on with or undone */
 };
 
+/* An order to undo; round 0: none. See wire_rollback. */
+struct undo_order {
+    int64_t round;
+    bool force;
+};
+
 /* An execution that is not over and done with: in the queue, under way, or not acknowledged. */
 struct execution {
     struct execution *next; /* in order of arrival */
@@ -20,10 +27,13 @@ struct execution {
     size_t spec_len;
     struct array steps; /* struct plan_step; only while it waits for its turn or has it */
     bool rollback_on_failure;
+    int64_t confirm_ms;
     enum turn turn;
-    bool cancel, cancel_now, rollback; /* asked for before its turn */
+    bool cancel, cancel_now;    /* asked for, not yet passed on */
+    struct undo_order rollback; /* the same */
+    bool replaces;              /* see undo_append; until it is on its way to the journal */
     bool settled;
-    int64_t undo_deaths;
+    int64_t restarts; /* see undo_status */
     int64_t last_seq, durable_seq, sent_seq, acked_seq;
     size_t in_flight;         /* bytes sent and not acknowledged */
     struct batch *last_batch; /* the newest on its way to the disk; NULL: none */
@@ -48,12 +58,17 @@ struct run {
     const struct batch *awaited;      /* must be durable before `operation` begins */
     struct executor_action operation; /* the one under way, or held */
     bool held;
-    bool busy;       /* the runner has it */
-    bool has_result; /* it is over, and the executor does not know yet */
-    bool finished;   /* nothing is left to do but to become durable */
+    bool busy;        /* the runner has it */
+    bool has_result;  /* it is over, and the executor does not know yet */
+    bool finished;    /* nothing is left to do but to become durable */
+    bool making_room; /* `operation`, a prepare, begins again when old executions are gone */
+    bool made_room;   /* that was done for it */
+    bool confirmed;   /* and the executor does not know yet */
     bool resumed;
-    bool halted;       /* the agent stops: nothing more begins */
-    int64_t first_seq; /* last_seq at its beginning */
+    bool halted;           /* the agent stops: nothing more begins */
+    int64_t first_seq;     /* last_seq at its beginning */
+    int64_t confirm_seq;   /* the entry whose acknowledgement confirms it; 0: none yet */
+    int64_t confirm_after; /* over a connection after so many; -1: it is not waited for */
     int64_t operation_began_ms;
     struct handler_result result;
     char *output;      /* of the operation; NULL: none */
@@ -70,7 +85,9 @@ struct agent {
     bool draining;   /* in run_drain: its callees must not enter it again */
     bool choosing;   /* the same for agent_next */
     bool started, stopping, interrupted, quiet, failed;
+    bool cautious; /* after_death, until something has run to its end */
     bool connected;
+    int64_t connections; /* made so far */
     size_t in_flight;
     size_t batches;
     char *orchestrator; /* of the last welcome; NULL: none yet */
@@ -86,15 +103,39 @@ void agent_check_quiet(struct agent *a);
 /* Takes it out of the list when nothing is left to do with it. */
 void execution_forget_if_done(struct agent *a, struct execution *x);
 
-/* ---- agent_run.c --------------------------------------------------------------------------- */
+struct execution *execution_find(const struct agent *a, const char *rollout);
+/* NULL when memory is out, with the error set. */
+struct execution *execution_add(struct agent *a, const char *rollout, struct error *err);
+void execution_take_status(struct execution *x, const struct undo_status *status);
+void execution_queue(struct agent *a, struct execution *x, enum turn turn);
+
+/* ---- agent_orders.c ------------------------------------------------------------------------ */
+
+/* Knows the orchestrator, and refuses it when its epoch is an older one than seen before. */
+enum error_code orders_welcome(struct agent *a, const struct wire_welcome *welcome,
+                               struct error *err) MUST_CHECK;
+
+/* ---- agent_resume.c ------------------------------------------------------------------------ */
 
 /* Gives the execution its turn. */
 void run_begin(struct agent *a, struct execution *x);
+
+/* ---- agent_run.c --------------------------------------------------------------------------- */
+
+/* NULL when memory is out, with the error set. */
+struct run *run_new(const struct agent *a, struct execution *x, struct error *err);
+const struct plan_step *run_step(const struct run *run, uint32_t step);
 /* Does what is to be done now: also what the flags of its execution ask for. */
 void run_drain(struct agent *a);
 /* A batch of the execution under way is durable. */
 void run_durable(struct agent *a, const struct batch *batch);
+/* There is a connection, and nothing was sent over it yet: what is to be confirmed is acknowledged
+ * once more, whoever had it before. */
+void run_connected(struct agent *a);
+/* Entries of the execution under way were acknowledged. */
+void run_acked(struct agent *a);
 void run_free(struct run *run);
+DEFINE_CLEANUP(run_free, struct run)
 
 /* ---- agent_report.c ------------------------------------------------------------------------ */
 
@@ -114,6 +155,8 @@ void batch_free(struct batch *batch);
 /* Ends an execution that is not under way by these records alone. */
 void report_settle(struct agent *a, struct execution *x, const struct executor_record *records,
                    size_t count);
+/* One of which nothing is known cannot be undone. */
+void report_no_record(struct agent *a, struct execution *x);
 /* Sends what is durable and was not sent, as far as the bound allows. */
 void report_pump(struct agent *a);
 void report_resend(struct agent *a, struct execution *x, int64_t after_seq);

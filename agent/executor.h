@@ -12,6 +12,11 @@
  * event. Its time limit comes with it: when that passes, EXECUTOR_TIMER goes in. An operation's
  * limit and a wait (EXECUTOR_TIMER_START) are never under way together.
  *
+ * Undoing goes in rounds: each begins with a record, undoes last first every executed step that is
+ * not on record as rolled back (by force those before such a step too, once more), and ends with a
+ * record. An order for round N is obeyed when fewer
+ * than N rounds have begun; while one is under way it waits for its end.
+ *
  * After a restart: executor_new, executor_replay for every recorded entry, executor_captured for
  * every capture that exists, executor_resume. A step that began and has no recorded end is in
  * doubt; its plan and its type decide whether it is tried again or counted as failed.
@@ -32,13 +37,17 @@
 
 enum {
     EXECUTOR_DEFAULT_ATTEMPTS = 3, /* of a step whose type may safely run again */
-    EXECUTOR_MAX_INTERRUPTED = 3,  /* deaths of the agent in one step, or in undoing it */
+    EXECUTOR_MAX_INTERRUPTED = 3,  /* deaths of the agent in one step, in preparing or undoing it */
+    EXECUTOR_MAX_CONFIRM_RESTARTS = 10, /* so often the wait for the confirmation begins anew */
     EXECUTOR_UNDO_ATTEMPTS = 3,
     EXECUTOR_UNDO_WAIT_MS = 1000,         /* before the second attempt; doubles */
     EXECUTOR_UNDO_TIMEOUT_MIN_MS = 60000, /* an undo gets the step's timeout, at least this */
-    EXECUTOR_MESSAGE_MAX = 1024,
+    EXECUTOR_MESSAGE_MAX = 1536,
     EXECUTOR_NO_STEP = -1
 };
+
+/* Why an execution that is not known cannot be undone. */
+#define EXECUTOR_NO_RECORD "no record of this rollout on this server"
 
 /* What the sequencing needs to know of a step's type. */
 struct executor_traits {
@@ -51,6 +60,8 @@ struct executor_config {
     const struct executor_traits *traits; /* one per step; borrowed for the call */
     size_t count;
     bool rollback_on_failure;
+    bool cautious;      /* prepare, too, waits until what was recorded is on disk */
+    int64_t confirm_ms; /* 0: no; else success counts only once it is confirmed in this time */
 };
 
 enum executor_event_type {
@@ -60,7 +71,8 @@ enum executor_event_type {
     EXECUTOR_UNDONE,   /* result */
     EXECUTOR_TIMER,    /* the operation's limit has passed, or the wait is over */
     EXECUTOR_CANCEL,   /* now */
-    EXECUTOR_ROLLBACK
+    EXECUTOR_ROLLBACK, /* round, force */
+    EXECUTOR_CONFIRMED /* what EXECUTOR_CONFIRM asked for has come */
 };
 
 enum executor_outcome { EXECUTOR_OK, EXECUTOR_FAILED, EXECUTOR_STOPPED };
@@ -69,6 +81,7 @@ struct executor_result {
     enum executor_outcome outcome;
     bool changed;   /* executed */
     bool retryable; /* EXECUTOR_FAILED */
+    bool conflict;  /* undone, EXECUTOR_FAILED: refused, since somebody else has changed it */
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;
@@ -79,17 +92,22 @@ struct executor_event {
     enum executor_event_type type;
     int64_t time_ms; /* wall clock */
     bool now;        /* cancel: stop the running step too */
+    int64_t round;   /* rollback: see wire_rollback */
+    bool force;      /* rollback */
     struct executor_result result;
 };
 
 enum executor_action_type {
     EXECUTOR_RECORD,      /* record: an entry of journal and report */
-    EXECUTOR_PREPARE,     /* step, attempt, timeout_ms */
+    EXECUTOR_PREPARE,     /* step, attempt, timeout_ms, durable_first */
     EXECUTOR_EXECUTE,     /* step, attempt, timeout_ms, durable_first */
-    EXECUTOR_UNDO,        /* step, attempt, timeout_ms, durable_first */
+    EXECUTOR_UNDO,        /* step, attempt, timeout_ms, durable_first, force */
     EXECUTOR_STOP,        /* ask the operation under way to end early */
     EXECUTOR_TIMER_START, /* delay_ms */
     EXECUTOR_TIMER_STOP,
+    /* delay_ms, durable_first: the record before it is to be acknowledged over a connection that is
+     * made from now on: EXECUTOR_CONFIRMED. A wait of delay_ms begins with it. */
+    EXECUTOR_CONFIRM,
     EXECUTOR_FINISHED /* it ended, and nothing is under way; a rollback may still come */
 };
 
@@ -101,6 +119,8 @@ struct executor_record {
     int64_t attempt;
     int state; /* enum step_state for step entries, enum execution_state for the others */
     bool undoing;
+    bool force;
+    bool conflict;
     bool changed;
     bool has_exit_code;
     int64_t exit_code;
@@ -115,6 +135,7 @@ struct executor_action {
     int64_t timeout_ms;
     int64_t delay_ms;
     bool durable_first;
+    bool force;
     struct executor_record record;
 };
 
@@ -126,8 +147,8 @@ enum error_code executor_new(const struct executor_config *config, struct execut
 void executor_free(struct executor *x); /* NULL is fine */
 DEFINE_CLEANUP(executor_free, struct executor)
 
-/* Never fails. An event that does not fit the present state (a cancel of what has ended, a second
- * rollback) changes nothing. */
+/* Never fails. An event that does not fit the present state (a cancel of what has ended, an order
+ * to undo that was obeyed already) changes nothing. */
 void executor_step(struct executor *x, const struct executor_event *event);
 /* Takes the next action; false when there is none. */
 bool executor_next(struct executor *x, struct executor_action *ret_action);
@@ -141,10 +162,7 @@ void executor_captured(struct executor *x, uint32_t step);
 /* After the replay, before executor_resume: the step that may have been under way when the
  * recording stopped, so that what it started can be ended. False when there is none. */
 bool executor_interrupted(const struct executor *x, uint32_t *ret_step);
-/* Goes on after the replay. `undo_deaths`: how often the agent died since the last entry while a
- * rollback was under way, this time included. Gives EXECUTOR_FINISHED when nothing is left to do.
- */
-void executor_resume(struct executor *x, int64_t time_ms, int64_t undo_deaths);
-
-/* True when a rollback is under way and not yet recorded as over. */
-bool executor_undoing(const struct executor *x);
+/* Goes on after the replay. `restarts`: how often an agent began to go on with it since the last
+ * entry, this time included; it is durable before what may have killed the agent begins again.
+ * Gives EXECUTOR_FINISHED when nothing is left to do. */
+void executor_resume(struct executor *x, int64_t time_ms, int64_t restarts);

@@ -1,6 +1,6 @@
 /*
- * executor_internal: what the parts of the executor share: executor.c (going forward),
- * executor_undo.c (undoing), executor_replay.c (after a restart).
+ * executor_internal: what the parts of the executor share: executor.c (events), executor_forward.c
+ * (going forward), executor_undo.c (undoing), executor_replay.c (after a restart).
  */
 #pragma once
 
@@ -10,19 +10,20 @@ enum phase {
     PHASE_NEW,
     PHASE_PREPARING,
     PHASE_EXECUTING,
-    PHASE_WAITING, /* for the next attempt */
+    PHASE_WAITING,    /* for the next attempt */
+    PHASE_CONFIRMING, /* all steps are done */
     PHASE_UNDOING,
     PHASE_UNDO_WAITING,
-    PHASE_ENDED,
-    PHASE_ROLLED_BACK
+    PHASE_ENDED /* nothing is under way; perhaps undone */
 };
 
 /* Why the operation under way was asked to end. */
 enum stop { STOP_NONE, STOP_TIMEOUT, STOP_CANCEL };
 
-/* The longest chain that one event causes: a cancelled wait whose execution is undone, with nothing
- * to undo (TIMER_STOP, step ended, ended, rollback started, rolled back, FINISHED), and room. */
-enum { QUEUE_MAX = 8 };
+/* The longest chain that one event causes: a cancelled wait whose execution is undone twice, with
+ * nothing to undo (TIMER_STOP, step ended, ended, twice rollback started and rolled back,
+ * FINISHED), and room. */
+enum { QUEUE_MAX = 10 };
 
 struct track {
     enum step_state state;
@@ -32,18 +33,27 @@ struct track {
     bool open;           /* an attempt began, and its end is not recorded */
     bool executed;       /* the host may have been changed: part of a rollback */
     bool captured;
-    bool undone; /* recorded as rolled back, or as impossible to roll back */
+    bool rolled_back; /* on record so, in whatever round */
+    bool undone;      /* dealt with in the present round, or rolled back before it */
 };
 
 struct executor {
     const struct plan_step *steps;
     uint32_t count;
     bool rollback_on_failure;
+    bool cautious;
+    int64_t confirm_ms;
     enum phase phase;
     enum stop stop;
     bool cancelled; /* no further step begins */
     bool rollback;  /* undo once it has ended */
-    bool began, ended, undo_began, undo_wanted;
+    bool began, confirming, ended, undo_wanted;
+    bool undoing;       /* a round is under way */
+    int64_t restarts;   /* since the last record */
+    int64_t undo_round; /* rounds begun */
+    bool undo_force;    /* of the round under way, or of the first one to come */
+    int64_t next_round; /* ordered while one is under way; 0: none */
+    bool next_force;
     uint32_t step; /* the one under way; while undoing, all from here on are done with */
     int64_t undo_attempt;
     int64_t begun_ms;
@@ -68,7 +78,8 @@ static inline int64_t since(int64_t from_ms, int64_t to_ms)
     return to_ms > from_ms ? to_ms - from_ms : 0; /* the wall clock may have been set back */
 }
 
-/* ---- executor.c ------------------------------------------------------------------------------ */
+/* ---- executor_forward.c ------------------------------------------------------------------------
+ */
 
 /* The next action in the queue, to be filled in. */
 struct executor_action *executor_emit(struct executor *x, enum executor_action_type type);
@@ -81,6 +92,9 @@ void executor_say(char text[EXECUTOR_MESSAGE_MAX], const char *fmt, ...) PRINTF_
 void executor_say_step(const struct executor *x, char text[EXECUTOR_MESSAGE_MAX], const char *what);
 
 void executor_begin(struct executor *x, int64_t time_ms);
+/* Records that it has begun. */
+void executor_start(struct executor *x, int64_t time_ms);
+void executor_step_begin(struct executor *x, int64_t time_ms);
 /* Begins step x->step, or ends the execution. */
 void executor_forward(struct executor *x, int64_t time_ms);
 void executor_attempt_begin(struct executor *x, int64_t time_ms, const char *message);
@@ -92,10 +106,23 @@ void executor_step_end(struct executor *x, int64_t time_ms, enum step_state stat
 void executor_step_failed(struct executor *x, int64_t time_ms);
 /* The execution goes on when the step fails. */
 bool executor_tolerates(const struct plan_step *step);
+/* The step will not go on: it ends by the cancelling, if it had begun at all. */
+void executor_step_cancelled(struct executor *x, int64_t time_ms,
+                             const struct executor_result *result);
+void executor_prepared(struct executor *x, const struct executor_event *event);
+void executor_executed(struct executor *x, const struct executor_event *event);
+/* Waits, from the record on, for the confirmation. */
+void executor_confirm_wait(struct executor *x);
+void executor_confirm_failed(struct executor *x, int64_t time_ms);
+void executor_end(struct executor *x, int64_t time_ms, enum execution_state outcome,
+                  const char *message);
 
 /* ---- executor_undo.c ------------------------------------------------------------------------- */
 
+/* Begins a round, by undo_force. */
 void executor_undo_begin(struct executor *x, int64_t time_ms);
+/* A round's beginning as it is on record. */
+void executor_undo_began(struct executor *x, int64_t time_ms, bool force);
 /* Undoes the last step before x->step that needs it, or ends the rollback. */
 void executor_undo_next(struct executor *x, int64_t time_ms);
 void executor_undo_attempt(struct executor *x);

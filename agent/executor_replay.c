@@ -23,6 +23,7 @@ static void replay_undone(struct executor *x, const struct executor_record *r)
 {
     x->step = (uint32_t)r->step;
     x->track[r->step].undone = true;
+    x->track[r->step].rolled_back = r->state == STEP_ROLLED_BACK;
     if (r->state == STEP_ROLLBACK_FAILED)
         executor_undo_count(x, r->message ? r->message : "");
 }
@@ -43,30 +44,32 @@ enum error_code executor_replay(struct executor *x, const struct executor_record
     case REPORT_STEP_STARTED:
     case REPORT_STEP_RETRYING:
     case REPORT_STEP_ENDED:
-        if (x->ended)
+        if (x->ended || x->confirming)
             return error_set(err, ERR_CORRUPT, "a step's entry comes after the execution's end");
         replay_step(x, r);
         break;
     case REPORT_CONFIRMING:
+        x->confirming = true;
         break;
     case REPORT_ENDED:
         x->ended = true;
         x->undo_wanted = r->undoing;
         break;
     case REPORT_ROLLBACK_STARTED:
-        x->undo_began = true;
-        x->undo_began_ms = r->time_ms;
-        x->step = x->count;
+        if (x->undoing)
+            return error_set(err, ERR_CORRUPT, "a rollback begins in the middle of one");
+        executor_undo_began(x, r->time_ms, r->force);
         break;
     case REPORT_STEP_ROLLED_BACK:
-        if (!x->undo_began)
+        if (!x->undoing)
             return error_set(err, ERR_CORRUPT, "a step was undone before the rollback began");
         replay_undone(x, r);
         break;
     case REPORT_ROLLED_BACK:
-        x->undo_began = true;
+        if (!x->undoing) /* of what is not known there is no more than this */
+            executor_undo_began(x, r->time_ms, false);
+        x->undoing = false;
         x->ended = true;
-        x->phase = PHASE_ROLLED_BACK;
         break;
     case REPORT_TYPE_COUNT:
         return error_set(err, ERR_CORRUPT, "an entry of no known type");
@@ -88,10 +91,10 @@ static bool is_over(const struct track *t)
 
 bool executor_interrupted(const struct executor *x, uint32_t *ret_step)
 {
-    if (x->phase == PHASE_ROLLED_BACK || (x->ended && !x->undo_began))
-        return false;
-    if (x->undo_began)
+    if (x->undoing)
         return executor_undo_find(x, ret_step);
+    if (x->ended)
+        return false;
     for (uint32_t i = 0; i < x->count; i++) {
         if (!is_over(&x->track[i])) {
             *ret_step = i;
@@ -101,12 +104,12 @@ bool executor_interrupted(const struct executor *x, uint32_t *ret_step)
     return false;
 }
 
-static void resume_undo(struct executor *x, int64_t time_ms, int64_t deaths)
+static void resume_undo(struct executor *x, int64_t time_ms)
 {
     static const struct executor_result none = {.outcome = EXECUTOR_FAILED};
     uint32_t step;
     x->step = x->count;
-    if (deaths < EXECUTOR_MAX_INTERRUPTED || !executor_undo_find(x, &step)) {
+    if (x->restarts < EXECUTOR_MAX_INTERRUPTED || !executor_undo_find(x, &step)) {
         executor_undo_next(x, time_ms);
         return;
     }
@@ -159,20 +162,32 @@ static void resume_forward(struct executor *x, int64_t time_ms)
     executor_forward(x, time_ms);
 }
 
-void executor_resume(struct executor *x, int64_t time_ms, int64_t undo_deaths)
+/* The wait begins anew: how long the agent was gone nobody can say for sure. A server that comes up
+ * and goes down again and again, perhaps by what was changed, must not wait for ever. */
+static void resume_confirm(struct executor *x, int64_t time_ms)
+{
+    x->step = x->count;
+    if (x->restarts < EXECUTOR_MAX_CONFIRM_RESTARTS)
+        executor_confirm_wait(x);
+    else
+        executor_confirm_failed(x, time_ms);
+}
+
+void executor_resume(struct executor *x, int64_t time_ms, int64_t restarts)
 {
     assert(x->queue_head == x->queue_count);
     x->queue_head = x->queue_count = 0;
-    if (x->phase == PHASE_ROLLED_BACK) {
-        (void)executor_emit(x, EXECUTOR_FINISHED);
-    } else if (x->undo_began) {
-        resume_undo(x, time_ms, undo_deaths);
+    x->restarts = restarts;
+    if (x->undoing) {
+        resume_undo(x, time_ms);
     } else if (x->ended) {
         x->phase = PHASE_ENDED;
-        if (x->undo_wanted)
+        if (x->undo_wanted && x->undo_round == 0)
             executor_undo_begin(x, time_ms);
         else
             (void)executor_emit(x, EXECUTOR_FINISHED);
+    } else if (x->confirming) {
+        resume_confirm(x, time_ms);
     } else if (x->began) {
         resume_forward(x, time_ms);
     } else {

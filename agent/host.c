@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EXPIRE_EVERY_MS = 24 * 3600 * 1000 };
+enum { EXPIRE_EVERY_MS = 3600 * 1000, EXPIRE_EVERY_MIN_MS = 1000, UNDO_HIGH_PERCENT = 80 };
 
 /* ---- The journal's state -----------------------------------------------------------------------
  */
@@ -51,17 +51,59 @@ static void stall_alarm_fired(void *ctx)
     alarm_set(h->ticker, &h->stall_alarm, HOST_STALL_RETRY_MS);
 }
 
+int64_t host_age_ms(struct host *h)
+{
+    bool doubted = false;
+    int64_t now_ms = age_now(&h->age, clock_wall_ms(), clock_mono_ms(), &doubted);
+    if (doubted && !h->clock_doubted)
+        log_warn("the clock is far ahead; for a day nothing counts as old because of it", LOG_END);
+    h->clock_doubted = doubted;
+    return now_ms;
+}
+
+static void expired(void *ctx, enum error_code result)
+{
+    struct host *h = ctx;
+    (void)result; /* what is wrong with the journal is told by stall_check */
+    h->expiring = false;
+}
+
+/* On a full disk one that is not over yet is not followed by another. */
+static void expire_begin(struct host *h)
+{
+    struct error err = {0};
+    if (h->expiring)
+        return;
+    h->expiring = true;
+    if (undo_journal_expire(h->journal, host_age_ms(h), expired, h, &err) == ERR_OK)
+        return;
+    h->expiring = false;
+    log_warn("old executions were not removed", LOG_STR("reason", err.message), LOG_END);
+}
+
 static void expire_alarm_fired(void *ctx)
 {
     struct host *h = ctx;
-    struct error err = {0};
-    bool doubted = false;
-    int64_t now_ms = age_now(&h->age, clock_wall_ms(), clock_mono_ms(), &doubted);
-    if (doubted)
-        log_warn("the clock is far ahead; for a day nothing counts as old because of it", LOG_END);
-    if (undo_journal_expire(h->journal, now_ms, &err) != ERR_OK)
-        log_warn("old executions were not removed", LOG_STR("reason", err.message), LOG_END);
-    alarm_set(h->ticker, &h->expire_alarm, EXPIRE_EVERY_MS);
+    int64_t every_ms = EXPIRE_EVERY_MS;
+    if (h->config.retention_ms > 0 && h->config.retention_ms < every_ms)
+        every_ms = h->config.retention_ms > EXPIRE_EVERY_MIN_MS ? h->config.retention_ms
+                                                                : EXPIRE_EVERY_MIN_MS;
+    expire_begin(h);
+    alarm_set(h->ticker, &h->expire_alarm, every_ms);
+}
+
+/* Says once, each time that it comes to it, that the bound is near. */
+static void usage_check(struct host *h)
+{
+    struct undo_usage usage = undo_journal_usage(h->journal);
+    bool high =
+        usage.max_bytes > 0 && usage.used_bytes >= usage.max_bytes / 100 * UNDO_HIGH_PERCENT;
+    if (high && !h->undo_high)
+        log_warn("what is kept for undo is near its bound (--undo-max-size): past it, steps that "
+                 "have to keep something fail",
+                 LOG_INT("bytes", usage.used_bytes), LOG_INT("max_bytes", usage.max_bytes),
+                 LOG_END);
+    h->undo_high = high;
 }
 
 /* On the journal's thread. */
@@ -78,6 +120,7 @@ static void journal_collect(uv_async_t *async)
         return;
     undo_journal_collect(h->journal);
     stall_check(h);
+    usage_check(h);
 }
 
 /* ---- Stopping ---------------------------------------------------------------------------------
@@ -215,11 +258,19 @@ static void machine_read(struct host *h)
     (void)fclose(file);
 }
 
+static void say_recovered(struct db_log log)
+{
+    if (log.commits > 0 || log.torn_bytes > 0)
+        log_info("the journal was not closed; what is whole in its log was taken over",
+                 LOG_INT("commits", log.commits), LOG_INT("torn_bytes", log.torn_bytes), LOG_END);
+}
+
 static enum error_code parts_open(struct host *h, struct error *err)
 {
     const struct undo_journal_config journal = {
         .data_dir = h->config.data_dir,
         .retention_ms = h->config.retention_ms,
+        .max_bytes = h->config.undo_max_bytes,
         .wake = journal_wake,
         .wake_ctx = h,
     };
@@ -234,6 +285,8 @@ static enum error_code parts_open(struct host *h, struct error *err)
         code = ticker_reserve(h->ticker, HOST_ALARMS, err);
     if (code == ERR_OK)
         code = undo_journal_open(&journal, &h->journal, err);
+    if (code == ERR_OK)
+        say_recovered(undo_journal_log_found(h->journal));
     if (code == ERR_OK)
         code = net_new(h->config.loop, 0, &h->net, err);
     return code;
@@ -300,6 +353,7 @@ enum error_code host_add(struct host *h, const char *server, struct error *err)
 void host_start(struct host *h)
 {
     expire_alarm_fired(h);
+    usage_check(h);
     for (size_t i = 0; i < h->count; i++) {
         agent_start(h->agents[i]->agent);
         link_start(h->agents[i]->link);

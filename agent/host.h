@@ -24,7 +24,8 @@ struct host_config {
     const char *orchestrator; /* URL; borrowed */
     const char *data_dir;
     const char *installroot; /* NULL: /; borrowed */
-    int64_t retention_ms;    /* 0: the default */
+    int64_t retention_ms;    /* see undo_journal_config, as the next one */
+    int64_t undo_max_bytes;
     /* Nothing can be made durable any more, or memory is out: to be stopped. Called once. */
     void (*failed)(void *ctx, const struct error *err);
     void *ctx;

@@ -126,6 +126,32 @@ void link_drop(struct link *l, const char *reason)
     close_for(l, CLOSE_GOING_AWAY, reason);
 }
 
+/* One that held is followed by quick attempts again; one that never does is not. */
+static void note_end(struct link *l)
+{
+    bool held = l->up_since_ms > 0 && clock_mono_ms() - l->up_since_ms > l->heartbeat_ms;
+    if (held)
+        l->attempt = 0;
+    l->up_since_ms = 0;
+}
+
+void link_renew(struct link *l)
+{
+    if (l->closed || l->state == STATE_STOPPED)
+        return;
+    bool was_up = l->state == STATE_UP;
+    note_end(l);
+    l->state = STATE_IDLE;
+    if (was_up)
+        l->config.events.lost(l->config.events.ctx, "a new connection is wanted");
+    /* Its end is not waited for: where nothing gets through any more it takes seconds. */
+    if (l->conn) {
+        net_conn_set_ctx(l->conn, NULL);
+        net_conn_close(TAKE(l->conn), CLOSE_GOING_AWAY, "the agent connects anew");
+    }
+    alarm_set(l->config.ticker, &l->alarm, 0);
+}
+
 bool link_up(const struct link *l)
 {
     return l->state == STATE_UP;
@@ -190,6 +216,8 @@ static void conn_message(void *ctx, struct net_conn *conn, const char *data, siz
     struct wire_frame frame = {0};
     struct error err = {0};
     (void)conn;
+    if (!l) /* given up by link_renew, as in those below */
+        return;
     if (l->state != STATE_GREETING && l->state != STATE_UP)
         return;
     l->heard_ms = clock_mono_ms();
@@ -210,7 +238,7 @@ static void conn_opened(void *ctx, struct net_conn *conn)
 {
     struct link *l = ctx;
     AUTO_BUF struct buf b = BUF_INIT;
-    if (l->state != STATE_CONNECTING)
+    if (!l || l->state != STATE_CONNECTING)
         return;
     l->conn = conn;
     l->state = STATE_GREETING;
@@ -236,6 +264,8 @@ static void stop_done(struct link *l)
 static void conn_closed(void *ctx, struct net_conn *conn, const char *reason)
 {
     struct link *l = ctx;
+    if (!l)
+        return;
     const char *why = l->reason[0] != '\0' ? l->reason : reason;
     bool was_up = l->state == STATE_UP;
     (void)conn;
@@ -245,12 +275,8 @@ static void conn_closed(void *ctx, struct net_conn *conn, const char *reason)
         stop_done(l);
         return;
     }
-    /* One that held is followed by quick attempts again; one that never does is not. */
-    bool held = l->up_since_ms > 0 && clock_mono_ms() - l->up_since_ms > l->heartbeat_ms;
-    if (held)
-        l->attempt = 0;
+    note_end(l);
     log_trouble(l, "not connected", why);
-    l->up_since_ms = 0;
     if (was_up) {
         l->state = STATE_CLOSING;
         l->config.events.lost(l->config.events.ctx, why);

@@ -69,6 +69,9 @@ void link_free(struct link *l);
 bool link_send(struct link *l, const char *data, size_t len, bool droppable);
 /* Ends the connection, and connects again later. */
 void link_drop(struct link *l, const char *reason);
+/* Gives up the connection that there is, or the attempt under way, and connects anew at once; after
+ * a failure in the usual times. The next welcome is of a connection made after this call. */
+void link_renew(struct link *l);
 bool link_up(const struct link *l);
 
 /* Pure: the delay before attempt number `attempt` (from 0) since the connection was good. `random`

@@ -2,6 +2,7 @@
 #include "agent/host.h"
 #include "agent/options.h"
 #include "common/base/buf.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 
 #include <signal.h>
@@ -86,6 +87,8 @@ static enum error_code program_start(struct program *p, struct error *err)
         .orchestrator = p->options.orchestrator,
         .data_dir = p->options.data_dir,
         .installroot = p->options.installroot,
+        .retention_ms = p->options.undo_retention_ms,
+        .undo_max_bytes = p->options.undo_max_bytes,
         .failed = program_failed,
         .ctx = p,
     };
@@ -122,7 +125,8 @@ int main(int argc, char **argv)
         .server_id = getenv("SERVER_ID"),
         .orchestrator = getenv("KITSUNE_ORCHESTRATOR"),
     };
-    if (options_parse(argc, argv, &environment, &program.options, &err) != ERR_OK)
+    if (failpoint_setup(&err) != ERR_OK ||
+        options_parse(argc, argv, &environment, &program.options, &err) != ERR_OK)
         return program_refuse(&program, &err);
     if (program.options.help || program.options.version) {
         (void)fputs(program.options.help ? options_help : "kitsune-agent " KITSUNE_VERSION "\n",
@@ -142,8 +146,12 @@ int main(int argc, char **argv)
     host_start(program.host);
     program_say_ready(&program);
     int left = uv_run(&program.loop, UV_RUN_DEFAULT);
-    log_info("stopped", LOG_END);
+    if (left == 0)
+        left = uv_loop_close(&program.loop);
+    if (left != 0)
+        log_error("stopped, and not everything was closed", LOG_INT("left", left), LOG_END);
+    else
+        log_info("stopped", LOG_END);
     options_done(&program.options);
-    bool clean = left == 0 && uv_loop_close(&program.loop) == 0 && !program.failed;
-    return clean ? EXIT_SUCCESS : EXIT_FAILURE;
+    return left == 0 && !program.failed ? EXIT_SUCCESS : EXIT_FAILURE;
 }

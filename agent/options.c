@@ -2,8 +2,10 @@
 #include "agent/options.h"
 
 #include "agent/array_push.h"
+#include "agent/undo_journal.h"
 #include "common/base/clock.h"
 #include "common/base/id.h"
+#include "common/json/json.h"
 #include "common/net/net.h"
 
 #include <getopt.h>
@@ -13,6 +15,8 @@ const char options_help[] =
     "Usage: kitsune-agent --server-id ID [OPTION]...\n"
     "Carry out the rollouts that an orchestrator sends to this server, and undo them.\n"
     "\n"
+    "  --config FILE           take options from FILE first, one \"key = value\" a line, named as\n"
+    "                          here without the dashes; what is said here counts more\n"
     "  --server-id ID          this server's name in plans (or SERVER_ID); may be repeated: then\n"
     "                          this process is the agent of each\n"
     "  --orchestrator URL      where to connect (or KITSUNE_ORCHESTRATOR; default\n"
@@ -20,6 +24,11 @@ const char options_help[] =
     "  --data-dir DIR          where the journal and what undo needs are kept (default\n"
     "                          /var/lib/kitsune-agent)\n"
     "  --installroot DIR       let package steps act below DIR instead of /\n"
+    "  --undo-retention DURATION\n"
+    "                          how long an execution can be undone after it ended (default 30d)\n"
+    "  --undo-max-size SIZE    what may be kept for that, as 500M; K, M, G and T are powers of "
+    "1024;\n"
+    "                          0: no limit (default 4G)\n"
     "  --stop-timeout DURATION how long a running step may take to end when the agent is asked to\n"
     "                          stop (default 30s)\n"
     "  --log-format FORMAT     logfmt or json (default logfmt)\n"
@@ -37,10 +46,13 @@ const char options_help[] =
 enum { STOP_TIMEOUT_DEFAULT_MS = 30 * 1000 };
 
 enum option_key {
-    KEY_SERVER = 256,
+    KEY_CONFIG = 256,
+    KEY_SERVER,
     KEY_ORCHESTRATOR,
     KEY_DATA,
     KEY_ROOT,
+    KEY_RETENTION,
+    KEY_MAX_SIZE,
     KEY_STOP,
     KEY_FORMAT,
     KEY_LEVEL,
@@ -48,11 +60,15 @@ enum option_key {
     KEY_VERSION
 };
 
+static const char config_option[] = "config";
 static const struct option long_options[] = {
+    {config_option, required_argument, NULL, KEY_CONFIG},
     {"server-id", required_argument, NULL, KEY_SERVER},
     {"orchestrator", required_argument, NULL, KEY_ORCHESTRATOR},
     {"data-dir", required_argument, NULL, KEY_DATA},
     {"installroot", required_argument, NULL, KEY_ROOT},
+    {"undo-retention", required_argument, NULL, KEY_RETENTION},
+    {"undo-max-size", required_argument, NULL, KEY_MAX_SIZE},
     {"stop-timeout", required_argument, NULL, KEY_STOP},
     {"log-format", required_argument, NULL, KEY_FORMAT},
     {"log-level", required_argument, NULL, KEY_LEVEL},
@@ -75,54 +91,155 @@ static enum error_code server_add(struct options *options, const char *server, s
     return ERR_OK;
 }
 
-static enum error_code option_take(int key, char **argv, struct options *options, struct error *err)
+/* A whole number of bytes, or of the unit behind it. */
+static enum error_code size_parse(const char *text, int64_t *ret_bytes, struct error *err)
 {
+    static const char units[] = "KMGT";
+    int64_t size = 0;
+    bool fits = true;
+    const char *at = text;
+    for (; *at >= '0' && *at <= '9'; at++)
+        fits = fits && !__builtin_mul_overflow(size, 10, &size) &&
+               !__builtin_add_overflow(size, *at - '0', &size);
+    const char *unit = at > text && *at != '\0' ? strchr(units, *at) : NULL;
+    for (const char *u = units; unit && u <= unit; u++)
+        fits = fits && !__builtin_mul_overflow(size, 1024, &size);
+    if (at == text || at[unit ? 1 : 0] != '\0')
+        return error_set(err, ERR_INVALID,
+                         "--undo-max-size %.40s: must be a size such as 500M or 4G, or 0 for no "
+                         "limit",
+                         text);
+    if (!fits || size > JSON_INT_MAX)
+        return error_set(err, ERR_INVALID, "--undo-max-size %.40s: is too large", text);
+    *ret_bytes = size;
+    return ERR_OK;
+}
+
+static enum error_code retention_parse(const char *text, int64_t *ret_ms, struct error *err)
+{
+    int64_t ms = 0;
+    if (duration_parse(text, &ms, err) != ERR_OK)
+        return error_wrap(err, "--undo-retention");
+    if (ms == 0)
+        return error_set(err, ERR_INVALID,
+                         "--undo-retention 0: nothing could be undone; a rollout must be over "
+                         "before it passes");
+    *ret_ms = ms;
+    return ERR_OK;
+}
+
+/* One option with its value, from the command line or the file. */
+static enum error_code option_take(void *ctx, int key, const char *value, struct error *err)
+{
+    struct options *options = ctx;
     switch (key) {
+    case KEY_CONFIG: /* has been read */
+        return ERR_OK;
     case KEY_SERVER:
-        return server_add(options, optarg, err);
+        return server_add(options, value, err);
     case KEY_ORCHESTRATOR:
-        options->orchestrator = optarg;
+        options->orchestrator = value;
         return ERR_OK;
     case KEY_DATA:
-        options->data_dir = optarg;
+        options->data_dir = value;
         return ERR_OK;
     case KEY_ROOT:
-        options->installroot = optarg;
+        options->installroot = value;
         return ERR_OK;
+    case KEY_RETENTION:
+        return retention_parse(value, &options->undo_retention_ms, err);
+    case KEY_MAX_SIZE:
+        return size_parse(value, &options->undo_max_bytes, err);
     case KEY_STOP:
-        if (duration_parse(optarg, &options->stop_timeout_ms, err) != ERR_OK)
+        if (duration_parse(value, &options->stop_timeout_ms, err) != ERR_OK)
             return error_wrap(err, "--stop-timeout");
         return ERR_OK;
     case KEY_FORMAT:
-        if (log_format_parse(optarg, &options->log_format))
+        if (log_format_parse(value, &options->log_format))
             return ERR_OK;
-        return error_set(err, ERR_INVALID, "--log-format must be logfmt or json, not %s", optarg);
+        return error_set(err, ERR_INVALID, "--log-format must be logfmt or json, not %s", value);
     case KEY_LEVEL:
-        if (log_level_parse(optarg, &options->log_level))
+        if (log_level_parse(value, &options->log_level))
             return ERR_OK;
         return error_set(err, ERR_INVALID, "--log-level must be debug, info, warn or error, not %s",
-                         optarg);
+                         value);
     case KEY_HELP:
         options->help = true;
         return ERR_OK;
-    case KEY_VERSION:
+    default:
         options->version = true;
         return ERR_OK;
-    case ':':
-        return error_set(err, ERR_INVALID, "%s needs a value (see --help)", argv[optind - 1]);
-    default:
-        return error_set(err, ERR_INVALID, "unknown option %s (see --help)", argv[optind - 1]);
     }
 }
 
-static enum error_code options_check(struct options *options,
-                                     const struct options_environment *environment,
-                                     struct error *err)
+static enum error_code option_understood(int key, char **argv, struct error *err)
+{
+    if (key == ':')
+        return error_set(err, ERR_INVALID, "%s needs a value (see --help)", argv[optind - 1]);
+    if (key == '?')
+        return error_set(err, ERR_INVALID, "unknown option %s (see --help)", argv[optind - 1]);
+    return ERR_OK;
+}
+
+/* The file goes first, so that the environment and the command line can say otherwise. */
+static enum error_code options_config(int argc, char **argv, struct options *options,
+                                      struct error *err)
+{
+    const struct config_use use = {long_options, config_option, options, option_take};
+    const char *path = NULL;
+    int key;
+    optind = 0; /* getopt begins anew */
+    opterr = 0;
+    while ((key = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+        enum error_code code = option_understood(key, argv, err);
+        if (code != ERR_OK || key == KEY_HELP || key == KEY_VERSION)
+            return code;
+        if (key == KEY_CONFIG)
+            path = optarg;
+    }
+    return path ? config_load(path, &use, &options->config, err) : ERR_OK;
+}
+
+static bool is_said(const char *text)
+{
+    return text && text[0] != '\0';
+}
+
+/* Ids add up in one place, and those of another take their place. */
+static enum error_code options_environment_take(const struct options_environment *environment,
+                                                struct options *options, struct error *err)
+{
+    if (is_said(environment->orchestrator))
+        options->orchestrator = environment->orchestrator;
+    if (!is_said(environment->server_id))
+        return ERR_OK;
+    options->servers.count = 0;
+    return server_add(options, environment->server_id, err);
+}
+
+static enum error_code options_command_line(int argc, char **argv, struct options *options,
+                                            struct error *err)
+{
+    bool has_server = false;
+    int key;
+    optind = 0;
+    while ((key = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+        if (key == KEY_SERVER && !has_server)
+            options->servers.count = 0;
+        has_server = has_server || key == KEY_SERVER;
+        enum error_code code = option_take(options, key, optarg, err);
+        if (code != ERR_OK || options->help || options->version)
+            return code;
+    }
+    if (optind < argc)
+        return error_set(err, ERR_INVALID, "unexpected argument %s (see --help)", argv[optind]);
+    return ERR_OK;
+}
+
+static enum error_code options_check(struct options *options, struct error *err)
 {
     enum error_code code = ERR_OK;
-    if (options->servers.count == 0 && environment->server_id && environment->server_id[0] != '\0')
-        code = server_add(options, environment->server_id, err);
-    if (code == ERR_OK && options->servers.count == 0)
+    if (options->servers.count == 0)
         code = error_set(err, ERR_INVALID, "--server-id is missing: which server is this?");
     if (code == ERR_OK)
         code = net_url_check(options->orchestrator, err);
@@ -137,28 +254,27 @@ static enum error_code options_check(struct options *options,
 enum error_code options_parse(int argc, char **argv, const struct options_environment *environment,
                               struct options *ret_options, struct error *err)
 {
-    const char *url = environment->orchestrator;
     *ret_options = (struct options){
-        .orchestrator = url && url[0] != '\0' ? url : "http://127.0.0.1:7233",
+        .orchestrator = "http://127.0.0.1:7233",
         .data_dir = "/var/lib/kitsune-agent",
         .stop_timeout_ms = STOP_TIMEOUT_DEFAULT_MS,
+        .undo_retention_ms = UNDO_RETENTION_DEFAULT_MS,
+        .undo_max_bytes = UNDO_MAX_BYTES_DEFAULT,
         .log_level = LOG_INFO,
     };
-    int key;
-    optind = 0; /* getopt begins anew */
-    opterr = 0;
-    while ((key = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-        enum error_code code = option_take(key, argv, ret_options, err);
-        if (code != ERR_OK || ret_options->help || ret_options->version)
-            return code;
-    }
-    if (optind < argc)
-        return error_set(err, ERR_INVALID, "unexpected argument %s (see --help)", argv[optind]);
-    return options_check(ret_options, environment, err);
+    enum error_code code = options_config(argc, argv, ret_options, err);
+    if (code == ERR_OK)
+        code = options_environment_take(environment, ret_options, err);
+    if (code == ERR_OK)
+        code = options_command_line(argc, argv, ret_options, err);
+    if (code != ERR_OK || ret_options->help || ret_options->version)
+        return code;
+    return options_check(ret_options, err);
 }
 
 void options_done(struct options *options)
 {
+    config_free(TAKE(options->config));
     mem_free(options->servers.items);
     options->servers = (struct array){0};
 }

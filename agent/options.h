@@ -1,11 +1,13 @@
 /*
- * options: what kitsune-agent is told on its command line and in its environment. Pure.
+ * options: what kitsune-agent is told on its command line, in its environment, and in the file
+ * that --config names; what comes first of these counts most. I/O: reads that file.
  */
 #pragma once
 
 #include "common/base/array.h"
 #include "common/base/error.h"
 #include "common/base/log.h"
+#include "common/config/config.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,9 +18,12 @@ struct options {
     const char *data_dir;
     const char *installroot; /* NULL: / */
     int64_t stop_timeout_ms;
+    int64_t undo_retention_ms;
+    int64_t undo_max_bytes; /* 0: no limit */
     enum log_format log_format;
     enum log_level log_level;
     bool help, version;
+    struct config *config; /* holds the texts that came from the file; NULL: there was none */
 };
 
 /* What the environment says; NULL: nothing. */
@@ -27,9 +32,9 @@ struct options_environment {
     const char *orchestrator; /* KITSUNE_ORCHESTRATOR */
 };
 
-/* Reads the arguments. ERR_INVALID says in one line what is wrong and what would be right. Texts
- * are borrowed from argv and the environment. The caller frees by options_done, also after a
- * failure. */
+/* Reads the arguments, and the file that --config names. ERR_INVALID (ERR_UNSUPPORTED of a URL, see
+ * net_url_check) says in one line what is wrong and what would be right. Texts are borrowed from
+ * argv and the environment. The caller frees by options_done, also after a failure. */
 enum error_code options_parse(int argc, char **argv, const struct options_environment *environment,
                               struct options *ret_options, struct error *err) MUST_CHECK;
 void options_done(struct options *options);

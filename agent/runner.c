@@ -132,7 +132,9 @@ static void run_done(struct handler_run *run, const struct handler_result *resul
         output_text(&u->kept, &text);
     if (u->output_failed)
         buf_puts(&text, "\n[some output was lost: out of memory]\n");
-    const char *output = text.len > 0 && buf_check(&text, NULL) == ERR_OK ? text.data : NULL;
+    const char *output = text.len > 0 ? text.data : NULL;
+    if (buf_check(&text, NULL) != ERR_OK)
+        output = "[all output was lost: out of memory]\n";
     r->config.done(r->config.ctx, result, output);
 }
 
@@ -180,6 +182,8 @@ void runner_start(struct runner *r, const struct runner_operation *op)
         .attempt = op->attempt,
         .undo = op->undo ? op->undo : "{}",
         .undo_dir = op->undo_dir,
+        .room = op->room,
+        .force = op->force,
         .output = run_output,
         .done = run_done,
         .ctx = r,

@@ -28,8 +28,10 @@ struct runner_operation {
     const char *rollout;
     const struct plan_step *step;
     int64_t attempt;
-    const char *undo;     /* what prepare captured; NULL: nothing */
-    const char *undo_dir; /* the step's own folder; NULL: of a type that changes nothing */
+    const char *undo;         /* what prepare captured; NULL: nothing */
+    const char *undo_dir;     /* the step's own folder; NULL: of a type that changes nothing */
+    struct handler_room room; /* prepare */
+    bool force;               /* rollback */
 };
 
 struct runner_config {

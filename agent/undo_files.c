@@ -82,11 +82,16 @@ static const char *folder_next(DIR *folder)
 
 /* ---- Making durable ---------------------------------------------------------------------- */
 
+/* After a failed fsync the kernel may hold the lost bytes for written, so that the next one would
+ * succeed: not even one for want of space may be tried again. */
 static enum error_code sync_fd(int fd, const char *name, struct error *err)
 {
-    if (fsync(fd) != 0)
-        return error_errno(err, errno, "cannot make \"%s\" durable", name);
-    return ERR_OK;
+    if (fsync(fd) == 0)
+        return ERR_OK;
+    error_ignore(error_errno(err, errno, "cannot make \"%s\" durable", name));
+    if (err)
+        err->code = ERR_IO;
+    return ERR_IO;
 }
 
 static enum error_code sync_file(int parent, const char *name, struct error *err)
@@ -99,7 +104,13 @@ static enum error_code sync_file(int parent, const char *name, struct error *err
     return sync_fd(fd, name, err);
 }
 
-static enum error_code sync_folder(int parent, const char *name, int depth, bool *ret_any,
+/* What a folder was found to hold. */
+struct holding {
+    bool any;
+    int64_t bytes;
+};
+
+static enum error_code sync_folder(int parent, const char *name, int depth, struct holding *held,
                                    struct error *err)
 {
     AUTO_FOLDER DIR *folder = folder_open(parent, name);
@@ -116,19 +127,22 @@ static enum error_code sync_folder(int parent, const char *name, int depth, bool
         if (fstatat(dirfd(folder), entry, &st, AT_SYMLINK_NOFOLLOW) != 0)
             return error_errno(err, errno, "cannot look at \"%s\"", entry);
         if (S_ISDIR(st.st_mode))
-            code = sync_folder(dirfd(folder), entry, depth + 1, &any, err);
+            code = sync_folder(dirfd(folder), entry, depth + 1, held, err);
         else if (S_ISREG(st.st_mode))
             code = sync_file(dirfd(folder), entry, err);
+        held->bytes += S_ISREG(st.st_mode) ? st.st_size : 0;
         if (code != ERR_OK)
             return code;
     }
-    *ret_any = *ret_any || any;
+    held->any = held->any || any;
     return any ? sync_fd(dirfd(folder), name, err) : ERR_OK;
 }
 
 enum error_code undo_files_sync(const char *root, const char *server, const char *rollout,
-                                uint32_t step, struct error *err)
+                                uint32_t step, int64_t *ret_bytes, struct error *err)
 {
+    struct holding held = {0};
+    *ret_bytes = 0;
     AUTO_CLOSE int root_fd = open(root, OPEN_FOLDER);
     if (root_fd < 0)
         return error_errno(err, errno, "cannot open the folder \"%s\"", root);
@@ -140,15 +154,15 @@ enum error_code undo_files_sync(const char *root, const char *server, const char
     if (rollout_fd < 0)
         return error_errno(err, errno, "cannot open the undo folder of \"%s\"", rollout);
     char name[16];
-    bool any = false;
     (void)snprintf(name, sizeof(name), "%" PRIu32, step);
-    enum error_code code = sync_folder(rollout_fd, name, 0, &any, err);
-    if (code == ERR_OK && any)
+    enum error_code code = sync_folder(rollout_fd, name, 0, &held, err);
+    if (code == ERR_OK && held.any)
         code = sync_fd(rollout_fd, rollout, err);
-    if (code == ERR_OK && any)
+    if (code == ERR_OK && held.any)
         code = sync_fd(server_fd, server, err);
-    if (code == ERR_OK && any)
+    if (code == ERR_OK && held.any)
         code = sync_fd(root_fd, root, err);
+    *ret_bytes = held.bytes;
     return code;
 }
 
@@ -186,4 +200,27 @@ enum error_code undo_files_remove(const char *root, const char *server, const ch
         return errno == ENOENT ? ERR_OK
                                : error_errno(err, errno, "cannot open the folder \"%s\"", server);
     return remove_at(server_fd, rollout, 0, err);
+}
+
+/* ---- Finding ------------------------------------------------------------------------------ */
+
+enum error_code undo_files_each(const char *root,
+                                enum error_code (*each)(void *ctx, const char *server,
+                                                        const char *rollout, struct error *err),
+                                void *ctx, struct error *err)
+{
+    AUTO_FOLDER DIR *servers = folder_open(AT_FDCWD, root);
+    if (!servers)
+        return error_errno(err, errno, "cannot read the folder \"%s\"", root);
+    const char *server;
+    while ((server = folder_next(servers)) != NULL) {
+        AUTO_FOLDER DIR *rollouts = id_valid(server) ? folder_open(dirfd(servers), server) : NULL;
+        const char *rollout;
+        while (rollouts && (rollout = folder_next(rollouts)) != NULL) {
+            enum error_code code = id_valid(rollout) ? each(ctx, server, rollout, err) : ERR_OK;
+            if (code != ERR_OK)
+                return code;
+        }
+    }
+    return ERR_OK;
 }

@@ -20,10 +20,17 @@ enum { UNDO_FILES_PATH_MAX = 4096 };
 enum error_code undo_files_make(const char *root, const char *server, const char *rollout,
                                 uint32_t step, char ret_path[UNDO_FILES_PATH_MAX],
                                 struct error *err) MUST_CHECK;
-/* Makes durable what the step's folder holds, and the folders above it. A folder that is empty or
- * not there needs nothing. */
+/* Makes durable what the step's folder holds, and the folders above it, and says how many bytes its
+ * files have. A folder that is empty or not there needs nothing. A failure to make something
+ * durable is ERR_IO whatever caused it: to try again would not show that it is. */
 enum error_code undo_files_sync(const char *root, const char *server, const char *rollout,
-                                uint32_t step, struct error *err) MUST_CHECK;
+                                uint32_t step, int64_t *ret_bytes, struct error *err) MUST_CHECK;
 /* Removes the folders of all the rollout's steps on that server. */
 enum error_code undo_files_remove(const char *root, const char *server, const char *rollout,
                                   struct error *err) MUST_CHECK;
+/* Calls `each` for every folder of a rollout that there is, which it may remove; stops at the first
+ * code that is not ERR_OK and returns it. */
+enum error_code undo_files_each(const char *root,
+                                enum error_code (*each)(void *ctx, const char *server,
+                                                        const char *rollout, struct error *err),
+                                void *ctx, struct error *err) MUST_CHECK;

@@ -15,6 +15,7 @@
 #include "common/base/array.h"
 #include "common/base/error.h"
 #include "common/base/id.h"
+#include "common/db/db_log.h"
 #include "common/wire/wire.h"
 
 #include <stdbool.h>
@@ -22,12 +23,14 @@
 #include <stdint.h>
 
 #define UNDO_RETENTION_DEFAULT_MS (INT64_C(30) * 24 * 3600 * 1000)
+#define UNDO_MAX_BYTES_DEFAULT (INT64_C(4) * 1024 * 1024 * 1024)
 
 struct undo_journal;
 
 struct undo_journal_config {
     const char *data_dir; /* made (0700) when it is not there */
     int64_t retention_ms; /* how long an execution is kept after it ended; 0: the default */
+    int64_t max_bytes;    /* of what is kept for undo; 0: no limit. For undo_journal_usage alone */
     /* Called on another thread when undo_journal_collect has something to do: it must only signal
      * the owner's loop. */
     void (*wake)(void *ctx);
@@ -41,8 +44,12 @@ enum error_code undo_journal_open(const struct undo_journal_config *config,
 /* Blocks until all that was appended is on disk or has failed; the `done`s still due come in it. */
 void undo_journal_close(struct undo_journal *j); /* NULL is fine */
 
+/* What a crash had left in its log; see db_log.h. */
+struct db_log undo_journal_log_found(const struct undo_journal *j);
 /* Made once with the data directory; borrowed until close. */
 const char *undo_journal_instance(const struct undo_journal *j);
+/* The one that was open before on that directory was not closed: its process died. */
+bool undo_journal_died(const struct undo_journal *j);
 
 /* ---- Writing ------------------------------------------------------------------------------- */
 
@@ -61,9 +68,10 @@ struct undo_append {
     size_t entry_count;
     const struct undo_capture *captures; /* with the files in their steps' folders */
     size_t capture_count;
-    bool settled;    /* after this, nothing is left to do but to have the entries acknowledged */
-    int64_t time_ms; /* wall clock */
-    int64_t undo_deaths; /* the agent's deaths in undoing the present step */
+    bool replaces;    /* what is on record of this execution is past its retention: it goes first */
+    bool settled;     /* after this, nothing is left to do but to have the entries acknowledged */
+    int64_t time_ms;  /* wall clock */
+    int64_t restarts; /* see undo_status */
     /* ERR_OK once durable. Any other code is final: nothing can be made durable any more. */
     void (*done)(void *ctx, enum error_code result);
     void *ctx;
@@ -82,8 +90,10 @@ enum error_code undo_journal_save_epoch(struct undo_journal *j, const char *serv
                                         const char *orchestrator, int64_t epoch,
                                         struct error *err) MUST_CHECK;
 /* Removes executions that ended longer ago than the retention and are acknowledged to the end, and
- * their undo folders. */
+ * their undo folders; a portion in one transaction, until none is left. `done` (may be NULL) is
+ * called when that is so. ERR_NO_MEMORY: nothing was begun. */
 enum error_code undo_journal_expire(struct undo_journal *j, int64_t time_ms,
+                                    void (*done)(void *ctx, enum error_code result), void *ctx,
                                     struct error *err) MUST_CHECK;
 
 /* To be called on the owner's thread after a wake: calls the `done`s that are due. */
@@ -100,8 +110,15 @@ struct undo_status {
     int64_t last_seq;
     int64_t acked_seq;
     bool settled;
-    int64_t undo_deaths;
+    int64_t restarts; /* agents that began to go on with it since its last entry */
 };
+
+/* What is kept for undo by all agents of the process: files and captures. */
+struct undo_usage {
+    int64_t used_bytes; /* what is being written is counted when it is durable */
+    int64_t max_bytes;  /* 0: no limit */
+};
+struct undo_usage undo_journal_usage(const struct undo_journal *j);
 
 /* An execution in full, to go on with it. */
 struct undo_image {
@@ -120,7 +137,8 @@ enum error_code undo_journal_open_executions(
     enum error_code (*each)(void *ctx, const char *rollout, const struct undo_status *status,
                             struct error *err),
     void *ctx, struct error *err) MUST_CHECK;
-/* ERR_NOT_FOUND: no such execution, or about to expire. */
+/* ERR_NOT_FOUND: no such execution. ERR_STALE: it is past its retention and may go at any moment;
+ * who begins one of that name anew says so by undo_append.replaces. */
 enum error_code undo_journal_find(struct undo_journal *j, const char *server, const char *rollout,
                                   int64_t time_ms, struct undo_status *ret_status,
                                   struct error *err) MUST_CHECK;

@@ -13,6 +13,16 @@ static void stmt_reset_auto(struct db_stmt **s)
 }
 #define AUTO_STMT __attribute__((cleanup(stmt_reset_auto)))
 
+enum error_code undo_column_text(struct db_stmt *s, int column, const char **ret_text,
+                                 size_t *ret_len, struct error *err)
+{
+    const char *text = db_column_text(s, column, ret_len);
+    if (!text && !db_column_null(s, column))
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    *ret_text = text;
+    return ERR_OK;
+}
+
 static enum error_code use_for(struct undo_journal *j, enum undo_statement statement,
                                const char *server, const char *name, struct db_stmt **ret_stmt,
                                struct error *err)
@@ -35,7 +45,7 @@ static struct undo_status status_of(struct db_stmt *s)
         .last_seq = db_column_int(s, 0),
         .acked_seq = db_column_int(s, 1),
         .settled = db_column_int(s, 2) != 0,
-        .undo_deaths = db_column_int(s, 3),
+        .restarts = db_column_int(s, 3),
     };
 }
 
@@ -50,10 +60,13 @@ enum error_code undo_journal_open_executions(
     enum error_code code = use_for(j, UNDO_OPEN, server, NULL, &s, err);
     while (code == ERR_OK && (code = db_step(s, &row, err)) == ERR_OK && row) {
         struct undo_status status = status_of(s);
-        const char *rollout = db_column_text(s, 4, NULL);
-        if (!rollout)
-            return error_set(err, ERR_CORRUPT, "an execution without a rollout");
-        code = each(ctx, rollout, &status, err);
+        const char *rollout = NULL;
+        code = undo_column_text(s, 4, &rollout, NULL, err);
+        if (code == ERR_OK && (!rollout || !id_valid(rollout)))
+            code =
+                error_set(err, ERR_CORRUPT, "the journal is damaged: an execution's name is none");
+        if (code == ERR_OK)
+            code = each(ctx, rollout, &status, err);
     }
     return code;
 }
@@ -83,7 +96,7 @@ enum error_code undo_journal_find(struct undo_journal *j, const char *server, co
     /* What undo_journal_expire may be removing at this moment is not begun with again. */
     bool open = !status.settled || status.acked_seq < status.last_seq;
     if (!open && db_column_int(s, 4) < time_ms - j->retention_ms)
-        return error_set(err, ERR_NOT_FOUND, "the record of this rollout is too old");
+        return error_set(err, ERR_STALE, "the record of this rollout is past its retention");
     *ret_status = status;
     return ERR_OK;
 }
@@ -129,7 +142,10 @@ enum error_code undo_journal_entries(struct undo_journal *j, const char *server,
     db_bind_int(s, 3, portion->after_seq);
     while ((code = db_step(s, &row, err)) == ERR_OK && row) {
         size_t len = 0;
-        const char *text = db_column_text(s, 0, &len);
+        const char *text = NULL;
+        code = undo_column_text(s, 0, &text, &len, err);
+        if (code != ERR_OK)
+            return code;
         bytes += len;
         if (entries.count > 0 &&
             (bytes > portion->max_bytes || entries.count == portion->max_count))
@@ -165,9 +181,10 @@ static enum error_code load_head(struct undo_journal *j, const char *server, con
         return code;
     image->status = status_of(s);
     size_t len = 0;
-    const char *spec = db_column_text(s, 6, &len);
-    if (!spec)
-        return ERR_OK;
+    const char *spec = NULL;
+    code = undo_column_text(s, 6, &spec, &len, err);
+    if (code != ERR_OK || !spec)
+        return code;
     image->spec = mem_strndup(spec, len);
     image->spec_len = len;
     return image->spec ? ERR_OK : error_set(err, ERR_NO_MEMORY, NULL);
@@ -215,10 +232,12 @@ enum error_code undo_journal_capture(struct undo_journal *j, const char *server,
     if (code != ERR_OK)
         return code;
     db_bind_int(s, 3, step);
+    const char *text = NULL;
     code = db_step(s, &row, err);
+    if (code == ERR_OK && row)
+        code = undo_column_text(s, 0, &text, NULL, err);
     if (code != ERR_OK)
         return code;
-    const char *text = row ? db_column_text(s, 0, NULL) : NULL;
     if (!text)
         return error_set(err, ERR_NOT_FOUND, "nothing was captured for this step");
     char *undo = mem_strdup(text);
@@ -247,4 +266,32 @@ enum error_code undo_journal_folder(struct undo_journal *j, const char *server, 
                                     struct error *err)
 {
     return undo_files_make(j->files_root, server, rollout, step, ret_path, err);
+}
+
+enum error_code undo_journal_count(struct undo_journal *j, struct error *err)
+{
+    AUTO_STMT struct db_stmt *s = NULL;
+    bool row = false;
+    enum error_code code = db_use(j->reader, UNDO_KEPT, &s, err);
+    if (code == ERR_OK)
+        code = db_step(s, &row, err);
+    if (code == ERR_OK && row)
+        j->usage.used_bytes = db_column_int(s, 0);
+    return code;
+}
+
+static enum error_code sweep_one(void *ctx, const char *server, const char *rollout,
+                                 struct error *err)
+{
+    struct undo_journal *j = ctx;
+    AUTO_STMT struct db_stmt *s = NULL;
+    if (find_row(j, server, rollout, &s, err) == ERR_NOT_FOUND)
+        error_ignore(undo_files_remove(j->files_root, server, rollout, NULL));
+    return ERR_OK;
+}
+
+void undo_journal_sweep(struct undo_journal *j)
+{
+    /* Where it cannot be done, it may be possible when the agent starts the next time. */
+    error_ignore(undo_files_each(j->files_root, sweep_one, j, NULL));
 }

@@ -5,6 +5,7 @@ target_compile_options(kitsune_options INTERFACE
   -Wmissing-prototypes -Wundef -Wvla -Wcast-qual -Wswitch-enum -Wnull-dereference -Werror
   -fno-strict-aliasing -fno-common)
 target_compile_definitions(kitsune_options INTERFACE _GNU_SOURCE KITSUNE_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(kitsune_options INTERFACE $<$<BOOL:${KITSUNE_FAILPOINTS}>:KITSUNE_FAILPOINTS>)
 target_include_directories(kitsune_options INTERFACE "${CMAKE_SOURCE_DIR}")
 
 # assert is for programmers' errors and stays on in release builds.
@@ -20,7 +21,10 @@ if(KITSUNE_SANITIZE)
   target_compile_options(kitsune_options INTERFACE $<$<C_COMPILER_ID:GNU>:-Wno-null-dereference>)
 else()
   target_compile_options(kitsune_options INTERFACE
-    $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2> -fstack-protector-strong -fPIE)
+    $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2> -fstack-protector-strong -fstack-clash-protection -fPIE)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|i.86")
+    target_compile_options(kitsune_options INTERFACE -fcf-protection)
+  endif()
   target_link_options(kitsune_options INTERFACE -Wl,-z,relro,-z,now)
   set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 endif()

@@ -1,32 +1,18 @@
-#include "handlers/catalog.h"
+#include "handlers/catalog_internal.h"
 
-#include "common/base/cleanup.h"
-#include "common/base/clock.h"
-#include "common/base/error.h"
-
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    PATH_BYTES_MAX = 4095,  /* PATH_MAX without the NUL */
-    ARG_BYTES_MAX = 131071, /* the most Linux takes as one argument, without the NUL */
-    ARGS_MAX = 1024,
     ARGS_TOTAL_MAX = 512 * 1024, /* leaves room for the environment in ARG_MAX */
     PACKAGE_BYTES_MAX = 255,
     OWNER_BYTES_MAX = 256
 };
 
-#define PARAMS_TABLE(name_, type_, fields_, doc_)                                                  \
-    {                                                                                              \
-        .name = (name_), .size = sizeof(type_), .fields = (fields_), .count = ARRAY_LEN(fields_),  \
-        .doc = (doc_), .noun = "parameter"                                                         \
-    }
-
 /* ---- Rules for strings ------------------------------------------------------------------- */
 
-static const char *check_file_path(const char *s)
+const char *catalog_check_file_path(const char *s)
 {
     const char *last = strrchr(s, '/');
     if (s[0] == '/' && last[1] != '\0' && strcmp(last, "/.") != 0 && strcmp(last, "/..") != 0)
@@ -112,57 +98,12 @@ const struct step_type echo_type = {
 
 /* ---- sleep ------------------------------------------------------------------------------- */
 
-/* Seconds as a number, or a text such as "1m30s". */
-static void duration_decode(const struct json_value *v, const char *path, void *field,
-                            struct problems *ps)
-{
-    int64_t *ret_ms = field;
-    int64_t ms = -1;
-    struct error err;
-    if (json_kind(v) == JSON_IS_STRING) {
-        if (duration_parse(json_string(v), &ms, &err) != ERR_OK) {
-            problems_add(ps, path, "%s", err.message);
-            return;
-        }
-    } else if (json_kind(v) == JSON_IS_NUMBER) {
-        double seconds = json_number(v);
-        if (seconds >= 0 && seconds <= PLAN_MAX_SECONDS) {
-            double exact = seconds * 1000;
-            ms = (int64_t)exact;
-            if (exact - (double)ms >= 0.5)
-                ms++;
-        }
-    } else {
-        problems_add(ps, path, "must be a number of seconds or a text such as \"1m30s\", and is %s",
-                     json_kind_name(json_kind(v)));
-        return;
-    }
-    if (ms < 0 || ms > (int64_t)PLAN_MAX_SECONDS * 1000) {
-        problems_add(ps, path, "must be from 0 to %d seconds (30 days)", (int)PLAN_MAX_SECONDS);
-        return;
-    }
-    *ret_ms = ms;
-}
-
-static void duration_encode(struct buf *b, const void *field)
-{
-    buf_put_number(b, (double)*(const int64_t *)field / 1000);
-}
-
-static const struct json_custom duration_custom = {
-    .decode = duration_decode,
-    .encode = duration_encode,
-    .schema = "{\"anyOf\":[{\"type\":\"number\",\"minimum\":0,\"maximum\":2592000},"
-              "{\"type\":\"string\"}]}",
-};
-static_assert(PLAN_MAX_SECONDS == 2592000, "the schema text and a message name this limit");
-
 static const struct json_field sleep_fields[] = {
     {.name = "duration",
-     .type = JSON_CUSTOM,
+     .type = JSON_SECONDS,
      JSON_AT(struct sleep_params, duration_ms),
-     .flags = JSON_REQUIRED,
-     .custom = &duration_custom,
+     .flags = JSON_REQUIRED | JSON_SECONDS_TEXT,
+     .max = PLAN_MAX_SECONDS,
      .doc = "How long to wait: a number of seconds, fractions included, or a text such as "
             "\"1m30s\". At most 30 days."},
 };
@@ -181,7 +122,7 @@ const struct step_type sleep_type = {
 
 /* ---- script ------------------------------------------------------------------------------ */
 
-static const struct json_field arg_item = {
+const struct json_field catalog_arg_item = {
     .type = JSON_STRING, .max = ARG_BYTES_MAX, .doc = "One argument, passed on as it is."};
 
 static const struct json_field script_fields[] = {
@@ -198,7 +139,7 @@ static const struct json_field script_fields[] = {
      JSON_AT(struct script_params, args),
      .flags = JSON_OMIT_EMPTY,
      .max = ARGS_MAX,
-     .item = &arg_item,
+     .item = &catalog_arg_item,
      .doc = "The program's arguments."},
     {.name = "rollback_script",
      .type = JSON_STRING,
@@ -213,18 +154,23 @@ static const struct json_field script_fields[] = {
 static const struct json_table script_table = PARAMS_TABLE(
     "script", struct script_params, script_fields, "Which program to run, and which undoes it.");
 
-static void script_check(const void *params, const char *path, struct problems *ps)
+void catalog_check_args(const struct array *args, const char *path, struct problems *ps)
 {
-    const struct script_params *script = params;
     size_t total = 0;
-    for (size_t i = 0; i < script->args.count; i++)
-        total += strlen(*ARRAY_AT(&script->args, char *, i)) + 1;
+    for (size_t i = 0; i < args->count; i++)
+        total += strlen(*ARRAY_AT(args, char *, i)) + 1;
     if (total <= ARGS_TOTAL_MAX)
         return;
     char args_path[PROBLEM_PATH_MAX];
     (void)snprintf(args_path, sizeof(args_path), "%s.args", path);
     problems_add(ps, args_path, "have %zu bytes together; a program is given at most %d", total,
                  (int)ARGS_TOTAL_MAX);
+}
+
+static void script_check(const void *params, const char *path, struct problems *ps)
+{
+    const struct script_params *script = params;
+    catalog_check_args(&script->args, path, ps);
 }
 
 static const char *script_undo_lacks(const void *params)
@@ -259,7 +205,7 @@ static const struct json_field file_write_fields[] = {
      .flags = JSON_REQUIRED,
      .min = 1,
      .max = PATH_BYTES_MAX,
-     .check = check_file_path,
+     .check = catalog_check_file_path,
      .doc = "The file to write, as an absolute path. Its folder must exist."},
     {.name = "content",
      .type = JSON_STRING,
@@ -366,6 +312,7 @@ const struct step_type yum_upgrade_type = {
 /* ---- All --------------------------------------------------------------------------------- */
 
 static const struct step_type *const types[] = {
-    &echo_type, &file_write_type, &script_type, &sleep_type, &yum_upgrade_type,
+    &command_check_type, &echo_type,  &file_write_type, &http_check_type,  &script_type,
+    &service_type,       &sleep_type, &tcp_check_type,  &yum_upgrade_type,
 };
 const struct step_catalog handler_catalog = {types, sizeof(types) / sizeof(types[0])};

@@ -20,6 +20,10 @@ extern const struct step_type sleep_type;
 extern const struct step_type script_type;
 extern const struct step_type file_write_type;
 extern const struct step_type yum_upgrade_type;
+extern const struct step_type http_check_type;
+extern const struct step_type tcp_check_type;
+extern const struct step_type command_check_type;
+extern const struct step_type service_type;
 
 struct echo_params {
     char *message;
@@ -49,3 +53,92 @@ struct yum_upgrade_params {
     char *version;     /* VERSION, VERSION-RELEASE or EPOCH:VERSION-RELEASE */
     char *installroot; /* NULL: the agent's, which is / unless set */
 };
+
+/* ---- Health gates ------------------------------------------------------------------------ */
+
+/* Of every health gate: when to probe, and what counts. */
+struct gate_params {
+    int64_t interval_ms; /* from the start of one probe to the start of the next */
+    int64_t timeout_ms;  /* of one probe */
+    int64_t success_threshold, failure_threshold; /* in a row */
+};
+
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_OPTIONS, HTTP_POST, HTTP_METHOD_COUNT };
+extern const char *const http_method_names[HTTP_METHOD_COUNT];
+
+enum { HTTP_STATUS_MIN = 100, HTTP_STATUS_MAX = 599 };
+
+/* A set of HTTP statuses; an empty one stands for all of 2xx. */
+struct http_statuses {
+    bool wanted[HTTP_STATUS_MAX - HTTP_STATUS_MIN + 1];
+};
+bool http_status_wanted(const struct http_statuses *statuses, long status);
+
+struct http_header {
+    char *name, *value;
+};
+
+struct http_check_params {
+    char *url;
+    int method; /* enum http_method */
+    struct http_statuses expect_status;
+    char *expect_body;       /* NULL: any */
+    char *expect_body_regex; /* POSIX extended; NULL: any */
+    struct array headers;    /* struct http_header */
+    char *body;              /* POST; NULL: empty */
+    int64_t max_redirects;   /* where has_max_redirects is false: see http_redirects_max() */
+    bool has_max_redirects;
+    char *connect_to; /* HOST or HOST:PORT in place of the address's; NULL: as the address says */
+    char *proxy;      /* NULL: none, whatever the environment says */
+    char *ca_file;    /* NULL: the system's */
+    bool insecure_skip_verify;
+    struct gate_params gate;
+};
+/* Who waits for a redirect does not follow it. */
+int64_t http_redirects_max(const struct http_check_params *params);
+
+struct tcp_check_params {
+    char *host; /* NULL: localhost */
+    int64_t port;
+    char *send;   /* NULL: nothing */
+    char *expect; /* what must come; NULL: a connection is enough */
+    struct gate_params gate;
+};
+
+struct command_check_params {
+    char *command;     /* as script_params.script */
+    struct array args; /* char * */
+    struct gate_params gate;
+};
+
+/* ---- service ----------------------------------------------------------------------------- */
+
+#define SERVICE_STATES(X)                                                                          \
+    X(SERVICE_LEAVE, NULL) /* as it is */                                                          \
+    X(SERVICE_STARTED, "started")                                                                  \
+    X(SERVICE_STOPPED, "stopped")                                                                  \
+    X(SERVICE_RESTARTED, "restarted")                                                              \
+    X(SERVICE_RELOADED, "reloaded")
+#define SERVICE_UNDOS(X)                                                                           \
+    X(SERVICE_UNDO_RESTORE, "restore")                                                             \
+    X(SERVICE_UNDO_RESTART, "restart")   /* and, where it runs then, restart it */                 \
+    X(SERVICE_UNDO_RELOAD, "reload")     /* or reload it */                                        \
+    X(SERVICE_UNDO_DEFERRED, "deferred") /* an earlier step of the unit does it */
+#define X(value, name) value,
+enum service_state { SERVICE_STATES(X) SERVICE_STATE_COUNT };
+enum service_undo { SERVICE_UNDOS(X) SERVICE_UNDO_COUNT };
+#undef X
+extern const char *const service_state_names[SERVICE_STATE_COUNT];
+
+struct service_params {
+    char *name; /* a unit; without a suffix a .service */
+    int state;  /* enum service_state */
+    bool enabled, has_enabled;
+    int undo; /* enum service_undo */
+    int64_t settle_ms;
+    bool has_settle;    /* false: SERVICE_SETTLE_MS where systemd cannot tell when a unit is up */
+    int64_t timeout_ms; /* of what is asked of systemd; 0: none but the step's */
+};
+enum { SERVICE_SETTLE_MS = 2000, UNIT_NAME_MAX = 255 };
+/* The unit's full name, with its suffix. The name is one that its table has let through. */
+void service_unit_name(const char *name, char ret_unit[UNIT_NAME_MAX + 1]);

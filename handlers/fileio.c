@@ -1,5 +1,6 @@
 #include "handlers/fileio.h"
 
+#include "common/base/failpoint.h"
 #include "common/base/text.h"
 
 #include <assert.h>
@@ -98,10 +99,12 @@ static enum error_code copy_bytes(int fd, const struct file_source *source, stru
         enum error_code code = read_at(source->fd, chunk, sizeof(chunk), offset, &len, err);
         if (code != ERR_OK || len == 0)
             return code;
+        offset += len;
+        if (offset > source->len)
+            return error_set(err, ERR_BUSY, "it grows: somebody else is writing to it");
         code = write_all(fd, chunk, len, err);
         if (code != ERR_OK)
             return code;
-        offset += len;
     }
 }
 
@@ -147,6 +150,18 @@ enum error_code file_digest(int fd, char ret_digest[FILE_DIGEST_TEXT], struct er
         return code;
     assert(2 * len + 1 == FILE_DIGEST_TEXT);
     hex_write(bytes, len, ret_digest);
+    return ERR_OK;
+}
+
+enum error_code data_digest(const char *data, size_t len, char ret_digest[FILE_DIGEST_TEXT],
+                            struct error *err)
+{
+    unsigned char bytes[EVP_MAX_MD_SIZE];
+    unsigned int digest_len = 0;
+    if (EVP_Digest(data, len, bytes, &digest_len, EVP_sha256(), NULL) != 1)
+        return error_set(err, ERR_INTERNAL, "SHA-256 failed");
+    assert(2 * digest_len + 1 == FILE_DIGEST_TEXT);
+    hex_write(bytes, digest_len, ret_digest);
     return ERR_OK;
 }
 
@@ -435,6 +450,13 @@ static enum error_code temp_fill(int fd, const struct file_source *source,
     return code;
 }
 
+enum error_code file_place_sync(const struct file_place *place, struct error *err)
+{
+    if (fsync(place->dir_fd) != 0)
+        return error_errno(err, errno, "%s: cannot make its folder durable", place->path);
+    return ERR_OK;
+}
+
 enum error_code file_replace(const struct file_place *place, const char *temp_name,
                              const struct file_source *source, const struct file_meta *meta,
                              struct error *err)
@@ -446,22 +468,21 @@ enum error_code file_replace(const struct file_place *place, const char *temp_na
     if (fd < 0)
         return error_errno(err, errno, "%s: cannot make a file beside it", place->path);
     enum error_code code = temp_fill(fd, source, meta, err);
+    FAILPOINT(FAIL_FILE_REPLACE);
     if (code == ERR_OK && renameat(place->dir_fd, temp_name, place->dir_fd, place->name) != 0)
         code = error_errno(err, errno, "cannot put the new file in its place");
     if (code != ERR_OK) {
         (void)unlinkat(place->dir_fd, temp_name, 0);
         return error_wrap(err, "%s", place->path);
     }
-    if (fsync(place->dir_fd) != 0)
-        return error_errno(err, errno, "%s: cannot make its folder durable", place->path);
-    return ERR_OK;
+    FAILPOINT(FAIL_FILE_REPLACED);
+    return file_place_sync(place, err);
 }
 
 enum error_code file_remove(const struct file_place *place, struct error *err)
 {
     if (unlinkat(place->dir_fd, place->name, 0) != 0 && errno != ENOENT)
         return error_errno(err, errno, "cannot remove %s", place->path);
-    if (fsync(place->dir_fd) != 0)
-        return error_errno(err, errno, "%s: cannot make its folder durable", place->path);
-    return ERR_OK;
+    FAILPOINT(FAIL_FILE_REMOVED);
+    return file_place_sync(place, err);
 }

@@ -61,11 +61,14 @@ void file_meta_drop(struct file_meta *meta, const char *name);
 /* The SHA-256 of all of a file, from its beginning, in hexadecimal. */
 enum error_code file_digest(int fd, char ret_digest[FILE_DIGEST_TEXT],
                             struct error *err) MUST_CHECK;
+enum error_code data_digest(const char *data, size_t len, char ret_digest[FILE_DIGEST_TEXT],
+                            struct error *err) MUST_CHECK;
 /* Whether a file holds exactly these bytes. */
 enum error_code file_holds(int fd, const char *data, size_t len, bool *ret_same,
                            struct error *err) MUST_CHECK;
 
-/* Where the new bytes come from: a file from its beginning, or, with fd -1, memory. */
+/* Where the new bytes come from: a file of at most `len` bytes, from its beginning, or, with fd -1,
+ * memory. A file that has more, since somebody writes to it, is ERR_BUSY. */
 struct file_source {
     int fd;
     const char *data;
@@ -79,4 +82,6 @@ enum error_code file_replace(const struct file_place *place, const char *temp_na
                              const struct file_source *source, const struct file_meta *meta,
                              struct error *err) MUST_CHECK;
 /* Removes the file, durably. One that is not there is fine. */
+/* What was put in its place, or removed, is so after a power cut too. */
+enum error_code file_place_sync(const struct file_place *place, struct error *err) MUST_CHECK;
 enum error_code file_remove(const struct file_place *place, struct error *err) MUST_CHECK;

@@ -6,10 +6,12 @@
  *
  *   prepare   captures what undo needs and changes nothing. Its result's `undo` (a JSON object) and
  *             any files it put into run->undo_dir are made durable before execute begins. It runs
- *             once per step: a retry uses the first capture.
+ *             once per step: a retry uses the first capture. When what it is to keep does not fit
+ *             into run->room, it keeps nothing and says `no_room`.
  *   execute   makes the change. It may run again after a half-done run when the type is idempotent.
  *   rollback  brings back what prepare captured, also after an execute that was cut off half-way or
- *             never began. It can run again.
+ *             never began. It can run again. When what is there is neither what execute left nor
+ *             what prepare captured, it changes nothing and says `conflict`, unless run->force.
  *
  * cancel() asks a running operation to end early; it still finishes through handler_finish (outcome
  * HANDLER_CANCELLED). Nothing that it started may outlive it.
@@ -31,12 +33,14 @@
 enum handler_operation { HANDLER_PREPARE, HANDLER_EXECUTE, HANDLER_ROLLBACK };
 enum handler_outcome { HANDLER_OK, HANDLER_FAILED, HANDLER_CANCELLED };
 
-enum { HANDLER_MESSAGE_MAX = 512, HANDLER_UNDO_MAX = 1024 * 1024 };
+enum { HANDLER_MESSAGE_MAX = 1024, HANDLER_UNDO_MAX = 1024 * 1024 };
 
 struct handler_result {
     enum handler_outcome outcome;
     bool changed;   /* execute: the host is different from before */
     bool retryable; /* HANDLER_FAILED: another attempt may succeed */
+    bool conflict;  /* rollback, HANDLER_FAILED: somebody else has changed it since */
+    bool no_room;   /* prepare, HANDLER_FAILED: what it would keep does not fit */
     bool has_exit_code;
     int64_t exit_code;
     char message[HANDLER_MESSAGE_MAX]; /* why it failed, or a line about what was done */
@@ -52,6 +56,12 @@ struct handler_host {
     int64_t kill_grace_ms;   /* between TERM and KILL */
 };
 
+/* How much may be kept for undo on this host. */
+struct handler_room {
+    int64_t used_bytes;
+    int64_t max_bytes; /* 0: no limit */
+};
+
 struct handler;
 
 /* One operation under way. Zeroed and filled in by the caller, who owns it until `done` returns. */
@@ -59,12 +69,14 @@ struct handler_run {
     const struct handler_host *host;
     const struct handler *handler;
     enum handler_operation operation;
-    const char *rollout;  /* for the environment of what is started: KITSUNE_ROLLOUT */
-    const char *step;     /* the step's name: KITSUNE_STEP */
-    int64_t attempt;      /* KITSUNE_ATTEMPT */
-    const void *params;   /* decoded by handler->type->params */
-    const char *undo;     /* rollback, execute: what prepare captured; "{}" when nothing */
-    const char *undo_dir; /* exists, 0700, this step's own; prepare may put files there */
+    const char *rollout;      /* for the environment of what is started: KITSUNE_ROLLOUT */
+    const char *step;         /* the step's name: KITSUNE_STEP */
+    int64_t attempt;          /* KITSUNE_ATTEMPT */
+    const void *params;       /* decoded by handler->type->params */
+    const char *undo;         /* rollback, execute: what prepare captured; "{}" when nothing */
+    const char *undo_dir;     /* exists, 0700, this step's own; prepare may put files there */
+    struct handler_room room; /* prepare */
+    bool force;               /* rollback: also over what somebody else has changed */
     /* What the step prints; any bytes. */
     void (*output)(struct handler_run *run, const char *data, size_t len);
     /* Called once; the run may be freed in it. `result` is borrowed for the call. */

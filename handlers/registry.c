@@ -1,7 +1,6 @@
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
-#include "common/base/text.h"
 #include "handlers/builtin.h"
 #include "handlers/handler.h"
 
@@ -11,7 +10,9 @@
 #include <string.h>
 
 static const struct handler *const handlers[] = {
-    &echo_handler, &sleep_handler, &script_handler, &file_write_handler, &yum_upgrade_handler,
+    &echo_handler,       &sleep_handler,         &script_handler,
+    &file_write_handler, &yum_upgrade_handler,   &http_check_handler,
+    &tcp_check_handler,  &command_check_handler, &service_handler,
 };
 
 const struct handler *handler_find(const char *type)
@@ -53,57 +54,12 @@ void handler_finish(struct handler_run *run, struct handler_result *result)
     if (undo && strlen(undo) > HANDLER_UNDO_MAX)
         result_fail(result, false, "what undo needs to know is larger than %d bytes",
                     HANDLER_UNDO_MAX);
+    else if (undo && !room_fits(run, (int64_t)strlen(undo)))
+        result_no_room(result, run, (int64_t)strlen(undo));
     else
         result->undo = undo;
     run->finished = true;
     run->done(run, result);
-}
-
-static void set_message(struct handler_result *r, const char *fmt, va_list ap)
-    __attribute__((format(printf, 2, 0)));
-static void set_message(struct handler_result *r, const char *fmt, va_list ap)
-{
-    int len = vsnprintf(r->message, sizeof(r->message), fmt, ap);
-    assert(len >= 0);
-    if ((size_t)len >= sizeof(r->message)) {
-        size_t kept = sizeof(r->message) - 1;
-        r->message[text_utf8_cut(r->message, kept, kept - 1)] = '\0';
-    }
-}
-
-void result_succeed(struct handler_result *r, bool changed, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    set_message(r, fmt, ap);
-    va_end(ap);
-    r->outcome = HANDLER_OK;
-    r->changed = changed;
-}
-
-void result_fail(struct handler_result *r, bool retryable, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    set_message(r, fmt, ap);
-    va_end(ap);
-    r->outcome = HANDLER_FAILED;
-    r->retryable = retryable;
-}
-
-/* What may be otherwise at the next attempt without anybody doing something about it. */
-static bool may_pass(enum error_code code)
-{
-    static const bool passing[ERROR_CODE_COUNT] = {
-        [ERR_NO_MEMORY] = true, [ERR_IO] = true,          [ERR_NO_SPACE] = true,
-        [ERR_BUSY] = true,      [ERR_UNAVAILABLE] = true, [ERR_TIMEOUT] = true,
-    };
-    return passing[code];
-}
-
-void result_fail_error(struct handler_result *r, const struct error *err)
-{
-    result_fail(r, may_pass(err->code), "%s", err->message);
 }
 
 void handler_fail_error(struct handler_run *run, const struct error *err)
@@ -118,7 +74,7 @@ void handler_succeed(struct handler_run *run, bool changed, const char *fmt, ...
     struct handler_result result = {.outcome = HANDLER_OK, .changed = changed};
     va_list ap;
     va_start(ap, fmt);
-    set_message(&result, fmt, ap);
+    result_say(&result, fmt, ap);
     va_end(ap);
     handler_finish(run, &result);
 }
@@ -128,7 +84,7 @@ void handler_fail(struct handler_run *run, bool retryable, const char *fmt, ...)
     struct handler_result result = {.outcome = HANDLER_FAILED, .retryable = retryable};
     va_list ap;
     va_start(ap, fmt);
-    set_message(&result, fmt, ap);
+    result_say(&result, fmt, ap);
     va_end(ap);
     handler_finish(run, &result);
 }

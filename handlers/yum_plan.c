@@ -24,8 +24,7 @@ static const struct rpm_package *package_at(const struct array *packages, size_t
     return ARRAY_AT(packages, const struct rpm_package, i);
 }
 
-/* "2.34-100.el9_6", "1:1.0-1". */
-static void package_text(const struct rpm_package *p, char *ret_text, size_t size)
+void yum_package_text(const struct rpm_package *p, char *ret_text, size_t size)
 {
     if (p->epoch != 0)
         (void)snprintf(ret_text, size, "%" PRId64 ":%s-%s", p->epoch, p->version, p->release);
@@ -120,7 +119,7 @@ static enum error_code wanted_reason(const struct rpm_version *wanted, const str
     enum error_code code = buf_check(&text, err);
     if (code != ERR_OK)
         return code;
-    package_text(p, present, sizeof(present));
+    yum_package_text(p, present, sizeof(present));
     (void)snprintf(plan->reason, sizeof(plan->reason), "%.60s is at %.40s, not %.40s", p->name,
                    present, text.data);
     return ERR_OK;
@@ -171,6 +170,18 @@ static bool holds_instance(const struct array *packages, const struct rpm_packag
     return false;
 }
 
+const struct rpm_package *yum_plan_foreign(const struct array *recorded,
+                                           const struct array *installed,
+                                           const struct rpm_version *wanted)
+{
+    for (size_t i = 0; i < installed->count; i++) {
+        const struct rpm_package *now = package_at(installed, i);
+        if (!holds_instance(recorded, now) && rpm_version_compare(wanted, now) != 0)
+            return now;
+    }
+    return NULL;
+}
+
 /* What stands now where `p` stood: not recorded itself, of its architecture if there is one. */
 static const struct rpm_package *replacement(const struct array *recorded,
                                              const struct array *installed,
@@ -204,9 +215,9 @@ static enum error_code plan_recorded(const struct array *recorded, const struct 
     char before[YUM_REASON_MAX], present[YUM_REASON_MAX];
     enum yum_verb verb = YUM_INSTALL;
     const struct rpm_package *now = replacement(recorded, installed, p);
-    package_text(p, before, sizeof(before));
+    yum_package_text(p, before, sizeof(before));
     if (now) {
-        package_text(now, present, sizeof(present));
+        yum_package_text(now, present, sizeof(present));
         verb = rpm_package_compare(p, now) >= 0 ? YUM_UPGRADE : YUM_DOWNGRADE;
     }
     if (plan->count == 0 && now)
@@ -251,7 +262,7 @@ enum error_code yum_plan_back(const struct array *recorded, const struct array *
         char present[YUM_REASON_MAX];
         if (!came_beside(recorded, installed, now))
             continue;
-        package_text(now, present, sizeof(present));
+        yum_package_text(now, present, sizeof(present));
         if (plan.count == 0)
             (void)snprintf(plan.reason, sizeof(plan.reason), "%.60s-%.40s is installed still",
                            now->name, present);

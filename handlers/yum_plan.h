@@ -27,6 +27,13 @@ struct yum_plan {
 enum error_code yum_plan_wanted(const struct array *installed, const struct rpm_version *wanted,
                                 bool arch_given, struct yum_plan *ret_plan,
                                 struct error *err) MUST_CHECK;
+/* An instance that is neither one of those recorded nor of the version that the step asks for, so
+ * that somebody else has put it there; NULL when there is none. Borrowed from `installed`. */
+const struct rpm_package *yum_plan_foreign(const struct array *recorded,
+                                           const struct array *installed,
+                                           const struct rpm_version *wanted);
+/* "2.34-100.el9_6", "1:1.0-1". */
+void yum_package_text(const struct rpm_package *p, char *ret_text, size_t size);
 /* Back to exactly the instances that were recorded. */
 enum error_code yum_plan_back(const struct array *recorded, const struct array *installed,
                               struct yum_plan *ret_plan, struct error *err) MUST_CHECK;

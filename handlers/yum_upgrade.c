@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 /*
@@ -25,6 +26,7 @@ enum {
     INSTANCES_MAX = 1024,
     FIXED_ARGUMENTS = 8,
     TAIL_MAX = 256, /* of dnf's output, for the message */
+    CONFLICT_TEXT_MAX = 512,
     /* rpm puts TERM off until its transaction is over, and a transaction that is killed leaves the
      * package database in between. */
     KILL_GRACE_MIN_MS = 60 * 1000
@@ -118,6 +120,7 @@ struct yum {
     struct error err;
     struct yum_plan plan;
     char *undo;
+    char conflict[CONFLICT_TEXT_MAX]; /* "": none */
 };
 
 static void changes_next(struct yum *y, enum yum_verb from);
@@ -195,9 +198,34 @@ static enum error_code plan_execute(const struct handler_run *run, struct yum_pl
     return yum_plan_wanted(&installed.packages, &wanted, installed.arch_given, ret_plan, err);
 }
 
-static enum error_code plan_rollback(const struct handler_run *run, struct yum_plan *ret_plan,
-                                     struct error *err)
+/* Whether somebody else has changed the package since; says what was found, and what was expected.
+ */
+static enum error_code conflict_find(struct yum *y, const struct yum_undo *undo,
+                                     const struct array *installed)
 {
+    const struct yum_upgrade_params *params = y->run->params;
+    char found[YUM_REASON_MAX], before[YUM_REASON_MAX];
+    __attribute__((cleanup(rpm_version_done))) struct rpm_version wanted = {0};
+    enum error_code code = rpm_version_parse(params->version, &wanted, &y->err);
+    if (code != ERR_OK)
+        return code;
+    const struct rpm_package *foreign = yum_plan_foreign(&undo->installed, installed, &wanted);
+    if (!foreign)
+        return ERR_OK;
+    yum_package_text(foreign, found, sizeof(found));
+    yum_package_text(ARRAY_AT(&undo->installed, struct rpm_package, 0), before, sizeof(before));
+    (void)snprintf(
+        y->conflict, sizeof(y->conflict),
+        "changed by somebody else since: %.100s is at %.80s, expected were %.80s as this "
+        "step left it, or %.80s as it was before",
+        foreign->name, found, params->version, before);
+    return ERR_OK;
+}
+
+static enum error_code plan_rollback(struct yum *y)
+{
+    const struct handler_run *run = y->run;
+    struct error *err = &y->err;
     AUTO_UNDO struct yum_undo undo = {0};
     AUTO_INSTALLED struct rpm_installed installed = {0};
     enum error_code code =
@@ -207,7 +235,13 @@ static enum error_code plan_rollback(const struct handler_run *run, struct yum_p
     code = look(run, undo.package, &installed, err);
     if (code != ERR_OK)
         return code;
-    return yum_plan_back(&undo.installed, &installed.packages, ret_plan, err);
+    /* Later it would be about what dnf itself has just done. */
+    if (y->stage == STAGE_PLAN && !run->force) {
+        code = conflict_find(y, &undo, &installed.packages);
+        if (code != ERR_OK || y->conflict[0] != '\0')
+            return code;
+    }
+    return yum_plan_back(&undo.installed, &installed.packages, &y->plan, err);
 }
 
 static void yum_work(uv_work_t *work)
@@ -221,7 +255,7 @@ static void yum_work(uv_work_t *work)
         y->code = plan_execute(y->run, &y->plan, &y->err);
         return;
     case HANDLER_ROLLBACK:
-        y->code = plan_rollback(y->run, &y->plan, &y->err);
+        y->code = plan_rollback(y);
         return;
     }
 }
@@ -390,6 +424,10 @@ static void plan_ready(uv_work_t *work, int status)
     } else if (y->code != ERR_OK) {
         struct handler_result result = {.changed = y->changed};
         result_fail_error(&result, &y->err);
+        yum_finish(y, &result);
+    } else if (y->conflict[0] != '\0') {
+        struct handler_result result = {0};
+        result_conflict(&result, y->run, "%s", y->conflict);
         yum_finish(y, &result);
     } else if (y->plan.count == 0) {
         finish_unchanged(y);

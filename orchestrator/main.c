@@ -1,6 +1,7 @@
 /* kitsune-orchestrator(8): wires journal, dispatcher, API and loop together. */
 #include "common/base/age.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/db/db.h"
 #include "common/net/net.h"
@@ -20,7 +21,7 @@
 #include <uv.h>
 
 enum {
-    STALL_RETRY_MS = 1000,         /* how often a full disk is tried again */
+    STALL_RETRY_MS = 1000,         /* how often a disk that is full or read-only is tried again */
     RETAIN_EVERY_MS = 3600 * 1000, /* how often old rollouts are looked for */
     LATE_MIN_MS = 1000,  /* a loop that is later than this, and than a heartbeat, was not running */
     GRACE_HEARTBEATS = 3 /* then everybody has so long to be heard before a deadline passes */
@@ -133,7 +134,7 @@ static void program_wake(uv_async_t *async)
     if (stalled != p->stalled) {
         p->stalled = stalled;
         if (stalled) {
-            log_error("the journal is stalled; dispatch stops until there is space",
+            log_error("the journal is stalled; dispatch stops until it can be written",
                       LOG_STR("error", why.message), LOG_END);
             (void)uv_timer_start(&p->stall, program_retry, STALL_RETRY_MS, STALL_RETRY_MS);
         } else {
@@ -248,6 +249,13 @@ static enum error_code program_start_loop(struct program *p, struct error *err)
     return pacer_new(&pacer, &p->pacer, err);
 }
 
+static void program_say_recovered(struct db_log log)
+{
+    if (log.commits > 0 || log.torn_bytes > 0)
+        log_info("the journal was not closed; what is whole in its log was taken over",
+                 LOG_INT("commits", log.commits), LOG_INT("torn_bytes", log.torn_bytes), LOG_END);
+}
+
 static enum error_code program_open_journal(struct program *p, struct error *err)
 {
     const struct options *o = &p->options;
@@ -260,6 +268,8 @@ static enum error_code program_open_journal(struct program *p, struct error *err
         code = journal_accept_restored(o->data_dir, o->accept_epoch, err);
     if (code == ERR_OK)
         code = journal_open(o->data_dir, journal_signal, p, &p->journal, err);
+    if (code == ERR_OK)
+        program_say_recovered(journal_log_found(p->journal));
     if (code == ERR_OK && journal_held(p->journal, &p->held))
         log_warn("nothing is dispatched", LOG_STR("why", p->held.message), LOG_END);
     return code;
@@ -334,7 +344,8 @@ int main(int argc, char **argv)
 {
     static struct program program;
     struct error err = {0};
-    if (options_parse(argc, argv, &program.options, &err) != ERR_OK) {
+    if (failpoint_setup(&err) != ERR_OK ||
+        options_parse(argc, argv, &program.options, &err) != ERR_OK) {
         (void)fprintf(stderr, "kitsune-orchestrator: %s\n", err.message);
         return EXIT_FAILURE;
     }
@@ -342,10 +353,14 @@ int main(int argc, char **argv)
         (void)fputs(program.options.help ? options_help
                                          : "kitsune-orchestrator " KITSUNE_VERSION "\n",
                     stdout);
+        options_done(&program.options);
         return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     }
-    if (program.options.check)
-        return check_run(program.options.data_dir);
+    if (program.options.check) {
+        int found = check_run(program.options.data_dir);
+        options_done(&program.options);
+        return found;
+    }
     log_setup(program.options.log_format, program.options.log_level);
     program_raise_limits();
     (void)signal(SIGPIPE, SIG_IGN);
@@ -357,6 +372,12 @@ int main(int argc, char **argv)
     }
     program_say_ready(&program);
     int left = uv_run(&program.loop, UV_RUN_DEFAULT);
-    log_info("stopped", LOG_END);
-    return left == 0 && uv_loop_close(&program.loop) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (left == 0)
+        left = uv_loop_close(&program.loop);
+    if (left != 0)
+        log_error("stopped, and not everything was closed", LOG_INT("left", left), LOG_END);
+    else
+        log_info("stopped", LOG_END);
+    options_done(&program.options);
+    return left == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -13,6 +13,8 @@ const char options_help[] =
     "Usage: kitsune-orchestrator [OPTION]...\n"
     "Run rollouts over a fleet of agents, and serve the API that kitsune(1) and the agents use.\n"
     "\n"
+    "  --config FILE           take options from FILE first, one \"key = value\" a line, named as\n"
+    "                          here without the dashes; what is said here counts more\n"
     "  --listen ADDR:PORT      where to serve (default 127.0.0.1:7233; port 0 takes a free one)\n"
     "  --data-dir DIR          where the journal lives (default /var/lib/kitsune-orchestrator)\n"
     "  --heartbeat DURATION    how often agents say that they live (default 15s); an agent is\n"
@@ -99,7 +101,8 @@ static enum error_code options_accept(const char *text, struct options *options,
 }
 
 enum option_key {
-    KEY_LISTEN = 256,
+    KEY_CONFIG = 256,
+    KEY_LISTEN,
     KEY_DATA,
     KEY_BEAT,
     KEY_RETAIN,
@@ -111,7 +114,9 @@ enum option_key {
     KEY_VERSION
 };
 
+static const char config_option[] = "config";
 static const struct option long_options[] = {
+    {config_option, required_argument, NULL, KEY_CONFIG},
     {"listen", required_argument, NULL, KEY_LISTEN},
     {"data-dir", required_argument, NULL, KEY_DATA},
     {"heartbeat", required_argument, NULL, KEY_BEAT},
@@ -125,45 +130,86 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static enum error_code options_take(int key, char **argv, struct options *options,
-                                    struct error *err)
+/* One option with its value, from the command line or the file. */
+static enum error_code options_take(void *ctx, int key, const char *value, struct error *err)
 {
+    struct options *options = ctx;
     switch (key) {
+    case KEY_CONFIG: /* has been read */
+        return ERR_OK;
     case KEY_LISTEN:
-        return options_parse_listen(optarg, options, err);
+        return options_parse_listen(value, options, err);
     case KEY_DATA:
-        options->data_dir = optarg;
+        options->data_dir = value;
         return ERR_OK;
     case KEY_BEAT:
-        return options_heartbeat(optarg, options, err);
+        return options_heartbeat(value, options, err);
     case KEY_RETAIN:
-        return options_retain(optarg, options, err);
+        return options_retain(value, options, err);
     case KEY_CHECK:
         options->check = true;
         return ERR_OK;
     case KEY_ACCEPT:
-        return options_accept(optarg, options, err);
+        return options_accept(value, options, err);
     case KEY_FORMAT:
-        if (!log_format_parse(optarg, &options->log_format))
+        if (!log_format_parse(value, &options->log_format))
             return error_set(err, ERR_INVALID, "--log-format must be logfmt or json, not %s",
-                             optarg);
+                             value);
         return ERR_OK;
     case KEY_LEVEL:
-        if (!log_level_parse(optarg, &options->log_level))
+        if (!log_level_parse(value, &options->log_level))
             return error_set(err, ERR_INVALID,
-                             "--log-level must be debug, info, warn or error, not %s", optarg);
+                             "--log-level must be debug, info, warn or error, not %s", value);
         return ERR_OK;
     case KEY_HELP:
         options->help = true;
         return ERR_OK;
-    case KEY_VERSION:
+    default:
         options->version = true;
         return ERR_OK;
-    case ':':
-        return error_set(err, ERR_INVALID, "%s needs a value (see --help)", argv[optind - 1]);
-    default:
-        return error_set(err, ERR_INVALID, "unknown option %s (see --help)", argv[optind - 1]);
     }
+}
+
+static enum error_code options_understood(int key, char **argv, struct error *err)
+{
+    if (key == ':')
+        return error_set(err, ERR_INVALID, "%s needs a value (see --help)", argv[optind - 1]);
+    if (key == '?')
+        return error_set(err, ERR_INVALID, "unknown option %s (see --help)", argv[optind - 1]);
+    return ERR_OK;
+}
+
+/* The file goes first, so that the command line can say otherwise. */
+static enum error_code options_config(int argc, char **argv, struct options *options,
+                                      struct error *err)
+{
+    const struct config_use use = {long_options, config_option, options, options_take};
+    const char *path = NULL;
+    int key = 0;
+    optind = 0;
+    while ((key = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
+        enum error_code code = options_understood(key, argv, err);
+        if (code != ERR_OK)
+            return code;
+        if (key == KEY_CONFIG)
+            path = optarg;
+    }
+    return path == NULL ? ERR_OK : config_load(path, &use, &options->config, err);
+}
+
+static enum error_code options_command_line(int argc, char **argv, struct options *options,
+                                            struct error *err)
+{
+    int key = 0;
+    optind = 0;
+    while ((key = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
+        enum error_code code = options_take(options, key, optarg, err);
+        if (code != ERR_OK)
+            return code;
+    }
+    if (optind < argc)
+        return error_set(err, ERR_INVALID, "unexpected argument %s (see --help)", argv[optind]);
+    return ERR_OK;
 }
 
 enum error_code options_parse(int argc, char **argv, struct options *ret_options, struct error *err)
@@ -177,15 +223,19 @@ enum error_code options_parse(int argc, char **argv, struct options *ret_options
         .log_format = LOG_LOGFMT,
         .log_level = LOG_INFO,
     };
-    int key = 0;
-    optind = 0;
-    while ((key = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
-        enum error_code code = options_take(key, argv, &options, err);
-        if (code != ERR_OK)
-            return code;
+    enum error_code code = options_config(argc, argv, &options, err);
+    if (code == ERR_OK)
+        code = options_command_line(argc, argv, &options, err);
+    if (code != ERR_OK) {
+        options_done(&options);
+        return code;
     }
-    if (optind < argc)
-        return error_set(err, ERR_INVALID, "unexpected argument %s (see --help)", argv[optind]);
     *ret_options = options;
     return ERR_OK;
+}
+
+void options_done(struct options *options)
+{
+    config_free(options->config);
+    options->config = NULL;
 }

@@ -1,10 +1,12 @@
 /*
- * options: what kitsune-orchestrator is told on its command line. Pure, but for the help it prints.
+ * options: what kitsune-orchestrator is told on its command line, and in the file that --config
+ * names. I/O: reads that file.
  */
 #pragma once
 
 #include "common/base/error.h"
 #include "common/base/log.h"
+#include "common/config/config.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,13 +26,15 @@ struct options {
     enum log_format log_format;
     enum log_level log_level;
     bool help, version;
+    struct config *config; /* holds the texts that came from the file; NULL: there was none */
 };
 
-/* Reads the arguments. ERR_INVALID says in one line what is wrong and what would be right. Texts
- * are borrowed from argv. */
+/* Reads the arguments, and the file that --config names. ERR_INVALID says in one line what is wrong
+ * and what would be right. Texts are borrowed from argv. Caller owns: options_done. */
 enum error_code options_parse(int argc, char **argv, struct options *ret_options,
                               struct error *err) MUST_CHECK;
 /* "ADDR:PORT", "[V6]:PORT", "ADDR" or ":PORT". */
 enum error_code options_parse_listen(const char *text, struct options *options,
                                      struct error *err) MUST_CHECK;
+void options_done(struct options *options);
 extern const char options_help[];

@@ -6,6 +6,7 @@
 
 /* Thread-local, so that a test that starves one thread leaves the others alone. */
 static _Thread_local bool failing;
+static _Thread_local bool failing_once;
 static _Thread_local uint64_t successes_left;
 static _Thread_local uint64_t failures;
 
@@ -18,6 +19,7 @@ static inline bool allowed(void)
         return true;
     }
     failures++;
+    failing = !failing_once;
     return false;
 }
 
@@ -71,11 +73,22 @@ void mem_free(void *p)
     free(p);
 }
 
-void mem_fail_after(uint64_t n)
+static void fail_from(uint64_t n, bool once)
 {
     failing = true;
+    failing_once = once;
     successes_left = n;
     failures = 0;
+}
+
+void mem_fail_after(uint64_t n)
+{
+    fail_from(n, false);
+}
+
+void mem_fail_once(uint64_t n)
+{
+    fail_from(n, true);
 }
 
 void mem_fail_never(void)

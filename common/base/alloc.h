@@ -22,7 +22,9 @@ void mem_free(void *p); /* NULL is fine */
 #define MEM_NEW(type) ((type *)mem_zalloc(sizeof(type)))
 
 /* Tests only: after `n` further successful allocations on this thread, every later one fails until
- * mem_fail_never(). mem_fail_count() says how many failed since mem_fail_after(). */
+ * mem_fail_never(). mem_fail_count() says how many failed since then. */
 void mem_fail_after(uint64_t n);
+/* The same for one allocation alone: those behind it succeed. */
+void mem_fail_once(uint64_t n);
 void mem_fail_never(void);
 uint64_t mem_fail_count(void);

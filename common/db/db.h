@@ -7,6 +7,7 @@
 #pragma once
 
 #include "common/base/error.h"
+#include "common/db/db_log.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,10 +29,12 @@ struct db_schema {
 };
 
 /* WAL, synchronous=FULL, foreign_keys=ON, busy timeout, cell size checks on; mode 0600. Errors:
- * ERR_CORRUPT (not a database, or another program's), ERR_DENIED, ERR_NO_SPACE, ERR_BUSY, ERR_IO.
- */
+ * ERR_CORRUPT (not a database, another program's, or, read-write, with a damaged log: db_log.h),
+ * ERR_DENIED, ERR_NO_SPACE, ERR_BUSY, ERR_IO. Read-write it must be the only one that may write. */
 enum error_code db_open(const char *path, enum db_mode mode, const struct db_schema *schema,
                         struct db **ret_db, struct error *err) MUST_CHECK;
+/* What was found in the log when it was opened read-write: something, after a crash. */
+struct db_log db_log_found(const struct db *db);
 /* Checkpoints (read-write) and closes; NULL is fine. */
 void db_close(struct db *db);
 

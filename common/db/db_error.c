@@ -1,6 +1,7 @@
 #include "common/db/db_internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* A device or a quota that is full; both are cured by making room, not by repair. */
 static bool errno_is_space(int errnum)
@@ -23,6 +24,8 @@ static enum error_code code_of_io(int result, int errnum)
          * must not look like something that trying again would mend. */
         return ERR_IO;
     default:
+        if (errnum == EROFS)
+            return ERR_DENIED;
         return errno_is_space(errnum) ? ERR_NO_SPACE : ERR_IO;
     }
 }
@@ -42,6 +45,8 @@ static enum error_code code_of(int result, int errnum)
     case SQLITE_PROTOCOL:
         return ERR_BUSY;
     case SQLITE_READONLY:
+        /* Another file stands where this one was: what is written here is lost, now and later. */
+        return result == SQLITE_READONLY_DBMOVED ? ERR_IO : ERR_DENIED;
     case SQLITE_PERM:
     case SQLITE_AUTH:
         return ERR_DENIED;
@@ -63,6 +68,9 @@ enum error_code db_fail(const struct db *db, struct error *err)
     int errnum = errno;
     int result = sqlite3_extended_errcode(db->handle);
     const char *message = sqlite3_errmsg(db->handle);
+    const char *reason = errnum == 0 ? NULL : strerrordesc_np(errnum);
+    if ((result & 0xff) == SQLITE_IOERR && reason != NULL)
+        return error_set(err, code_of(result, errnum), "%s: %s: %s", db->path, message, reason);
     if ((result & 0xff) != SQLITE_CANTOPEN)
         return error_set(err, code_of(result, errnum), "%s: %s", db->path, message);
     int open_errnum = sqlite3_system_errno(db->handle);

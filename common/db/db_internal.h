@@ -22,6 +22,7 @@ struct db {
     const struct db_schema *schema; /* borrowed for the connection's life */
     struct db_stmt *statements;     /* schema->statement_count of them */
     enum db_mode mode;
+    struct db_log log; /* as it was found */
 };
 
 /* Turns SQLite's last failure on this connection into an error that names the file. To be called

@@ -1,5 +1,6 @@
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 #include "common/db/db_internal.h"
 
 #include <assert.h>
@@ -56,12 +57,32 @@ static enum error_code file_prepare(const char *path, struct error *err)
 
 /* ---- Whose database, and which version -------------------------------------------------- */
 
+/* A header that names a way of writing which SQLite does not know makes it take the database for
+ * one that may only be read. Nothing else would tell that it is damaged, so it is looked at here,
+ * through SQLite's own descriptor (see file_prepare). */
+static enum error_code header_check(const struct db *db, struct error *err)
+{
+    enum { WRITE_VERSION_AT = 18, WRITE_VERSION_MAX = 2 };
+    sqlite3_file *file = NULL;
+    unsigned char version = 0;
+    if (sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, (void *)&file) !=
+            SQLITE_OK ||
+        file == NULL || file->pMethods == NULL ||
+        file->pMethods->xRead(file, &version, 1, WRITE_VERSION_AT) != SQLITE_OK)
+        return ERR_OK; /* it has no header yet, or reading it fails for whoever comes next, too */
+    if (version > WRITE_VERSION_MAX)
+        return error_set(err, ERR_CORRUPT, "%s: its header is damaged", db->path);
+    return ERR_OK;
+}
+
 static enum error_code identity_check(struct db *db, struct error *err)
 {
     int64_t id = 0;
     int64_t version = 0;
     int64_t objects = 0;
     enum error_code code = db_query_int(db, "PRAGMA application_id", &id, err);
+    if (code == ERR_OK)
+        code = header_check(db, err);
     if (code == ERR_OK)
         code = db_query_int(db, "PRAGMA user_version", &version, err);
     if (code == ERR_OK)
@@ -123,6 +144,7 @@ static enum error_code migrate(struct db *db, struct error *err)
         code = db_begin(db, err);
         if (code == ERR_OK)
             code = migrate_step(db, err);
+        FAILPOINT(FAIL_DB_MIGRATE);
         if (code == ERR_OK)
             code = db_commit(db, err);
         if (code != ERR_OK) {
@@ -182,6 +204,8 @@ static enum error_code connect(struct db *db, struct error *err)
 {
     if (db->mode == DB_READ_WRITE) {
         enum error_code code = file_prepare(db->path, err);
+        if (code == ERR_OK)
+            code = db_log_look(db->path, &db->log, err);
         if (code != ERR_OK)
             return code;
     }
@@ -216,6 +240,11 @@ enum error_code db_open(const char *path, enum db_mode mode, const struct db_sch
         return code;
     *ret_db = TAKE(db);
     return ERR_OK;
+}
+
+struct db_log db_log_found(const struct db *db)
+{
+    return db->log;
 }
 
 void db_close(struct db *db)

@@ -1,6 +1,7 @@
 #include "common/db/writer.h"
 
 #include "common/base/alloc.h"
+#include "common/base/failpoint.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -123,7 +124,7 @@ static bool failure_is_of_work(struct db *db, enum error_code code)
 /* Nothing was written and the cause can pass: worth another try. */
 static bool failure_can_pass(enum error_code code)
 {
-    return code == ERR_NO_SPACE || code == ERR_BUSY;
+    return code == ERR_NO_SPACE || code == ERR_BUSY || code == ERR_DENIED;
 }
 
 /* The fast path. *ret_single: a work failed for reasons of its own. */
@@ -174,9 +175,13 @@ static enum error_code group_try(struct db *db, const struct group *g, bool each
     enum error_code code = db_begin(db, err);
     if (code == ERR_OK)
         code = each ? apply_each(db, g, err) : apply_all(db, g, ret_single, err);
+    if (code == ERR_OK && FAILPOINT_FAILS(FAIL_WRITER_COMMIT))
+        code = error_set(err, ERR_IO, "a failpoint says so");
     if (code == ERR_OK)
         code = db_commit(db, err);
-    if (code != ERR_OK)
+    if (code == ERR_OK)
+        FAILPOINT(FAIL_WRITER_COMMITTED);
+    else
         db_rollback(db);
     return code;
 }

@@ -11,8 +11,9 @@
  * failed fsync is never tried again and trusted): every work that is queued or comes later
  * completes with that error.
  *
- * A database that another process keeps locked (ERR_BUSY) stalls in the same way: nothing was
- * written, so trying again is safe.
+ * A database that another process keeps locked (ERR_BUSY), or that lies on a file system that has
+ * become read-only (ERR_DENIED), stalls in the same way: nothing was written, so trying again is
+ * safe.
  *
  * A work whose apply says that this very work cannot be (ERR_CONFLICT, ERR_EXISTS, ERR_INVALID: any
  * code that does not speak of the storage or of memory) does not take the others with it. The group
@@ -59,8 +60,8 @@ void writer_submit(struct writer *w, struct writer_work *work);
 /* All completed works in order, as a list by `next`; NULL when there is none. Each is the caller's
  * again. */
 struct writer_work *writer_collect(struct writer *w);
-/* False while all is well; true with the reason (in *ret_why, may be NULL) while out of space or
- * after a final failure (*ret_final). */
+/* False while all is well; true with the reason (in *ret_why, may be NULL) in a stall or after a
+ * final failure (*ret_final). */
 bool writer_stalled(struct writer *w, bool *ret_final, struct error *ret_why);
 void writer_retry(struct writer *w);
 /* Blocks until something can be collected or the writer rests: with nothing to do, or stalled. For

@@ -90,11 +90,12 @@ enum json_type {
 };
 
 enum {
-    JSON_REQUIRED = 1 << 0,   /* must be there */
-    JSON_OMIT_EMPTY = 1 << 1, /* encode: left out when false, 0, NULL, or an empty array */
-    JSON_RAW_OBJECT = 1 << 2, /* JSON_RAW: must be an object */
-    JSON_HAS_DEFAULT = 1 << 3 /* absent: `fallback` (numbers, seconds, bool, enum) is stored; in an
-                                 object that is absent itself, too */
+    JSON_REQUIRED = 1 << 0,    /* must be there */
+    JSON_OMIT_EMPTY = 1 << 1,  /* encode: left out when false, 0, NULL, or an empty array */
+    JSON_RAW_OBJECT = 1 << 2,  /* JSON_RAW: must be an object */
+    JSON_HAS_DEFAULT = 1 << 3, /* absent: `fallback` (numbers, seconds, bool, enum) is stored; in an
+                                  object that is absent itself, too */
+    JSON_SECONDS_TEXT = 1 << 4 /* JSON_SECONDS: a text such as "1m30s" too (duration_parse) */
 };
 
 enum { JSON_STRING_MAX = 1024 * 1024 };

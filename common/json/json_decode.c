@@ -1,6 +1,7 @@
 #include "common/json/json_internal.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 
 #include <assert.h>
 #include <math.h>
@@ -47,9 +48,24 @@ static void decode_number(const struct json_place *at, const cJSON *v, double *r
         *ret = v->valuedouble;
 }
 
+/* A text such as "1m30s". */
+static void decode_duration(const struct json_place *at, const cJSON *v, int64_t *ret_ms)
+{
+    struct error err;
+    int64_t ms;
+    if (duration_parse(v->valuestring, &ms, &err) != ERR_OK)
+        json_fault(at, "%s", err.message);
+    else if (json_check_number(at, (double)ms / 1000, " seconds"))
+        *ret_ms = ms;
+}
+
 static void decode_seconds(const struct json_place *at, const cJSON *v, int64_t *ret_ms)
 {
     static const double seconds_max = (double)(JSON_INT_MAX / 1000);
+    if ((at->field->flags & JSON_SECONDS_TEXT) != 0 && json_node_is(v, cJSON_String)) {
+        decode_duration(at, v, ret_ms);
+        return;
+    }
     if (!json_node_is(v, cJSON_Number)) {
         json_fault_kind(at, v);
         return;

@@ -94,6 +94,15 @@ static void schema_custom(struct buf *b, const char *schema)
     buf_append(b, schema + 1, len - 2);
 }
 
+static void schema_seconds(struct buf *b, const struct json_field *field)
+{
+    bool text_too = (field->flags & JSON_SECONDS_TEXT) != 0;
+    buf_puts(b, text_too ? "\"anyOf\":[{" : "");
+    buf_puts(b, "\"type\":\"number\"");
+    schema_bounds(b, field, "minimum", "maximum");
+    buf_puts(b, text_too ? "},{\"type\":\"string\"}]" : "");
+}
+
 /* The members that say what the value is; at least one. */
 static void schema_value(struct buf *b, const struct json_field *field)
 {
@@ -106,9 +115,11 @@ static void schema_value(struct buf *b, const struct json_field *field)
         schema_bounds(b, field, "minimum", "maximum");
         break;
     case JSON_NUMBER:
-    case JSON_SECONDS:
         buf_puts(b, "\"type\":\"number\"");
         schema_bounds(b, field, "minimum", "maximum");
+        break;
+    case JSON_SECONDS:
+        schema_seconds(b, field);
         break;
     case JSON_STRING:
         schema_string(b, field);

@@ -70,7 +70,9 @@ void json_expected(const struct json_field *field, char ret[JSON_EXPECTED_MAX])
         text = "a number";
         break;
     case JSON_SECONDS:
-        text = "a number of seconds";
+        text = (field->flags & JSON_SECONDS_TEXT) != 0
+                   ? "a number of seconds or a text such as \"1m30s\""
+                   : "a number of seconds";
         break;
     case JSON_STRING:
         text = "a string";

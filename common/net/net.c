@@ -68,6 +68,9 @@ int net_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, 
         }
         return result;
     }
+    case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS: /* the wsi is a false one */
+        ((struct net *)lws_context_user(lws_get_context(wsi)))->vhost_ctx = user;
+        return 0;
     case LWS_CALLBACK_HTTP:
     case LWS_CALLBACK_HTTP_BODY:
     case LWS_CALLBACK_HTTP_BODY_COMPLETION:
@@ -107,13 +110,13 @@ void net_kill(struct net *net, struct lws *wsi)
     net_wake(net);
 }
 
-void net_peer_name(struct lws *wsi, char ret_peer[NET_PEER_MAX])
+void net_peer_name(int fd, char ret_peer[NET_PEER_MAX])
 {
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof(address);
     char ip[INET6_ADDRSTRLEN] = "unknown";
     (void)snprintf(ret_peer, NET_PEER_MAX, "%s", ip);
-    if (getpeername(lws_get_socket_fd(wsi), (struct sockaddr *)&address, &len) != 0)
+    if (getpeername(fd, (struct sockaddr *)&address, &len) != 0)
         return;
     if (address.ss_family == AF_INET6) {
         const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address;
@@ -123,6 +126,12 @@ void net_peer_name(struct lws *wsi, char ret_peer[NET_PEER_MAX])
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address;
         if (inet_ntop(AF_INET, &v4->sin_addr, ip, sizeof(ip)) != NULL)
             (void)snprintf(ret_peer, NET_PEER_MAX, "%s:%u", ip, ntohs(v4->sin_port));
+    } else if (address.ss_family == AF_UNIX) {
+        struct ucred user = {0};
+        len = sizeof(user);
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &len) == 0)
+            (void)snprintf(ret_peer, NET_PEER_MAX, "unix uid %u pid %d", (unsigned)user.uid,
+                           (int)user.pid);
     }
 }
 
@@ -255,15 +264,13 @@ static void size_tables(struct net *net, uint32_t max_fds, struct lws_context_cr
     net->connection_max = most - reserve;
 }
 
-static enum error_code lws_start(struct net *net, uint32_t max_fds, struct error *err)
+/* What a context and its vhosts have in common. */
+static struct lws_context_creation_info lws_info(struct net *net)
 {
-    lws_set_log_level(0, NULL); /* what there is to say comes back as errors and reasons */
-    void *loops[1] = {net->loop};
-    struct lws_context_creation_info info = {
+    return (struct lws_context_creation_info){
         .port = CONTEXT_PORT_NO_LISTEN,
         .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
                    LWS_SERVER_OPTION_VALIDATE_UTF8,
-        .foreign_loops = loops,
         .user = net,
         .protocols = net->protocols,
         .vhost_name = "net",
@@ -281,14 +288,38 @@ static enum error_code lws_start(struct net *net, uint32_t max_fds, struct error
         .ka_interval = 10,
         .ka_probes = 6,
     };
+}
+
+static enum error_code lws_start(struct net *net, uint32_t max_fds, struct error *err)
+{
+    lws_set_log_level(0, NULL); /* what there is to say comes back as errors and reasons */
+    void *loops[1] = {net->loop};
+    struct lws_context_creation_info info = lws_info(net);
+    info.foreign_loops = loops;
+    info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
     size_tables(net, max_fds, &info);
     enum error_code code = context_create(net, &info, err);
     if (code != ERR_OK)
         return code;
+    info = lws_info(net);
     net->vhost = lws_create_vhost(net->lws, &info);
     if (net->vhost == NULL)
         return error_set(err, ERR_NO_MEMORY, NULL);
     return ERR_OK;
+}
+
+struct lws_vhost *net_vhost_new(struct net *net, const char *name, bool tls_server)
+{
+    struct lws_context_creation_info info = lws_info(net);
+    info.vhost_name = name;
+    info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+    info.provided_client_ssl_ctx = net->tls_ctx; /* else lws makes one, with the system's CAs */
+    assert(net->tls_ctx != NULL);
+    if (tls_server) {
+        info.port = CONTEXT_PORT_NO_LISTEN_SERVER; /* with the other one there is no TLS */
+        info.options |= LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX;
+    }
+    return lws_create_vhost(net->lws, &info);
 }
 
 static void on_before_poll(uv_prepare_t *handle)
@@ -305,13 +336,15 @@ static void handles_init(struct net *net)
 {
     (void)uv_idle_init(net->loop, &net->closer);
     (void)uv_timer_init(net->loop, &net->accept_timer);
+    (void)uv_timer_init(net->loop, &net->fresh_timer);
     (void)uv_prepare_init(net->loop, &net->before_poll);
     (void)uv_check_init(net->loop, &net->after_poll);
     net->closer.data = net;
     net->accept_timer.data = net;
+    net->fresh_timer.data = net;
     net->before_poll.data = net;
     net->after_poll.data = net;
-    net->handles = 4;
+    net->handles = 5;
     (void)uv_prepare_start(&net->before_poll, on_before_poll);
     (void)uv_check_start(&net->after_poll, on_after_poll);
 }
@@ -353,6 +386,7 @@ static void on_handle_closed(uv_handle_t *handle)
     }
     void (*done)(void *) = net->done;
     void *ctx = net->done_ctx;
+    SSL_CTX_free(net->tls_ctx);
     mem_free(net);
     if (done != NULL)
         done(ctx);
@@ -361,10 +395,11 @@ static void on_handle_closed(uv_handle_t *handle)
 void net_check_done(struct net *net)
 {
     if (!net->torn_down || net->lws != NULL || net->dials > 0 || net->watches > 0 ||
-        net->listeners > 0 || uv_is_closing((uv_handle_t *)&net->closer))
+        net->listeners > 0 || net->linger_count > 0 || uv_is_closing((uv_handle_t *)&net->closer))
         return;
     uv_close((uv_handle_t *)&net->closer, on_handle_closed);
     uv_close((uv_handle_t *)&net->accept_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&net->fresh_timer, on_handle_closed);
     uv_close((uv_handle_t *)&net->before_poll, on_handle_closed);
     uv_close((uv_handle_t *)&net->after_poll, on_handle_closed);
 }
@@ -377,6 +412,7 @@ static void tear_down(struct net *net)
         net_conn_finish(net->conns, "shutting down");
     for (struct net_server *server = net->servers; server != NULL; server = server->next)
         net_listen_close(server);
+    net_linger_stop_all(net);
     net->torn_down = true;
     lws_context_destroy(net->lws);
 }
@@ -418,5 +454,6 @@ void net_close(struct net *net, void (*done)(void *ctx), void *ctx)
     net->done = done;
     net->done_ctx = ctx;
     (void)uv_timer_stop(&net->accept_timer);
+    (void)uv_timer_stop(&net->fresh_timer);
     (void)uv_idle_start(&net->closer, on_closer);
 }

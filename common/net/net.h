@@ -16,20 +16,23 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <uv.h>
 
 enum {
     NET_MAX_PATH = 2048,
     NET_MAX_HEADER_VALUE = 1024,
     NET_CONN_QUEUE_MAX = 32 * 1024 * 1024, /* bytes waiting to be sent on one connection */
-    NET_HANDSHAKE_SECONDS = 10, /* to finish a request's headers, or a WebSocket upgrade */
-    NET_BODY_SECONDS = 60       /* to finish a request's body */
+    NET_HANDSHAKE_SECONDS = 10,            /* to finish a TLS handshake, then a request's headers */
+    NET_BODY_SECONDS = 60                  /* to finish a request's body */
 };
 
-struct net;         /* a libwebsockets context on a loop */
-struct net_server;  /* a listening address */
-struct net_request; /* one HTTP request being served */
-struct net_conn;    /* one WebSocket, either end */
+struct net;            /* a libwebsockets context on a loop */
+struct net_server;     /* a listening address */
+struct net_request;    /* one HTTP request being served */
+struct net_conn;       /* one WebSocket, either end */
+struct net_tls_server; /* see net_tls.h */
+struct net_tls_client;
 
 /* max_fds: connections to size tables for; 0: the process's limit. */
 enum error_code net_new(uv_loop_t *loop, uint32_t max_fds, struct net **ret_net,
@@ -52,8 +55,8 @@ struct net_conn_events {
     void (*opened)(void *ctx, struct net_conn *conn);
 };
 
-/* Queues one text message (copied). ERR_LIMIT: the queue's bound is passed; the connection is being
- * dropped. ERR_UNAVAILABLE: it is closing. */
+/* Queues one text message (copied). ERR_LIMIT: the queue's bound is passed, ERR_NO_MEMORY; the
+ * connection is being dropped. ERR_UNAVAILABLE: it is closing. */
 enum error_code net_conn_send(struct net_conn *conn, const char *data, size_t len,
                               struct error *err) MUST_CHECK;
 size_t net_conn_queued(const struct net_conn *conn); /* bytes not yet written */
@@ -68,9 +71,12 @@ const char *net_conn_peer(const struct net_conn *conn);  /* "127.0.0.1:51234"; s
 enum net_method { NET_GET, NET_POST, NET_PUT, NET_DELETE, NET_HEAD, NET_OTHER_METHOD };
 
 struct net_server_config {
-    const char *host;           /* address to listen on: "127.0.0.1", "::1", "0.0.0.0" */
-    uint16_t port;              /* 0: a free one, see net_server_port */
-    size_t max_body;            /* bytes of a request's body; more is answered by 413 */
+    /* Address to listen on: "127.0.0.1", "::1", "0.0.0.0", or "unix:/run/kitsune/api.sock". */
+    const char *host;
+    uint16_t port;      /* 0: a free one, see net_server_port; not used for a Unix socket */
+    uint32_t unix_mode; /* who may connect to a Unix socket; 0: 0600 */
+    const struct net_tls_server *tls; /* NULL: plain */
+    size_t max_body;                  /* bytes of a request's body; more is answered by 413 */
     size_t max_message;         /* bytes of a WebSocket message; more ends the connection (1009) */
     const char *websocket_path; /* "/v1/agent": GET with Upgrade there becomes a conn */
     const char *websocket_protocol; /* subprotocol to agree on; NULL: none */
@@ -82,10 +88,14 @@ struct net_server_config {
     /* A WebSocket came; returns false to refuse it. Set *ret_ctx for its events. */
     bool (*websocket)(void *ctx, struct net_conn *conn, void **ret_ctx);
     struct net_conn_events events; /* of the server's conns (opened is not used) */
+    /* A connection came to nothing in the TLS handshake; for a log line. Anybody can cause any
+     * number of these. May be NULL. */
+    void (*refused)(void *ctx, const char *peer, const char *reason);
 };
 
-/* Listens. ERR_BUSY: the port is taken; ERR_DENIED; ERR_INVALID: no such address. The message names
- * address and remedy. */
+/* Listens. ERR_BUSY: the port is taken, or somebody listens on that Unix socket (one that nobody
+ * listens on any more is replaced); ERR_DENIED; ERR_INVALID: no such address, or the certificate is
+ * unusable. The message names address and remedy. */
 enum error_code net_server_new(struct net *net, const struct net_server_config *config,
                                struct net_server **ret_server, struct error *err) MUST_CHECK;
 uint16_t net_server_port(const struct net_server *server);
@@ -100,6 +110,9 @@ const char *net_request_query(struct net_request *req, const char *name);
 const char *net_request_header(struct net_request *req, const char *name);
 const char *net_request_body(const struct net_request *req, size_t *ret_len);
 const char *net_request_peer(const struct net_request *req);
+/* Who is at the other end of a Unix socket, as the kernel says. False: it is none, or the peer is
+ * gone. */
+bool net_request_peer_user(const struct net_request *req, uid_t *ret_uid, pid_t *ret_pid);
 void net_request_set_data(struct net_request *req,
                           void *data); /* the server's user's own pointer */
 void *net_request_data(const struct net_request *req);
@@ -125,8 +138,9 @@ void net_stream_break(struct net_request *req);
 /* ---- Client ---------------------------------------------------------------------------------- */
 
 struct net_client_config {
-    const char *url; /* ws://HOST:PORT or http://...; [v6] in brackets; a path is put before
-                        websocket_path */
+    const char *url; /* wss://HOST:PORT, https://..., or without TLS ws://, http://; [v6] in
+                        brackets; a path is put before websocket_path */
+    const struct net_tls_client *tls; /* for wss:// and https:// only, and needed there */
     const char *websocket_path;
     const char *websocket_protocol; /* NULL: none */
     size_t max_message;
@@ -135,8 +149,14 @@ struct net_client_config {
     struct net_conn_events events;
 };
 
-/* Checks a URL without connecting. ERR_INVALID says what is wrong with it. */
+/* Checks a URL without connecting. ERR_INVALID says what is wrong with it; ERR_UNSUPPORTED: it
+ * wants TLS. */
 enum error_code net_url_check(const char *url, struct error *err) MUST_CHECK;
-/* Begins to connect (name resolution off the loop's thread); ends in opened or in closed. */
+bool net_url_tls(const char *url); /* a good URL that asks for TLS */
+/* True when it leads nowhere but to this machine. */
+bool net_url_loopback(const char *url);
+bool net_host_loopback(const char *host);
+/* Begins to connect (name resolution off the loop's thread); ends in opened or in closed.
+ * ERR_INVALID: the URL, or TLS where the URL asks for none or the other way round. */
 enum error_code net_connect(struct net *net, const struct net_client_config *config,
                             struct net_conn **ret_conn, struct error *err) MUST_CHECK;

@@ -4,134 +4,10 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    HOST_MAX = 256, /* a DNS name has at most 253 */
-    HTTP_PORT = 80
-};
-
-/* ---- URLs -------------------------------------------------------------------------------------
- */
-
-struct net_url {
-    char host[HOST_MAX]; /* without brackets */
-    uint16_t port;
-    bool v6;
-    const char *path; /* within the text that was parsed; "" when there is none */
-};
-
-static enum error_code url_scheme(const char **url, struct error *err)
-{
-    static const struct {
-        const char *prefix;
-        bool tls;
-    } schemes[] = {{"ws://", false}, {"http://", false}, {"wss://", true}, {"https://", true}};
-    for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
-        size_t len = strlen(schemes[i].prefix);
-        if (strncasecmp(*url, schemes[i].prefix, len) != 0)
-            continue;
-        if (schemes[i].tls)
-            return error_set(err, ERR_UNSUPPORTED,
-                             "URL \"%.100s\": TLS is not available yet; use http:// or ws://",
-                             *url);
-        *url += len;
-        return ERR_OK;
-    }
-    return error_set(err, ERR_INVALID,
-                     "URL \"%.100s\": it must begin with http:// or ws://, as in "
-                     "http://127.0.0.1:7233",
-                     *url);
-}
-
-static bool host_character(char c, bool v6)
-{
-    if (v6)
-        return isxdigit((unsigned char)c) || c == ':' || c == '.' || c == '%';
-    return isalnum((unsigned char)c) || c == '.' || c == '-' || c == '_';
-}
-
-static bool url_host(const char **rest, struct net_url *url)
-{
-    const char *p = *rest;
-    url->v6 = *p == '[';
-    if (url->v6)
-        p++;
-    size_t len = 0;
-    while (host_character(p[len], url->v6))
-        len++;
-    if (len == 0 || len >= HOST_MAX)
-        return false;
-    memcpy(url->host, p, len);
-    url->host[len] = '\0';
-    p += len;
-    if (url->v6) {
-        struct in6_addr address;
-        if (*p++ != ']' || inet_pton(AF_INET6, url->host, &address) != 1)
-            return false;
-    }
-    *rest = p;
-    return true;
-}
-
-static bool url_port(const char **rest, uint16_t *ret_port)
-{
-    const char *p = *rest;
-    if (*p != ':')
-        return true;
-    p++;
-    unsigned port = 0;
-    size_t digits = 0;
-    for (; isdigit((unsigned char)p[digits]) && digits < 6; digits++)
-        port = port * 10 + (unsigned)(p[digits] - '0');
-    if (digits == 0 || port == 0 || port > UINT16_MAX)
-        return false;
-    *ret_port = (uint16_t)port;
-    *rest = p + digits;
-    return true;
-}
-
-static bool url_path(const char *path)
-{
-    if (*path != '\0' && *path != '/')
-        return false;
-    for (const char *p = path; *p != '\0'; p++) {
-        if (!isgraph((unsigned char)*p) || *p == '?' || *p == '#')
-            return false;
-    }
-    return strlen(path) < NET_MAX_PATH;
-}
-
-static enum error_code url_parse(const char *text, struct net_url *ret_url, struct error *err)
-{
-    const char *rest = text;
-    enum error_code code = url_scheme(&rest, err);
-    if (code != ERR_OK)
-        return code;
-    struct net_url url = {.port = HTTP_PORT};
-    if (strpbrk(rest, "@") != NULL)
-        return error_set(err, ERR_INVALID, "URL: a user name or password cannot be given in it");
-    if (!url_host(&rest, &url))
-        return error_set(err, ERR_INVALID,
-                         "URL \"%.100s\": no valid host in it (an IPv6 address goes in brackets)",
-                         text);
-    if (!url_port(&rest, &url.port))
-        return error_set(err, ERR_INVALID, "URL \"%.100s\": the port must be 1 to 65535", text);
-    if (!url_path(rest))
-        return error_set(err, ERR_INVALID,
-                         "URL \"%.100s\": after the host and port only a path may follow", text);
-    url.path = rest;
-    *ret_url = url;
-    return ERR_OK;
-}
-
-enum error_code net_url_check(const char *url, struct error *err)
-{
-    struct net_url parsed;
-    return url_parse(url, &parsed, err);
-}
+enum { TLS_HOST_MAX = 120 };
 
 /* ---- Dialling ---------------------------------------------------------------------------------
  */
@@ -155,9 +31,10 @@ struct net_dial {
     char *protocol;               /* NULL: none */
     char *path;
     uint16_t port;
-    char host[HOST_MAX];
-    char host_header[HOST_MAX + 16];
-    char failure[NET_REASON_MAX];
+    char host[NET_HOST_MAX];
+    char host_header[NET_HOST_MAX + 16];
+    struct net_tls_dial *tls; /* NULL: plain */
+    char failure[ERROR_MESSAGE_MAX];
 };
 
 static void dial_free(struct net_dial *dial)
@@ -166,6 +43,7 @@ static void dial_free(struct net_dial *dial)
         return;
     if (dial->addresses != NULL)
         uv_freeaddrinfo(dial->addresses);
+    net_tls_dial_free(dial->tls);
     mem_free(dial->protocol);
     mem_free(dial->path);
     mem_free(dial);
@@ -198,6 +76,10 @@ static void on_probe_closed(uv_handle_t *handle)
 
 void net_dial_abandon(struct net_dial *dial)
 {
+    if (dial->conn != NULL && dial->conn->wsi != NULL)
+        net_tls_forget(dial->conn->wsi);
+    net_tls_dial_free(dial->tls);
+    dial->tls = NULL;
     dial->conn = NULL;
     if (dial->probe_open)
         uv_close((uv_handle_t *)&dial->probe, on_probe_closed);
@@ -247,10 +129,10 @@ static bool dial_attempt(struct net_dial *dial, const struct addrinfo *address)
                    text, (unsigned)dial->port);
     struct lws_client_connect_info info = {
         .context = dial->net->lws,
-        .vhost = dial->net->vhost,
+        .vhost = dial->tls != NULL ? dial->net->tls_vhost : dial->net->vhost,
         .address = text,
         .port = dial->port,
-        .ssl_connection = LCCSCF_HTTP_NO_FOLLOW_REDIRECT,
+        .ssl_connection = LCCSCF_HTTP_NO_FOLLOW_REDIRECT | (dial->tls != NULL ? LCCSCF_USE_SSL : 0),
         .path = dial->path,
         .host = dial->host_header,
         .protocol = dial->protocol,
@@ -336,9 +218,14 @@ static void dial_next(struct net_dial *dial)
 int net_dial_failed(struct net_conn *conn, const char *why)
 {
     struct net_dial *dial = conn->dial;
-    if (conn->wsi != NULL)
+    if (conn->wsi != NULL) {
         lws_set_opaque_user_data(conn->wsi, NULL);
+        net_tls_forget(conn->wsi);
+    }
     conn->wsi = NULL;
+    const char *in_tls = dial->tls == NULL ? NULL : net_tls_dial_failure(dial->tls);
+    if (in_tls != NULL)
+        why = in_tls;
     (void)snprintf(dial->failure, sizeof(dial->failure), "%s", why);
     if (!dial->attempting)
         dial_next(dial);
@@ -377,13 +264,36 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *addr
     dial_next(dial);
 }
 
+static enum error_code dial_check(struct net *net, const struct net_client_config *config,
+                                  struct net_url *ret_url, struct error *err)
+{
+    enum error_code code = net_url_parse(config->url, ret_url, err);
+    if (code != ERR_OK)
+        return code;
+    if (ret_url->tls && config->tls == NULL)
+        return error_set(err, ERR_INVALID,
+                         "URL \"%.100s\": TLS needs the CA's certificate, or its fingerprint",
+                         config->url);
+    /* lws looks at so much of it in TLS; the port is in it, too. */
+    if (ret_url->tls && strlen(ret_url->host) > TLS_HOST_MAX)
+        return error_set(err, ERR_INVALID,
+                         "URL \"%.100s...\": with TLS a host's name may have at most %d bytes",
+                         config->url, TLS_HOST_MAX);
+    /* Who has certificates means them to be used: this would be in the clear. */
+    if (!ret_url->tls && config->tls != NULL)
+        return error_set(err, ERR_INVALID,
+                         "URL \"%.100s\": it must begin with https:// or wss:// for TLS",
+                         config->url);
+    return config->websocket_protocol == NULL
+               ? ERR_OK
+               : net_subprotocol_add(net, config->websocket_protocol, err);
+}
+
 static enum error_code dial_new(struct net *net, const struct net_client_config *config,
                                 struct net_dial **ret_dial, struct error *err)
 {
     struct net_url url = {0};
-    enum error_code code = url_parse(config->url, &url, err);
-    if (code == ERR_OK && config->websocket_protocol != NULL)
-        code = net_subprotocol_add(net, config->websocket_protocol, err);
+    enum error_code code = dial_check(net, config, &url, err);
     if (code != ERR_OK)
         return code;
     AUTO(dial_free) struct net_dial *dial = MEM_NEW(struct net_dial);
@@ -392,6 +302,10 @@ static enum error_code dial_new(struct net *net, const struct net_client_config 
     dial->net = net;
     dial->port = url.port;
     dial->timeout_ms = config->connect_timeout_ms;
+    if (url.tls)
+        code = net_tls_dial_new(net, config->tls, url.host, &dial->tls, err);
+    if (code != ERR_OK)
+        return code;
     (void)snprintf(dial->host, sizeof(dial->host), "%s", url.host);
     (void)snprintf(dial->host_header, sizeof(dial->host_header), url.v6 ? "[%s]:%u" : "%s:%u",
                    url.host, (unsigned)url.port);
@@ -422,7 +336,6 @@ enum error_code net_connect(struct net *net, const struct net_client_config *con
     if (code != ERR_OK)
         return code;
     assert(dial != NULL);
-    assert(dial != NULL);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
     dial->resolve.data = dial;
     int failed = uv_getaddrinfo(net->loop, &dial->resolve, on_resolved, dial->host, NULL, &hints);
@@ -444,6 +357,8 @@ enum error_code net_connect(struct net *net, const struct net_client_config *con
                    (unsigned)started->port);
     conn->dial = started;
     started->conn = conn;
+    if (started->tls != NULL)
+        net_tls_dial_bind(started->tls, conn);
     uv_update_time(net->loop); /* else what this turn has taken already would be missing */
     (void)uv_timer_start(&started->timer, on_timeout, started->timeout_ms, 0);
     *ret_conn = conn;

@@ -1,5 +1,6 @@
 #include "common/net/net_internal.h"
 
+#include "common/base/failpoint.h"
 #include "common/base/text.h"
 
 #include <assert.h>
@@ -65,19 +66,24 @@ static void conn_detach(struct net_conn *conn)
     buf_done(&conn->rx);
 }
 
+static void conn_free(struct net_conn *conn)
+{
+    mem_free(conn->identity);
+    mem_free(conn->reason);
+    mem_free(conn);
+}
+
 void net_conn_discard(struct net_conn *conn)
 {
     conn_detach(conn);
-    mem_free(conn->reason);
-    mem_free(conn);
+    conn_free(conn);
 }
 
 void net_conn_finish(struct net_conn *conn, const char *reason)
 {
     conn_detach(conn);
     conn->events.closed(conn->ctx, conn, conn->reason != NULL ? conn->reason : reason);
-    mem_free(conn->reason);
-    mem_free(conn);
+    conn_free(conn);
 }
 
 /* Gives it up at once: nothing more goes out, and closed comes from the loop. */
@@ -108,8 +114,11 @@ enum error_code net_conn_send(struct net_conn *conn, const char *data, size_t le
     if (conn->closing)
         return error_set(err, ERR_LIMIT, "more than %d bytes wait to be sent to %s: it is dropped",
                          NET_CONN_QUEUE_MAX, conn->peer);
-    if (segment == NULL)
+    if (segment == NULL) {
+        /* Nobody would say it again while the connection stands. */
+        conn_drop(conn, "out of memory");
         return error_set(err, ERR_NO_MEMORY, NULL);
+    }
     if (len > 0)
         memcpy(net_segment_data(segment), data, len);
     bool idle = conn->queue.head == NULL;
@@ -141,6 +150,7 @@ static int conn_writable(struct net_conn *conn)
            !lws_partial_buffered(conn->wsi)) {
         if (!net_queue_write(&conn->queue, conn->wsi, true))
             return -1;
+        FAILPOINT(FAIL_NET_SENT);
     }
     if (conn->queue.head != NULL || lws_partial_buffered(conn->wsi)) {
         lws_callback_on_writable(conn->wsi);

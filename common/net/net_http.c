@@ -27,6 +27,7 @@ static void request_free(struct net_request *req)
     }
     net_queue_done(&req->queue);
     buf_done(&req->body);
+    mem_free(req->identity);
     mem_free(req->path);
     mem_free(req->query);
     mem_free(req);
@@ -144,7 +145,7 @@ static struct net_request *request_new(struct net_server *server, struct lws *ws
     (void)lws_hdr_copy(wsi, version, sizeof(version), WSI_TOKEN_HTTP);
     req->http_1_1 = strcmp(version, "HTTP/1.1") == 0;
     req->keep_alive = req->http_1_1 && !header_has_word(wsi, WSI_TOKEN_CONNECTION, "close");
-    net_peer_name(wsi, req->peer);
+    net_peer_name(lws_get_socket_fd(wsi), req->peer);
     return TAKE(req);
 }
 
@@ -386,6 +387,12 @@ static int connection_callback(struct net_server *server, struct lws *wsi,
 int net_http_callback(struct net_entry *entry, struct lws *wsi, enum lws_callback_reasons reason,
                       void *in, size_t len)
 {
+    if (entry->kind == NET_ENTRY_FRESH) {
+        struct net_fresh *fresh = (struct net_fresh *)entry;
+        entry = &fresh->server->entry;
+        if (!net_fresh_callback(fresh, wsi, reason))
+            return 0;
+    }
     if (entry->kind == NET_ENTRY_REQUEST)
         return request_callback((struct net_request *)entry, reason, in, len);
     if (entry->kind == NET_ENTRY_LINGER)

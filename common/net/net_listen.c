@@ -13,8 +13,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+static const char unix_prefix[] = "unix:";
+
 enum {
     ACCEPTS_PER_TURN = 64,
+    TLS_ACCEPTS_PER_TURN = 8, /* each costs a millisecond, and others wait for their turn */
     BACKLOG = 4096,
     ACCEPT_RETRY_MS = 250 /* when others in the process hold the descriptors, nobody tells */
 };
@@ -30,19 +33,31 @@ static void listen_start(struct net_server *server)
     (void)uv_poll_start(&server->poll, UV_READABLE, on_incoming);
 }
 
+static bool room(const struct net_server *server)
+{
+    return server->net->connections < server->net->connection_max &&
+           (server->ssl_ctx == NULL || net_fresh_room(server->net));
+}
+
 void net_listen_resume(struct net *net)
 {
-    if (net->closing || net->connections >= net->connection_max)
+    if (net->closing)
         return;
     for (struct net_server *server = net->servers; server != NULL; server = server->next) {
-        if (server->paused)
+        if (server->paused && room(server))
             listen_start(server);
     }
 }
 
 static void on_accept_timer(uv_timer_t *handle)
 {
-    net_listen_resume(handle->data);
+    struct net *net = handle->data;
+    net_listen_resume(net);
+    bool waiting = false;
+    for (const struct net_server *server = net->servers; server != NULL; server = server->next)
+        waiting = waiting || server->paused;
+    if (waiting)
+        (void)uv_timer_start(handle, on_accept_timer, ACCEPT_RETRY_MS, 0);
 }
 
 /* Those who wait stay in the kernel's backlog until a connection goes. */
@@ -59,18 +74,35 @@ static void take(struct net_server *server, int fd)
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    struct net_fresh *fresh = NULL;
+    if (server->ssl_ctx != NULL) {
+        fresh = net_fresh_new(server, fd);
+        if (fresh == NULL) {
+            (void)close(fd);
+            return;
+        }
+    }
     lws_adopt_desc_t adopt = {
-        .vh = net->vhost,
-        .type = (lws_adoption_type)(LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP),
+        .vh = server->vhost,
+        .type = (lws_adoption_type)(LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP |
+                                    (fresh != NULL ? LWS_ADOPT_ALLOW_SSL : 0)),
         .fd = {.sockfd = fd},
-        .opaque = &server->entry,
+        .opaque = fresh != NULL ? &fresh->entry : &server->entry,
     };
+    net->adopting = fresh;
     /* A connection that lws gives up half-way has its WSI_DESTROY without a user pointer. */
     struct lws *wsi = lws_adopt_descriptor_vhost_via_info(&adopt);
-    if (wsi == NULL)
+    bool mine = net->adopting != NULL; /* else its end has come already */
+    net->adopting = NULL;
+    if (wsi == NULL) {
+        if (mine)
+            net_fresh_gone(fresh);
         return;
+    }
     lws_set_wsi_user(wsi, net);
     net->connections++;
+    if (mine)
+        net_fresh_adopted(fresh, wsi);
 }
 
 static void on_incoming(uv_poll_t *handle, int status, int events)
@@ -79,8 +111,9 @@ static void on_incoming(uv_poll_t *handle, int status, int events)
     (void)events;
     struct net_server *server = handle->data;
     struct net *net = server->net;
-    for (int i = 0; i < ACCEPTS_PER_TURN && !net->closing; i++) {
-        if (net->connections >= net->connection_max) {
+    int most = server->ssl_ctx == NULL ? ACCEPTS_PER_TURN : TLS_ACCEPTS_PER_TURN;
+    for (int i = 0; i < most && !net->closing; i++) {
+        if (!room(server)) {
             listen_pause(server);
             return;
         }
@@ -141,13 +174,6 @@ static enum error_code listen_error(const struct net_server_config *config, int 
     }
 }
 
-static int fd_take(int *fd)
-{
-    int taken = *fd;
-    *fd = -1;
-    return taken;
-}
-
 static enum error_code socket_listen(const struct net_server_config *config, int *ret_fd,
                                      uint16_t *ret_port, struct error *err)
 {
@@ -179,6 +205,8 @@ void net_server_free(struct net_server *server)
         return;
     if (server->fd >= 0)
         (void)close(server->fd);
+    pki_certs_free(server->client_ca);
+    mem_free(server->unix_path);
     mem_free(server->host);
     mem_free(server->websocket_path);
     mem_free(server->websocket_protocol);
@@ -195,8 +223,10 @@ static enum error_code server_make(struct net *net, const struct net_server_conf
     server->entry.kind = NET_ENTRY_SERVER;
     server->linger.kind = NET_ENTRY_LINGER;
     server->net = net;
+    server->vhost = net->vhost;
     server->fd = -1;
     server->config = *config;
+    server->config.tls = NULL; /* copied, and not to be looked at later */
     server->host = mem_strdup(config->host);
     server->websocket_path =
         config->websocket_path == NULL ? NULL : mem_strdup(config->websocket_path);
@@ -209,8 +239,30 @@ static enum error_code server_make(struct net *net, const struct net_server_conf
     server->config.host = server->host;
     server->config.websocket_path = server->websocket_path;
     server->config.websocket_protocol = server->websocket_protocol;
+    if (strncmp(config->host, unix_prefix, sizeof(unix_prefix) - 1) == 0) {
+        server->unix_path = mem_strdup(config->host + sizeof(unix_prefix) - 1);
+        if (server->unix_path == NULL)
+            return error_set(err, ERR_NO_MEMORY, NULL);
+    }
     *ret_server = TAKE(server);
     return ERR_OK;
+}
+
+static enum error_code server_listen(struct net_server *server,
+                                     const struct net_server_config *config, struct error *err)
+{
+    enum error_code code = ERR_OK;
+    if (config->websocket_protocol != NULL)
+        code = net_subprotocol_add(server->net, config->websocket_protocol, err);
+    if (code == ERR_OK && config->tls != NULL)
+        code = net_tls_server_check(config->tls, err);
+    if (code != ERR_OK)
+        return code;
+    code = server->unix_path != NULL ? net_unix_listen(server, err)
+                                     : socket_listen(config, &server->fd, &server->port, err);
+    if (code == ERR_OK && config->tls != NULL)
+        code = net_tls_server_start(server, config->tls, err);
+    return code;
 }
 
 enum error_code net_server_new(struct net *net, const struct net_server_config *config,
@@ -223,15 +275,18 @@ enum error_code net_server_new(struct net *net, const struct net_server_config *
     if (code != ERR_OK)
         return code;
     assert(server != NULL);
-    if (config->websocket_protocol != NULL)
-        code = net_subprotocol_add(net, config->websocket_protocol, err);
+    code = server_listen(server, config, err);
+    int failed = 0;
     if (code == ERR_OK)
-        code = socket_listen(config, &server->fd, &server->port, err);
-    if (code != ERR_OK)
-        return code;
-    int failed = uv_poll_init_socket(net->loop, &server->poll, server->fd);
+        failed = uv_poll_init_socket(net->loop, &server->poll, server->fd);
     if (failed != 0)
-        return error_errno(err, -failed, "watching the listening socket");
+        code = error_errno(err, -failed, "watching the listening socket");
+    if (code != ERR_OK) {
+        net_unix_remove(server);
+        if (server->ssl_ctx != NULL) /* it outlives the server */
+            (void)SSL_CTX_set_app_data(server->ssl_ctx, NULL);
+        return code;
+    }
     server->poll.data = server;
     server->next = net->servers;
     net->servers = server;
@@ -257,5 +312,6 @@ static void on_listener_closed(uv_handle_t *handle)
 
 void net_listen_close(struct net_server *server)
 {
+    net_unix_remove(server);
     uv_close((uv_handle_t *)&server->poll, on_listener_closed);
 }

@@ -73,7 +73,7 @@ int net_upgrade_established(struct net_server *server, struct lws *wsi)
         return -1;
     conn->wsi = wsi;
     conn->open = true;
-    net_peer_name(wsi, conn->peer);
+    net_peer_name(lws_get_socket_fd(wsi), conn->peer);
     lws_set_opaque_user_data(wsi, &conn->entry);
     void *ctx = config->ctx;
     if (!config->websocket(config->ctx, conn, &ctx)) {

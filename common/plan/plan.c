@@ -67,6 +67,90 @@ void plan_free(struct plan *plan)
     mem_free(plan);
 }
 
+/* ---- A plan for some of the servers ------------------------------------------------------ */
+
+/* NULL stays NULL. */
+static bool copy_text(const char *text, char **ret_copy)
+{
+    *ret_copy = text ? mem_strdup(text) : NULL;
+    return !text || *ret_copy;
+}
+
+static bool copy_items(const struct array *from, size_t size, struct array *ret)
+{
+    *ret = (struct array){0};
+    if (from->count == 0)
+        return true;
+    ret->items = mem_array(from->count, size);
+    if (!ret->items)
+        return false;
+    memcpy(ret->items, from->items, from->count * size);
+    ret->count = from->count;
+    return true;
+}
+
+static bool copy_step(const struct plan_step *from, struct plan_step *ret)
+{
+    *ret = *from;
+    ret->name = ret->type = ret->params_json = NULL;
+    return copy_items(&from->retry.non_retryable_exit_codes, sizeof(int64_t),
+                      &ret->retry.non_retryable_exit_codes) &&
+           copy_text(from->name, &ret->name) && copy_text(from->type, &ret->type) &&
+           copy_text(from->params_json, &ret->params_json);
+}
+
+static bool copy_steps(const struct plan *from, struct plan *ret)
+{
+    ret->steps.items = mem_array(from->steps.count, sizeof(struct plan_step));
+    if (!ret->steps.items)
+        return false;
+    for (uint32_t i = 0; i < plan_step_count(from); i++) {
+        ret->steps.count++; /* so that a half-made one is freed, too */
+        if (!copy_step(plan_step(from, i), ARRAY_AT(&ret->steps, struct plan_step, i)))
+            return false;
+    }
+    return true;
+}
+
+static bool copy_servers(const struct plan *from, bool (*keep)(void *ctx, uint32_t server),
+                         void *ctx, struct plan *ret)
+{
+    ret->servers.items = mem_array(from->servers.count, sizeof(char *));
+    if (!ret->servers.items)
+        return false;
+    for (uint32_t i = 0; i < plan_server_count(from); i++) {
+        if (!keep(ctx, i))
+            continue;
+        char *copy = mem_strdup(plan_server(from, i));
+        if (!copy)
+            return false;
+        *ARRAY_AT(&ret->servers, char *, ret->servers.count++) = copy;
+    }
+    return true;
+}
+
+enum error_code plan_keep_servers(const struct plan *plan, bool (*keep)(void *ctx, uint32_t server),
+                                  void *ctx, struct plan **ret_plan, struct error *err)
+{
+    AUTO(plan_free) struct plan *copy = MEM_NEW(struct plan);
+    if (!copy)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    *copy = *plan;
+    copy->name = NULL;
+    copy->index = NULL;
+    copy->servers = copy->steps = copy->strategy.batch_sizes = (struct array){0};
+    if (!copy_items(&plan->strategy.batch_sizes, sizeof(struct plan_size),
+                    &copy->strategy.batch_sizes) ||
+        !copy_text(plan->name, &copy->name) || !copy_steps(plan, copy) ||
+        !copy_servers(plan, keep, ctx, copy))
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    assert(copy->servers.count > 0);
+    enum error_code code = plan_finish(copy, err);
+    if (code == ERR_OK)
+        *ret_plan = TAKE(copy);
+    return code;
+}
+
 /* ---- Finding ----------------------------------------------------------------------------- */
 
 bool plan_server_find(const struct plan *p, const char *id, uint32_t *ret_index)

@@ -109,6 +109,10 @@ struct plan {
 
 /* Builds the index. ERR_NO_MEMORY; ERR_EXISTS for a server named twice. */
 enum error_code plan_finish(struct plan *plan, struct error *err) MUST_CHECK;
+/* A plan like `plan` for those of its servers alone that `keep` names, at least one, in their
+ * order; its limits are those of the smaller number. ERR_NO_MEMORY. Caller owns. */
+enum error_code plan_keep_servers(const struct plan *plan, bool (*keep)(void *ctx, uint32_t server),
+                                  void *ctx, struct plan **ret_plan, struct error *err) MUST_CHECK;
 void plan_free(struct plan *plan); /* frees the struct too; NULL is fine */
 /* Frees what the step owns and zeroes it; the struct itself stays. */
 void plan_step_done(struct plan_step *step);

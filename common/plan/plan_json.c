@@ -48,6 +48,8 @@ enum error_code plan_parse(const char *text, size_t len, const struct step_catal
     if (code != ERR_OK) {
         if (code != ERR_NO_MEMORY)
             problems_add(ps, "", "%s", parse_error.message);
+        if (ps->no_memory)
+            return error_set(err, ERR_NO_MEMORY, NULL);
         return error_set(err, code, "%s", parse_error.message);
     }
     AUTO_DOCUMENT struct plan_document document = {0};

@@ -77,14 +77,14 @@ static void add_unknown_type(const struct step_catalog *catalog, const char *typ
 {
     AUTO_FREE const char **names = mem_array(catalog->count, sizeof(*names));
     AUTO_BUF struct buf list = BUF_INIT;
-    if (!names) {
-        ps->no_memory = true;
-        return;
-    }
-    for (size_t i = 0; i < catalog->count; i++) {
+    for (size_t i = 0; names && i < catalog->count; i++) {
         names[i] = catalog->types[i]->name;
         buf_puts(&list, i > 0 ? ", " : "");
         buf_puts(&list, names[i]);
+    }
+    if (!names || buf_check(&list, NULL) != ERR_OK) {
+        ps->no_memory = true;
+        return;
     }
     const char *closest = text_closest(type, names, catalog->count);
     int shown = (int)text_utf8_cut(type, strlen(type), SHOWN_BYTES_MAX);

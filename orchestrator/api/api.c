@@ -24,10 +24,16 @@ static const struct api_route routes[] = {
     {NET_POST, "/v1/rollouts/{id}/cancel", handle_rollout_cancel, false},
     {NET_POST, "/v1/rollouts/{id}/pause", handle_rollout_pause, false},
     {NET_POST, "/v1/rollouts/{id}/resume", handle_rollout_resume, false},
+    /* What a later rollout did to a server is looked up among what is durable. */
+    {NET_POST, "/v1/rollouts/{id}/rollback", handle_rollout_rollback, true},
+    {NET_POST, "/v1/rollouts/{id}/retry", handle_rollout_retry, false},
+    {NET_POST, "/v1/rollouts/{id}/servers/{server}/resolve", handle_server_resolve, false},
     {NET_GET, "/v1/rollouts/{id}/servers/{server}/steps/{step}/output", handle_step_output, true},
     {NET_POST, "/v1/plans/validate", handle_plan_validate, false},
     {NET_GET, "/v1/servers", handle_server_list, false},
-    {NET_GET, "/v1/servers/{id}", handle_server_get, false},
+    {NET_GET, "/v1/servers/{id}", handle_server_get, true},
+    {NET_POST, "/v1/servers/{id}/lock", handle_server_lock, false},
+    {NET_POST, "/v1/servers/{id}/unlock", handle_server_unlock, false},
     {NET_GET, "/v1/handlers", handle_handler_list, false},
     {NET_GET, "/v1/handlers/{type}", handle_handler_get, false},
     {NET_GET, "/v1/agent", handle_agent_get, false},
@@ -77,6 +83,7 @@ void call_free(struct api_call *call)
         call->texts = text->next;
         mem_free(text);
     }
+    buf_done(&call->held);
     mem_free(call);
 }
 
@@ -85,13 +92,20 @@ char *call_keep(struct api_call *call, const char *text, size_t len)
     if (text == NULL)
         return NULL;
     struct api_text *kept = mem_alloc(sizeof(*kept) + len + 1);
-    if (kept == NULL)
+    if (kept == NULL) {
+        call->short_of_memory = true;
         return NULL;
+    }
     memcpy(kept->text, text, len);
     kept->text[len] = '\0';
     kept->next = call->texts;
     call->texts = kept;
     return kept->text;
+}
+
+char *call_keep_string(struct api_call *call, const char *text)
+{
+    return call_keep(call, text, text == NULL ? 0 : strlen(text));
 }
 
 char *call_time(struct api_call *call, int64_t wall_ms)
@@ -141,7 +155,7 @@ void call_text(struct api_call *call, int status, const char *type, const struct
 {
     if (call->req == NULL)
         return;
-    if (buf_check(body, NULL) != ERR_OK) {
+    if (buf_check(body, NULL) != ERR_OK || call->short_of_memory) {
         static const char sorry[] = "{\"title\":\"Out of memory\",\"status\":503}";
         net_respond(call->req, 503, "application/problem+json", NULL, sorry, sizeof(sorry) - 1);
         return;
@@ -162,6 +176,31 @@ void call_document(struct api_call *call, int status, const struct json_table *t
                    const void *document)
 {
     call_encoded(call, status, "application/json", table, document);
+}
+
+static void call_held(void *ctx)
+{
+    struct api_call *call = ctx;
+    call->pending--;
+    call_text(call, call->status, "application/json", &call->held);
+    call_free(call);
+}
+
+void call_document_durable(struct api_call *call, int status, const struct json_table *table,
+                           const void *document)
+{
+    struct journal *journal = call->api->config.journal;
+    json_encode(&call->held, table, document);
+    buf_putc(&call->held, '\n');
+    call->status = status;
+    call->pending++;
+    /* In a stall it is a view of what is durable, and there is no barrier that would pass. */
+    if (journal_stalled(journal, NULL, NULL)) {
+        call_held(call);
+    } else if (!journal_barrier(journal, call_held, call)) {
+        call->pending--;
+        call_error(call, ERR_NO_MEMORY, NULL);
+    }
 }
 
 void call_problem(struct api_call *call, int status, const struct api_problem *problem)

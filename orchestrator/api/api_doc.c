@@ -1,6 +1,8 @@
 #include "orchestrator/api/api_doc.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/id.h"
+#include "common/plan/plan.h"
 #include "common/plan/states.h"
 
 /* What this program answers is always there in full, so the fields that are always written are
@@ -107,6 +109,8 @@ static const struct json_field rollout_summary_fields[] = {
     TEXT("id", struct api_rollout_summary, id, "The rollout's id."),
     TEXT_MAYBE("name", struct api_rollout_summary, name, "The plan's name."),
     TEXT_MAYBE("by", struct api_rollout_summary, by, "Who submitted it."),
+    TEXT_MAYBE("retryOf", struct api_rollout_summary, retry_of,
+               "The rollout whose servers it retries."),
     STATE("state", struct api_rollout_summary, state, rollout_states, "The rollout's state."),
     TEXT("created", struct api_rollout_summary, created, "When it was submitted."),
     TEXT_MAYBE("ended", struct api_rollout_summary, ended, "When it ended; absent: not yet."),
@@ -136,6 +140,8 @@ static const struct json_field step_fields[] = {
     STATE("state", struct api_step, state, step_states, "The step's state."),
     COUNT_MAYBE("attempt", struct api_step, attempt, "The last attempt, from 1."),
     FLAG_MAYBE("changed", struct api_step, changed, "The step changed the server."),
+    FLAG_MAYBE("conflict", struct api_step, conflict,
+               "Not undone, since somebody else has changed what it left."),
     {.name = "exitCode",
      .type = JSON_INT,
      JSON_AT(struct api_step, exit_code),
@@ -154,10 +160,16 @@ static const struct json_field execution_fields[] = {
     STATE("outcome", struct api_execution, outcome, execution_states,
           "The state before any undoing; pending until it ended."),
     FLAG("connected", struct api_execution, connected, "The server's agent is connected."),
+    FLAG_MAYBE("conflict", struct api_execution, conflict,
+               "Not undone, since somebody else has changed what a step left."),
+    FLAG_MAYBE("resolved", struct api_execution, resolved, "A person settled it by hand."),
     TEXT_MAYBE("started", struct api_execution, started, "When its agent began."),
     TEXT_MAYBE("ended", struct api_execution, ended, "When it ended."),
     TEXT_MAYBE("waitingFor", struct api_execution, waiting_for,
                "Queued: the rollout that holds the server."),
+    TEXT_MAYBE("lockedBy", struct api_execution, locked_by, "Queued: who locked the server."),
+    TEXT_MAYBE("lockReason", struct api_execution, lock_reason,
+               "Queued, and the server is locked: why."),
     TEXT_MAYBE("step", struct api_execution, step, "The step under way, or the one that failed."),
     TEXT_MAYBE("message", struct api_execution, message, "Why it ended as it did."),
     LIST_MAYBE("steps", struct api_execution, steps, step_item, "Its steps, in order."),
@@ -170,6 +182,7 @@ static const struct json_field rollout_fields[] = {
     TEXT("id", struct api_rollout, id, "The rollout's id."),
     TEXT_MAYBE("name", struct api_rollout, name, "The plan's name."),
     TEXT_MAYBE("by", struct api_rollout, by, "Who submitted it."),
+    TEXT_MAYBE("retryOf", struct api_rollout, retry_of, "The rollout whose servers it retries."),
     STATE("state", struct api_rollout, state, rollout_states, "The rollout's state."),
     TEXT_MAYBE("reason", struct api_rollout, reason, "Why it was stopped or ended as it did."),
     TEXT("created", struct api_rollout, created, "When it was submitted."),
@@ -210,42 +223,68 @@ const struct json_table api_validation_table = JSON_TABLE_OPEN(
     "Validation", struct api_validation, validation_fields, "A plan without fault.");
 
 /* A request: closed, so that a misspelt option is refused rather than passed over. */
+#define BY(struct_)                                                                                \
+    {                                                                                              \
+        .name = "by", .type = JSON_STRING, JSON_AT(struct_, by), .flags = JSON_OMIT_EMPTY,         \
+        .max = API_BY_MAX, .doc = "Who asks."                                                      \
+    }
+#define REASON(struct_, flags_, min_)                                                              \
+    {                                                                                              \
+        .name = "reason", .type = JSON_STRING, JSON_AT(struct_, reason), .flags = (flags_),        \
+        .min = (min_), .max = API_REASON_MAX, .doc = "Why, for the record."                        \
+    }
+
 static const struct json_field cancel_fields[] = {
     FLAG_MAYBE("now", struct api_cancel, now, "End running steps too."),
     FLAG_MAYBE("rollback", struct api_cancel, rollback, "Undo what was changed."),
-    {.name = "by",
-     .type = JSON_STRING,
-     JSON_AT(struct api_cancel, by),
-     .flags = JSON_OMIT_EMPTY,
-     .max = API_BY_MAX,
-     .doc = "Who asks."},
-    {.name = "reason",
-     .type = JSON_STRING,
-     JSON_AT(struct api_cancel, reason),
-     .flags = JSON_OMIT_EMPTY,
-     .max = API_REASON_MAX,
-     .doc = "Why, for the record."},
+    BY(struct api_cancel),
+    REASON(struct api_cancel, JSON_OMIT_EMPTY, 0),
 };
 const struct json_table api_cancel_table =
     JSON_TABLE("Cancel", struct api_cancel, cancel_fields, "How to cancel a rollout.");
 
 /* A request of pause and resume. */
 static const struct json_field request_fields[] = {
-    {.name = "by",
-     .type = JSON_STRING,
-     JSON_AT(struct api_request, by),
-     .flags = JSON_OMIT_EMPTY,
-     .max = API_BY_MAX,
-     .doc = "Who asks."},
-    {.name = "reason",
-     .type = JSON_STRING,
-     JSON_AT(struct api_request, reason),
-     .flags = JSON_OMIT_EMPTY,
-     .max = API_REASON_MAX,
-     .doc = "Why, for the record."},
+    BY(struct api_request),
+    REASON(struct api_request, JSON_OMIT_EMPTY, 0),
 };
 const struct json_table api_request_table =
     JSON_TABLE("Request", struct api_request, request_fields, "Who pauses or resumes, and why.");
+
+static const struct json_field rollback_server_item = {
+    .type = JSON_STRING, .min = 1, .max = ID_MAX, .doc = "A server's id."};
+static const struct json_field rollback_fields[] = {
+    {.name = "servers",
+     .type = JSON_ARRAY,
+     JSON_AT(struct api_rollback, servers),
+     .flags = JSON_OMIT_EMPTY,
+     .max = PLAN_MAX_SERVERS,
+     .item = &rollback_server_item,
+     .doc = "These servers alone; absent or empty: all that was touched."},
+    FLAG_MAYBE("now", struct api_rollback, now,
+               "Of the whole of a rollout that is going on: end running steps too."),
+    FLAG_MAYBE("force", struct api_rollback, force,
+               "Of these servers: also what somebody else, or a later rollout, has changed since."),
+    BY(struct api_rollback),
+    REASON(struct api_rollback, JSON_OMIT_EMPTY, 0),
+};
+const struct json_table api_rollback_table =
+    JSON_TABLE("Rollback", struct api_rollback, rollback_fields, "What to undo of a rollout.");
+
+/* The states that a person can say; the others have no name here. */
+static const char *const resolve_names[EXECUTION_STATE_COUNT] = {
+    [EXECUTION_SUCCEEDED] = "succeeded",
+    [EXECUTION_FAILED] = "failed",
+    [EXECUTION_ROLLED_BACK] = "rolled_back",
+};
+static const struct json_enum resolve_states = {resolve_names, EXECUTION_STATE_COUNT};
+static const struct json_field resolve_fields[] = {
+    STATE("as", struct api_resolve, as, resolve_states, "How the server was found, or left."),
+    BY(struct api_resolve),
+    REASON(struct api_resolve, JSON_REQUIRED, 1),
+};
+const struct json_table api_resolve_table =
+    JSON_TABLE("Resolve", struct api_resolve, resolve_fields, "A server that a person settled.");
 
 /* ---- Events ------------------------------------------------------------------------------------
  */
@@ -307,6 +346,36 @@ const struct json_table api_output_table =
 /* ---- Servers, handlers, health ------------------------------------------------------------------
  */
 
+static const struct json_field lock_fields[] = {
+    BY(struct api_lock),
+    REASON(struct api_lock, JSON_REQUIRED, 1),
+};
+const struct json_table api_lock_table =
+    JSON_TABLE("Lock", struct api_lock, lock_fields, "Who locks a server, and why.");
+static const struct json_field unlock_fields[] = {BY(struct api_unlock)};
+const struct json_table api_unlock_table =
+    JSON_TABLE("Unlock", struct api_unlock, unlock_fields, "Who unlocks a server.");
+
+static const struct json_field server_lock_fields[] = {
+    FLAG("locked", struct api_server_lock, locked, "It stands: nothing new begins there."),
+    TEXT_MAYBE("by", struct api_server_lock, by, "Who locked it."),
+    TEXT("reason", struct api_server_lock, reason, "Why."),
+    TEXT_MAYBE("since", struct api_server_lock, since, "When it was locked."),
+    TEXT_MAYBE("unlockedBy", struct api_server_lock, unlocked_by, "Who unlocked it."),
+    TEXT_MAYBE("unlocked", struct api_server_lock, unlocked, "When."),
+};
+static const struct json_table server_lock_table = JSON_TABLE_OPEN(
+    "ServerLock", struct api_server_lock, server_lock_fields, "The last lock of a server.");
+
+static const struct json_field touch_fields[] = {
+    TEXT("rollout", struct api_touch, rollout, "The rollout's id."),
+    TEXT_MAYBE("created", struct api_touch, created, "When it was submitted."),
+    FLAG("undone", struct api_touch, undone, "What it did there is undone."),
+};
+static const struct json_table touch_table =
+    JSON_TABLE_OPEN("Touch", struct api_touch, touch_fields, "A rollout that touched a server.");
+static const struct json_field touch_item = OF_TABLE(touch_table);
+
 static const struct json_field handler_name_item = {.type = JSON_STRING, .doc = "A step type."};
 static const struct json_field server_fields[] = {
     TEXT("id", struct api_server, id, "The server's id."),
@@ -318,6 +387,18 @@ static const struct json_field server_fields[] = {
     TEXT_MAYBE("rollout", struct api_server, rollout, "The rollout that holds it."),
     COUNT("waiting", struct api_server, waiting, "Rollouts that wait for it."),
     LIST("handlers", struct api_server, handlers, handler_name_item, "Step types it can run."),
+    COUNT_MAYBE("undoBytes", struct api_server, undo_bytes,
+                "What its agent keeps on disk for undo, as it said when it connected last."),
+    COUNT_MAYBE("undoMaxBytes", struct api_server, undo_max_bytes,
+                "Past it the agent captures nothing more; absent: no limit."),
+    {.name = "lock",
+     .type = JSON_OBJECT,
+     JSON_AT(struct api_server, lock),
+     JSON_HAS(struct api_server, has_lock),
+     .table = &server_lock_table,
+     .doc = "In a list, a lock that stands; of one server, its last lock."},
+    LIST_MAYBE("touchedBy", struct api_server, touched_by, touch_item,
+               "Of one server: the last rollouts that touched it, newest first."),
 };
 const struct json_table api_server_table =
     JSON_TABLE_OPEN("Server", struct api_server, server_fields, "A server and its agent.");

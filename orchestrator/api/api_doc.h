@@ -19,8 +19,9 @@ enum {
     API_DEFAULT_PORT = 7233,
     API_PAGE_DEFAULT = 100, /* rollouts, or executions, in one answer unless asked otherwise */
     API_PAGE_MAX = 1000,
-    API_BY_MAX = 128,     /* bytes of `by`; as long as an id */
-    API_REASON_MAX = 1024 /* bytes of `reason` */
+    API_BY_MAX = 128,      /* bytes of `by`; as long as an id */
+    API_REASON_MAX = 1024, /* bytes of `reason` */
+    API_TOUCHED_MAX = 10   /* rollouts that touched a server, in an answer about it */
 };
 
 /* application/problem+json, RFC 9457; every answer of 400 and above. */
@@ -46,7 +47,8 @@ extern const struct json_table api_counts_table;
 /* GET /v1/rollouts -> {"rollouts":[...],"next":ID|absent}; ?limit= &before=ID */
 struct api_rollout_summary {
     char *id, *name, *by;
-    int state; /* enum rollout_state */
+    char *retry_of; /* the rollout whose servers it retries; NULL */
+    int state;      /* enum rollout_state */
     char *created, *ended;
     int64_t servers;
     struct api_counts counts;
@@ -64,6 +66,7 @@ struct api_step {
     int state; /* enum step_state */
     int64_t attempt;
     bool changed;
+    bool conflict; /* not undone, since somebody else has changed what it left */
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;
@@ -75,8 +78,12 @@ struct api_execution {
     int state;   /* enum execution_state */
     int outcome; /* the state before any undoing */
     bool connected;
+    bool conflict; /* not undone, since somebody else has changed what a step left */
+    bool resolved; /* settled by a person */
     char *started, *ended;
     char *waiting_for;  /* queued: the rollout that holds the server; NULL: none */
+    char *locked_by;    /* queued: who locked the server; NULL: not said, or not locked */
+    char *lock_reason;  /* queued: why; NULL: not locked */
     char *step;         /* under way, or the one that failed */
     char *message;      /* why */
     struct array steps; /* struct api_step */
@@ -88,6 +95,7 @@ extern const struct json_table api_execution_table;
  * same with 201 (200 for a repeat). */
 struct api_rollout {
     char *id, *name, *by;
+    char *retry_of; /* the rollout whose servers it retries; NULL */
     int state;
     char *reason; /* why it stopped or ended as it did; NULL */
     char *created, *ended;
@@ -126,10 +134,30 @@ struct api_request {
 };
 extern const struct json_table api_request_table;
 
+/* POST /v1/rollouts/ID/retry?id=&by=&wait=: a new rollout with the plan of one that has ended, over
+ * its servers that are not succeeded; answers as a submission does. */
+
+/* POST /v1/rollouts/ID/rollback; all optional. Answers 202 with the api_rollout. 409: not possible,
+ * with the server and the rollout that stand in the way. */
+struct api_rollback {
+    struct array servers; /* char *: these alone; empty: all that was touched */
+    bool now;             /* all: end running steps too */
+    bool force;           /* these: also what somebody else has changed since */
+    char *by, *reason;
+};
+extern const struct json_table api_rollback_table;
+
+/* POST /v1/rollouts/ID/servers/SERVER/resolve. Answers 202 with the api_rollout. */
+struct api_resolve {
+    int as; /* enum execution_state: succeeded, failed or rolled_back */
+    char *by, *reason;
+};
+extern const struct json_table api_resolve_table;
+
 /* GET /v1/rollouts/ID/events?after=SEQ&limit=N -> {"events":[...],"lastSeq":N}; the events as in
  * journal/event_json.h. With Accept: text/event-stream (or ?follow=true) server-sent events: id =
- * seq, event = type, data = the event; Last-Event-ID resumes; the stream ends after rollout_ended.
- * Live output comes as event "output" without an id: an api_output. */
+ * seq, event = type, data = the event; Last-Event-ID resumes; the stream ends with the rollout's
+ * end. Live output comes as event "output" without an id: an api_output. */
 /* An event as a client reads it: what journal/event_json.h writes, with texts instead of enums, so
  * that a type that a newer server has is no fault. */
 struct api_event {
@@ -163,15 +191,42 @@ extern const struct json_table api_output_table;
 /* GET /v1/rollouts/ID/servers/S/steps/N/output: text/plain; N is a step's name or number from 1.
  * Header X-Kitsune-Attempt. 404 problem when there is none (yet). */
 
+/* POST /v1/servers/ID/lock and /unlock. Answer 200 with the api_server; 409: locked already, by
+ * whom, or not locked. */
+struct api_lock {
+    char *by, *reason;
+};
+struct api_unlock {
+    char *by;
+};
+extern const struct json_table api_lock_table;
+extern const struct json_table api_unlock_table;
+
+/* The last lock of a server. */
+struct api_server_lock {
+    bool locked;
+    char *by, *reason, *since;
+    char *unlocked_by, *unlocked; /* when not locked any more */
+};
+/* A rollout that touched a server. */
+struct api_touch {
+    char *rollout, *created;
+    bool undone;
+};
+
 /* GET /v1/servers -> {"servers":[...],"next":ID|absent}; ?limit= &after=ID; GET /v1/servers/ID */
 struct api_server {
     char *id;
     bool connected;
     char *version, *hostname, *address;
-    char *since;           /* connected since, or gone since */
-    char *rollout;         /* that holds it; NULL: free */
-    int64_t waiting;       /* rollouts waiting for it */
-    struct array handlers; /* char *: step types */
+    char *since;                        /* connected since, or gone since */
+    char *rollout;                      /* that holds it; NULL: free */
+    int64_t waiting;                    /* rollouts waiting for it */
+    struct array handlers;              /* char *: step types */
+    int64_t undo_bytes, undo_max_bytes; /* kept by its agent for undo, and at most; 0: no limit */
+    bool has_lock;
+    struct api_server_lock lock; /* in a list: that stands; of one server: the last, also if over */
+    struct array touched_by;     /* struct api_touch: newest first; of one server alone */
 };
 struct api_server_list {
     struct array servers; /* struct api_server */

@@ -70,12 +70,24 @@ static bool stream_each(void *ctx, uint64_t seq, const char *type, const char *j
     buf_append(&b, json, len);
     buf_puts(&b, "\n\n");
     if (buf_check(&b, NULL) != ERR_OK ||
-        net_stream_send(stream->call->req, b.data, b.len, NULL) != ERR_OK)
+        net_stream_send(stream->call->req, b.data, b.len, NULL) != ERR_OK) {
+        stream->broken = true;
         return false;
+    }
     stream->sent_seq = seq;
     if (strcmp(type, event_type_names[EVENT_ROLLOUT_ENDED]) == 0)
-        stream->ended = true;
+        stream->end_seq = seq;
     return true;
+}
+
+/* An end has been sent, and it is the last one: a rollout that ended can have been opened again. */
+static bool stream_is_over(const struct stream *stream)
+{
+    struct rollout_view view;
+    return stream->end_seq != 0 &&
+           dispatcher_rollout(stream->call->api->config.dispatcher, stream->rollout, &view, NULL) ==
+               ERR_OK &&
+           rollout_state_final(engine_state(view.engine)) && stream->sent_seq >= view.last_seq;
 }
 
 /* The journal itself is the queue: a stream that is slow reads later, and nothing is held for it.
@@ -92,7 +104,10 @@ static void stream_writable(void *ctx, struct net_request *req)
     enum error_code code =
         journal_events(call->api->config.journal, stream->rollout, stream->sent_seq,
                        API_STREAM_BATCH, stream_each, stream, &err);
-    if (code != ERR_OK || stream->ended)
+    stream->ended = code != ERR_OK || stream_is_over(stream);
+    if (stream->broken)
+        net_stream_break(req);
+    else if (stream->ended)
         net_stream_end(req);
     else if (stream->sent_seq > before)
         net_stream_want(req);

@@ -1,4 +1,4 @@
-/* api_fleet: servers, step types, health and metrics. */
+/* api_fleet: step types, health and metrics. */
 #include "orchestrator/api/api_internal.h"
 
 #include "common/plan/plan_json.h"
@@ -7,105 +7,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- Servers
- * ------------------------------------------------------------------------------------- */
-
-static char *keep(struct api_call *call, const char *text)
-{
-    return call_keep(call, text, text == NULL ? 0 : strlen(text));
-}
-
-/* The handlers' array is freed by the caller; its texts live with the call. */
-static bool server_document(struct api_call *call, const struct server_view *v,
-                            struct api_server *ret)
-{
-    *ret = (struct api_server){
-        .id = keep(call, v->id),
-        .connected = v->connected,
-        .version = keep(call, v->version),
-        .hostname = keep(call, v->hostname),
-        .address = keep(call, v->peer),
-        .since = call_time(call, v->since_ms),
-        .rollout = keep(call, v->rollout),
-        .waiting = v->waiting,
-    };
-    ret->handlers.items = mem_array(v->handler_count, sizeof(char *));
-    if (ret->handlers.items == NULL)
-        return false;
-    for (size_t i = 0; i < v->handler_count; i++)
-        *ARRAY_AT(&ret->handlers, char *, i) = keep(call, v->handlers[i]);
-    ret->handlers.count = v->handler_count;
-    return true;
-}
-
-struct server_page {
-    struct api_call *call;
-    struct api_server_list document;
-    size_t limit;
-    bool no_memory;
-};
-
-static bool server_each(void *ctx, const struct server_view *v)
-{
-    struct server_page *page = ctx;
-    size_t count = page->document.servers.count;
-    if (count == page->limit) {
-        if (count > 0)
-            page->document.next =
-                ARRAY_AT(&page->document.servers, struct api_server, count - 1)->id;
-        return false;
-    }
-    page->document.servers.count++;
-    page->no_memory = !server_document(page->call, v,
-                                       ARRAY_AT(&page->document.servers, struct api_server, count));
-    return !page->no_memory;
-}
-
-void handle_server_list(struct api_call *call)
-{
-    struct dispatcher *d = call->api->config.dispatcher;
-    struct dispatcher_stats stats = dispatcher_stats(d);
-    struct error err = {0};
-    int64_t limit = 0;
-    if (!call_query_number(call, "limit", API_PAGE_MAX, API_PAGE_DEFAULT, &limit))
-        return;
-    struct server_page page = {
-        .call = call,
-        .limit = (size_t)limit,
-        .document = {.connected = (int64_t)stats.connected, .known = (int64_t)stats.servers},
-    };
-    page.document.servers.items = mem_array(page.limit, sizeof(struct api_server));
-    enum error_code code = page.document.servers.items == NULL
-                               ? error_set(&err, ERR_NO_MEMORY, NULL)
-                               : dispatcher_servers(d, net_request_query(call->req, "after"),
-                                                    server_each, &page, &err);
-    if (code == ERR_OK && page.no_memory)
-        code = error_set(&err, ERR_NO_MEMORY, NULL);
-    if (code == ERR_OK)
-        call_document(call, 200, &api_server_list_table, &page.document);
-    else
-        call_error(call, code, &err);
-    for (size_t i = 0; i < page.document.servers.count; i++)
-        mem_free(ARRAY_AT(&page.document.servers, struct api_server, i)->handlers.items);
-    mem_free(page.document.servers.items);
-}
-
-void handle_server_get(struct api_call *call)
-{
-    struct server_view view;
-    struct api_server document = {0};
-    struct error err = {0};
-    enum error_code code =
-        dispatcher_server(call->api->config.dispatcher, call->params[0], &view, &err);
-    if (code == ERR_OK && !server_document(call, &view, &document))
-        code = error_set(&err, ERR_NO_MEMORY, NULL);
-    if (code == ERR_OK)
-        call_document(call, 200, &api_server_table, &document);
-    else
-        call_error(call, code, &err);
-    mem_free(document.handlers.items);
-}
-
 /* ---- Step types
  * ------------------------------------------------------------------------------------- */
 
@@ -113,13 +14,15 @@ static struct api_handler handler_document(struct api_call *call, const struct s
 {
     AUTO_BUF struct buf schema = BUF_INIT;
     json_schema(&schema, type->params);
+    if (buf_check(&schema, NULL) != ERR_OK)
+        call->short_of_memory = true;
     return (struct api_handler){
-        .type = keep(call, type->name),
-        .doc = keep(call, type->doc),
-        .undo = keep(call, type->undo_doc),
+        .type = call_keep_string(call, type->name),
+        .doc = call_keep_string(call, type->doc),
+        .undo = call_keep_string(call, type->undo_doc),
         .idempotent = (type->traits & STEP_TYPE_IDEMPOTENT) != 0,
         .changes = (type->traits & STEP_TYPE_CHANGES) != 0,
-        .params = keep(call, schema.data),
+        .params = call_keep_string(call, schema.data),
     };
 }
 
@@ -164,10 +67,10 @@ static void call_health(struct api_call *call, bool ready_too)
     struct api_health document = {.status = ok};
     if (journal_stalled(call->api->config.journal, &final, &why)) {
         document.status = final ? failed : stalled;
-        document.detail = keep(call, why.message);
+        document.detail = call_keep_string(call, why.message);
     } else if (ready_too && call->api->config.held != NULL) {
         document.status = held;
-        document.detail = keep(call, call->api->config.held);
+        document.detail = call_keep_string(call, call->api->config.held);
     } else if (ready_too && call->api->stopping) {
         document.status = stopping;
     }
@@ -201,6 +104,10 @@ void handle_metrics(struct api_call *call)
     metric(&b, "rollouts_open", "gauge", "Rollouts that have not ended.", d.open);
     metric(&b, "servers_known", "gauge", "Servers known.", d.servers);
     metric(&b, "agents_connected", "gauge", "Agents connected.", d.connected);
+    metric(&b, "servers_locked", "gauge", "Servers that people have locked.", d.locked);
+    metric(&b, "undo_bytes", "gauge", "What agents keep on disk for undo.", d.undo_bytes);
+    metric(&b, "undo_high_servers", "gauge",
+           "Servers whose agents keep more than 80 percent of what they may.", d.undo_high);
     metric(&b, "event_streams", "gauge", "Event streams open.", call->api->stream_count);
     metric(&b, "events_total", "counter", "Events recorded.", d.events);
     metric(&b, "reports_total", "counter", "Reports received from agents.", d.reports);

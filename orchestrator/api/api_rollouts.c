@@ -1,8 +1,7 @@
-/* api_rollouts: submit, list, show, and the orders to a rollout. */
+/* api_rollouts: list and show. */
 #include "orchestrator/api/api_internal.h"
 
 #include "common/plan/plan_json.h"
-#include "handlers/catalog.h"
 
 #include <string.h>
 
@@ -30,9 +29,11 @@ static char *call_reason(struct api_call *call, const char *id, uint64_t seq)
 {
     AUTO_BUF struct buf text = BUF_INIT;
     struct error err = {0};
-    if (seq == 0 ||
-        journal_event_message(call->api->config.journal, id, seq, &text, &err) != ERR_OK ||
-        text.data == NULL)
+    if (seq == 0)
+        return NULL;
+    enum error_code code = journal_event_message(call->api->config.journal, id, seq, &text, &err);
+    call->short_of_memory = call->short_of_memory || code == ERR_NO_MEMORY;
+    if (code != ERR_OK || text.data == NULL)
         return NULL;
     return call_keep(call, text.data, text.len);
 }
@@ -52,6 +53,7 @@ static bool execution_steps(struct api_call *call, const struct rollout_view *vi
             .state = (int)record->state,
             .attempt = record->attempt,
             .changed = record->changed,
+            .conflict = record->conflict,
             .has_exit_code = record->has_exit_code,
             .exit_code = record->exit_code,
             .duration_ms = record->duration_ms,
@@ -59,6 +61,17 @@ static bool execution_steps(struct api_call *call, const struct rollout_view *vi
         };
     }
     return true;
+}
+
+/* What else keeps a server that is queued from beginning. */
+static void execution_lock(struct api_call *call, const char *server, struct api_execution *ret)
+{
+    struct server_view view;
+    if (dispatcher_server(call->api->config.dispatcher, server, &view, NULL) != ERR_OK ||
+        !view.locked)
+        return;
+    ret->locked_by = call_keep_string(call, view.locked_by);
+    ret->lock_reason = call_keep_string(call, view.lock_reason);
 }
 
 static bool execution_document(struct api_call *call, const struct rollout_view *view,
@@ -70,16 +83,20 @@ static bool execution_document(struct api_call *call, const struct rollout_view 
     const char *holder =
         x->state == EXECUTION_QUEUED ? dispatcher_waiting_for(d, view->id, server) : NULL;
     *ret = (struct api_execution){
-        .server = call_keep(call, id, strlen(id)),
+        .server = call_keep_string(call, id),
         .state = (int)x->state,
         .outcome = (int)x->outcome,
         .connected = dispatcher_connected(d, id),
+        .conflict = x->conflict,
+        .resolved = x->resolved,
         .started = call_time(call, x->started_ms),
         .ended = call_time(call, x->ended_ms),
-        .waiting_for = call_keep(call, holder, holder == NULL ? 0 : strlen(holder)),
+        .waiting_for = call_keep_string(call, holder),
         .step = x->step >= 0 ? plan_step(view->plan, (uint32_t)x->step)->name : NULL,
         .message = call_reason(call, view->id, x->reason_seq),
     };
+    if (x->state == EXECUTION_QUEUED)
+        execution_lock(call, id, ret);
     return execution_steps(call, view, server, &ret->steps);
 }
 
@@ -162,14 +179,15 @@ static void call_rollout_view(struct api_call *call, int status, const struct ro
     const char *strategy = plan_strategy_name((enum plan_strategy_type)view->plan->strategy.type);
     plan_write(&plan, view->plan);
     struct api_rollout document = {
-        .id = call_keep(call, view->id, strlen(view->id)),
+        .id = call_keep_string(call, view->id),
         .name = view->plan->name,
-        .by = call_keep(call, view->by, view->by == NULL ? 0 : strlen(view->by)),
+        .by = call_keep_string(call, view->by),
+        .retry_of = call_keep_string(call, view->retry_of),
         .state = (int)engine_state(view->engine),
         .reason = reason[0] == '\0' ? NULL : call_keep(call, reason, strlen(reason)),
         .created = call_time(call, view->created_ms),
         .ended = call_time(call, view->ended_ms),
-        .strategy = call_keep(call, strategy, strlen(strategy)),
+        .strategy = call_keep_string(call, strategy),
         .batch = engine_batch(view->engine),
         .batches = engine_batch_count(view->engine),
         .servers = plan_server_count(view->plan),
@@ -178,7 +196,7 @@ static void call_rollout_view(struct api_call *call, int status, const struct ro
         .plan = plan.data,
     };
     if (buf_check(&plan, NULL) == ERR_OK && rollout_executions(call, view, window, &document))
-        call_document(call, status, &api_rollout_table, &document);
+        call_document_durable(call, status, &api_rollout_table, &document);
     else
         call_error(call, ERR_NO_MEMORY, NULL);
     rollout_document_done(&document);
@@ -223,9 +241,10 @@ static bool list_each(void *ctx, const struct journal_rollout *r)
     }
     *ARRAY_AT(&list->document.rollouts, struct api_rollout_summary,
               list->document.rollouts.count++) = (struct api_rollout_summary){
-        .id = call_keep(call, r->id, strlen(r->id)),
-        .name = call_keep(call, r->name, r->name == NULL ? 0 : strlen(r->name)),
-        .by = call_keep(call, r->by, r->by == NULL ? 0 : strlen(r->by)),
+        .id = call_keep_string(call, r->id),
+        .name = call_keep_string(call, r->name),
+        .by = call_keep_string(call, r->by),
+        .retry_of = call_keep_string(call, r->retry_of),
         .state = (int)r->summary.state,
         .created = call_time(call, r->summary.created_ms),
         .ended = call_time(call, r->summary.ended_ms),
@@ -259,161 +278,4 @@ void handle_rollout_list(struct api_call *call)
         call_error(call, code, &err);
     }
     mem_free(list.document.rollouts.items);
-}
-
-/* ---- Plans in
- * ---------------------------------------------------------------------------------------- */
-
-static void call_plan_problem(struct api_call *call, const struct problems *problems)
-{
-    char type[] = "urn:kitsune:problem:invalid-plan", title[] = "Invalid plan";
-    AUTO_BUF struct buf detail = BUF_INIT;
-    struct array errors = {.items = mem_array(problems->count, sizeof(struct api_plan_error))};
-    buf_printf(&detail, "%zu fault%s in the plan", problems->total,
-               problems->total == 1 ? "" : "s");
-    for (size_t i = 0; i < problems->count && errors.items != NULL; i++) {
-        *ARRAY_AT(&errors, struct api_plan_error, errors.count++) = (struct api_plan_error){
-            .path = problems->items[i].path, .message = problems->items[i].message};
-    }
-    struct api_problem problem = {
-        .type = type, .title = title, .status = 422, .detail = detail.data, .errors = errors};
-    call_problem(call, 422, &problem);
-    mem_free(errors.items);
-}
-
-/* The plan in the request's body; NULL when it was answered here. Caller owns. */
-static struct plan *call_plan(struct api_call *call)
-{
-    size_t len = 0;
-    const char *body = net_request_body(call->req, &len);
-    struct plan *plan = NULL;
-    struct problems problems = {0};
-    struct error err = {0};
-    enum error_code code = plan_parse(body, len, &handler_catalog, &plan, &problems, &err);
-    if (code != ERR_OK && problems.total > 0 && !problems.no_memory)
-        call_plan_problem(call, &problems);
-    else if (code != ERR_OK)
-        call_error(call, code, &err);
-    problems_done(&problems);
-    return plan;
-}
-
-void handle_plan_validate(struct api_call *call)
-{
-    AUTO(plan_free) struct plan *plan = call_plan(call);
-    if (plan == NULL)
-        return;
-    const char *strategy = plan_strategy_name((enum plan_strategy_type)plan->strategy.type);
-    int64_t batches = 0;
-    uint32_t left = plan_server_count(plan);
-    for (uint32_t batch = 0; left > 0; batch++, batches++)
-        left -= plan_batch_size(plan, batch, left);
-    struct api_validation document = {
-        .valid = true,
-        .name = plan->name,
-        .strategy = call_keep(call, strategy, strlen(strategy)),
-        .servers = plan_server_count(plan),
-        .steps = plan_step_count(plan),
-        .batches = batches,
-    };
-    call_document(call, 200, &api_validation_table, &document);
-}
-
-/* ---- Commands
- * ------------------------------------------------------------------------------------------ */
-
-static void call_done(void *ctx, enum error_code result, const struct error *err, const char *id)
-{
-    struct api_call *call = ctx;
-    call->pending--;
-    if (call->req != NULL) {
-        if (result == ERR_OK)
-            call_rollout(call, call->repeat ? 200 : call->status, id);
-        else
-            call_error(call, result, err);
-    }
-    call_free(call);
-}
-
-void handle_rollout_submit(struct api_call *call)
-{
-    AUTO(plan_free) struct plan *plan = call_plan(call);
-    if (plan == NULL)
-        return;
-    struct error err = {0};
-    const char *wait = net_request_query(call->req, "wait");
-    struct dispatcher_submit request = {
-        .id = net_request_query(call->req, "id"),
-        .by = net_request_query(call->req, "by"),
-        .no_wait = wait != NULL && strcmp(wait, "false") == 0,
-        .done = call_done,
-        .ctx = call,
-    };
-    enum error_code code = ERR_OK;
-    if (request.id != NULL && !id_valid(request.id))
-        code = error_set(&err, ERR_INVALID,
-                         "query parameter \"id\": an id begins with a letter or digit and has at "
-                         "most %d of letters, digits, \".\", \"_\" and \"-\"",
-                         ID_MAX);
-    else if (request.by != NULL && strlen(request.by) > ID_MAX)
-        code = error_set(&err, ERR_INVALID, "query parameter \"by\": at most %d bytes", ID_MAX);
-    call->pending++;
-    call->status = 201;
-    if (code == ERR_OK)
-        code = dispatcher_submit(call->api->config.dispatcher, plan, &request, &call->repeat, &err);
-    if (code != ERR_OK) {
-        call->pending--;
-        call_error(call, code, &err);
-        return;
-    }
-    (void)TAKE(plan);
-}
-
-static void call_order(struct api_call *call, enum dispatcher_command command)
-{
-    char id[ID_BUFFER];
-    struct error err = {0};
-    struct api_cancel options = {0};
-    struct api_request request = {0};
-    bool cancel = command == COMMAND_CANCEL;
-    const struct json_table *table = cancel ? &api_cancel_table : &api_request_table;
-    void *document = cancel ? (void *)&options : (void *)&request;
-    size_t len = 0;
-    const char *body = net_request_body(call->req, &len);
-    if (!call_rollout_id(call, id))
-        return;
-    enum error_code code =
-        len == 0 ? ERR_OK : json_read(body, len, PLAN_MAX_BYTES, table, document, &err);
-    call->pending++;
-    call->status = 202;
-    if (code == ERR_OK) {
-        struct dispatcher_order order = {
-            .command = command,
-            .now = options.now,
-            .rollback = options.rollback,
-            .by = cancel ? options.by : request.by,
-            .reason = cancel ? options.reason : request.reason,
-        };
-        code = dispatcher_order(call->api->config.dispatcher, id, &order, call_done, call, &err);
-        json_release(table, document);
-    }
-    if (code != ERR_OK) {
-        call->pending--;
-        call_error(call, code, &err);
-    }
-}
-
-void handle_rollout_cancel(struct api_call *call)
-{
-    call_order(call, COMMAND_CANCEL);
-}
-
-void handle_rollout_pause(struct api_call *call)
-{
-    call_order(call, COMMAND_PAUSE);
-}
-
-void handle_rollout_resume(struct api_call *call)
-{
-    call_order(call, COMMAND_RESUME);
 }

@@ -37,6 +37,8 @@ struct events {
     struct rows rows;
     struct table table;
     int64_t after;
+    int64_t last_seq; /* following: of the rollout when that began, */
+    bool final;       /* and whether it was over */
 };
 
 static bool flush(struct events *s)
@@ -98,18 +100,24 @@ static int put_all(struct events *s, const char *id)
  */
 
 /* False: it cannot be written. */
-static bool take(struct events *s, const struct sse_event *sse, bool *ret_over)
+static bool take(struct events *s, const struct sse_event *sse)
 {
     struct api_event event = {0};
     if (strcmp(sse->type, "output") == 0)
         return true;
-    *ret_over = strcmp(sse->type, "rollout_ended") == 0;
     if (s->cli->options.json)
         return cli_write_json_line(s->cli, sse->data, sse->len);
     if (json_read(sse->data, sse->len, SSE_MAX_EVENT, &api_event_table, &event, NULL) == ERR_OK)
         put_event(&s->table, &event);
     json_release(&api_event_table, &event);
     return flush(s);
+}
+
+/* A rollout that ended can have been opened again: what was there when the following began is shown
+ * in any case, and then what comes until its end. */
+static bool is_over(const struct events *s, const struct follow *f, const struct sse_event *sse)
+{
+    return f->last_seq >= s->last_seq && (s->final || strcmp(sse->type, "rollout_ended") == 0);
 }
 
 static int follow_events(struct events *s, const char *id)
@@ -121,7 +129,8 @@ static int follow_events(struct events *s, const char *id)
     while (status == CLI_OK && !over) {
         switch (follow_next(&f, INT64_MAX, &event)) {
         case FOLLOW_EVENT:
-            status = take(s, &event, &over) ? CLI_OK : CLI_USAGE;
+            over = is_over(s, &f, &event);
+            status = take(s, &event) ? CLI_OK : CLI_USAGE;
             break;
         case FOLLOW_INTERRUPTED:
             status = CLI_INTERRUPTED;
@@ -168,8 +177,9 @@ int cmd_events(struct cli *cli)
         status = put_all(&s, cli->options.args[0]);
     } else {
         status = look(&s, &rollout);
-        bool over = status == CLI_OK && rollout_state_final((enum rollout_state)rollout.state) &&
-                    rollout.last_seq <= s.after;
+        s.last_seq = rollout.last_seq;
+        s.final = status == CLI_OK && rollout_state_final((enum rollout_state)rollout.state);
+        bool over = s.final && s.last_seq <= s.after;
         if (status == CLI_OK && !over)
             status = follow_events(&s, rollout.id);
     }

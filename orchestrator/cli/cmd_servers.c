@@ -7,8 +7,9 @@
 #include <string.h>
 
 static const struct column columns[] = {
-    {"SERVER", false},  {"CONNECTED", false}, {"SINCE (UTC)", false}, {"VERSION", false},
-    {"ROLLOUT", false}, {"WAITING", true},    {"HOST", false},        {"ADDRESS", false},
+    {"SERVER", false},  {"CONNECTED", false}, {"SINCE (UTC)", false},
+    {"VERSION", false}, {"ROLLOUT", false},   {"WAITING", true},
+    {"LOCKED", false},  {"HOST", false},      {"ADDRESS", false},
 };
 
 static void put_server(struct table *table, const struct api_server *s)
@@ -18,7 +19,9 @@ static void put_server(struct table *table, const struct api_server *s)
     table_cell_time(table, s->since);
     table_cell(table, INK_NONE, s->version);
     table_cell(table, INK_NONE, s->rollout);
+    bool locked = s->has_lock && s->lock.locked;
     table_cell_int(table, INK_NONE, s->waiting);
+    table_cell(table, locked ? INK_WARN : INK_NONE, locked ? "yes" : "no");
     table_cell(table, INK_NONE, s->hostname);
     table_cell(table, INK_NONE, s->address);
 }
@@ -115,6 +118,85 @@ static void put_field(struct buf *b, const char *name, const char *value)
     buf_putc(b, '\n');
 }
 
+/* "locked by root@bastion on 2026-11-21 06:00:00 UTC: disk is being replaced" */
+static void put_lock(struct buf *b, const struct api_server *s)
+{
+    const struct api_server_lock *lock = &s->lock;
+    const char *by = lock->locked ? lock->by : lock->unlocked_by;
+    if (!s->has_lock)
+        return;
+    buf_printf(b, "%-11s%s by ", "lock", lock->locked ? "locked" : "unlocked");
+    render_text(b, by ? by : "somebody");
+    buf_puts(b, " on ");
+    render_time(b, lock->locked ? lock->since : lock->unlocked);
+    buf_puts(b, lock->locked ? " UTC: " : " UTC; it was: ");
+    render_text(b, lock->reason);
+    buf_putc(b, '\n');
+}
+
+static void put_size(struct buf *b, int64_t bytes)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double size = (double)bytes;
+    size_t unit = 0;
+    for (; size >= 1024 && unit + 1 < ARRAY_LEN(units); unit++)
+        size /= 1024;
+    buf_printf(b, unit == 0 ? "%.0f %s" : "%.1f %s", size, units[unit]);
+}
+
+static void put_undo(struct buf *b, const struct api_server *s)
+{
+    buf_printf(b, "%-11s", "undo data");
+    put_size(b, s->undo_bytes);
+    if (s->undo_max_bytes > 0) {
+        buf_puts(b, " of at most ");
+        put_size(b, s->undo_max_bytes);
+    }
+    buf_putc(b, '\n');
+}
+
+static const struct column touch_columns[] = {
+    {"TOUCHED BY", false}, {"CREATED (UTC)", false}, {"UNDONE", false}};
+
+static void put_touches(struct cli *cli, struct buf *b, const struct api_server *s)
+{
+    AUTO_TABLE struct table table = {0};
+    if (s->touched_by.count == 0)
+        return;
+    table_init(&table, touch_columns, ARRAY_LEN(touch_columns));
+    for (size_t i = 0; i < s->touched_by.count; i++) {
+        const struct api_touch *t = ARRAY_AT(&s->touched_by, struct api_touch, i);
+        table_cell(&table, INK_NONE, t->rollout);
+        table_cell_time(&table, t->created);
+        table_cell(&table, INK_NONE, t->undone ? "yes" : "no");
+    }
+    buf_putc(b, '\n');
+    table_flush(&table, &cli->style, b);
+}
+
+static void put_server_page(struct cli *cli, struct buf *b, const struct api_server *s)
+{
+    put_field(b, "server", s->id);
+    put_field(b, "connected", s->connected ? "yes" : "no");
+    buf_puts(b, "since      ");
+    render_time(b, s->since);
+    buf_putc(b, '\n');
+    put_field(b, "version", s->version);
+    put_field(b, "hostname", s->hostname);
+    put_field(b, "address", s->address);
+    put_field(b, "rollout", s->rollout);
+    buf_printf(b, "waiting    %lld\n", (long long)s->waiting);
+    put_lock(b, s);
+    put_undo(b, s);
+    buf_puts(b, "handlers  ");
+    for (size_t i = 0; i < s->handlers.count; i++) {
+        buf_putc(b, ' ');
+        render_text(b, *ARRAY_AT(&s->handlers, char *, i));
+    }
+    buf_putc(b, '\n');
+    put_touches(cli, b, s);
+}
+
 int cmd_server(struct cli *cli)
 {
     AUTO_BUF struct buf path = BUF_INIT;
@@ -133,21 +215,7 @@ int cmd_server(struct cli *cli)
         return cli_write_json(cli, answer.body.data, answer.body.len) ? CLI_OK : CLI_USAGE;
     status = cli_decode(cli, &answer, &api_server_table, &s);
     if (status == CLI_OK) {
-        put_field(&b, "server", s.id);
-        put_field(&b, "connected", s.connected ? "yes" : "no");
-        buf_puts(&b, "since      ");
-        render_time(&b, s.since);
-        buf_putc(&b, '\n');
-        put_field(&b, "version", s.version);
-        put_field(&b, "hostname", s.hostname);
-        put_field(&b, "address", s.address);
-        put_field(&b, "rollout", s.rollout);
-        buf_printf(&b, "waiting    %lld\nhandlers  ", (long long)s.waiting);
-        for (size_t i = 0; i < s.handlers.count; i++) {
-            buf_putc(&b, ' ');
-            render_text(&b, *ARRAY_AT(&s.handlers, char *, i));
-        }
-        buf_putc(&b, '\n');
+        put_server_page(cli, &b, &s);
         status = cli_write(cli, &b) ? CLI_OK : CLI_USAGE;
     }
     json_release(&api_server_table, &s);

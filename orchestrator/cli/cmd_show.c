@@ -103,6 +103,7 @@ static void put_header(struct cli *cli, const struct api_rollout *r, struct buf 
         buf_printf(b, ", batch %lld of %lld", (long long)r->batch, (long long)r->batches);
     buf_putc(b, '\n');
     put_line(b, "by", r->by);
+    put_line(b, "retry of", r->retry_of);
     put_name(b, "created");
     render_time(b, r->created);
     buf_puts(b, " UTC\n");
@@ -132,6 +133,17 @@ static void put_state(struct buf *b, const struct api_execution *e)
     buf_puts(b, execution_state_names[e->state]);
     if (undone && e->outcome != EXECUTION_PENDING && e->outcome != e->state)
         buf_printf(b, " (%s)", execution_state_names[e->outcome]);
+    if (e->conflict)
+        buf_puts(b, ", conflict");
+    if (e->resolved)
+        buf_puts(b, ", by hand");
+}
+
+/* "locked by root@bastion: disk is being replaced" */
+static void put_lock(struct buf *b, const struct api_execution *e)
+{
+    buf_printf(b, "locked%s%s: %s", e->locked_by ? " by " : "", e->locked_by ? e->locked_by : "",
+               e->lock_reason);
 }
 
 static void put_execution(struct table *t, const struct api_execution *e)
@@ -143,6 +155,8 @@ static void put_execution(struct table *t, const struct api_execution *e)
     put_duration(&duration, e->started, e->ended);
     if (e->waiting_for)
         buf_printf(&message, "waits for rollout %s", e->waiting_for);
+    else if (e->lock_reason)
+        put_lock(&message, e);
     else if (e->message)
         buf_puts(&message, e->message);
     else if (e->state == EXECUTION_QUEUED && !e->connected)
@@ -297,12 +311,14 @@ static const struct column step_columns[] = {
 
 static void put_step(struct table *t, int64_t number, const struct api_step *s)
 {
+    AUTO_BUF struct buf state = BUF_INIT;
     char duration[CLOCK_TEXT_MAX] = "";
+    buf_printf(&state, "%s%s", step_state_names[s->state], s->conflict ? ", conflict" : "");
     if (s->duration_ms > 0 || s->state == STEP_SUCCEEDED)
         duration_format(s->duration_ms, duration);
     table_cell_int(t, INK_NONE, number);
     table_cell(t, INK_NONE, s->name);
-    table_cell(t, step_ink((enum step_state)s->state), step_state_names[s->state]);
+    table_cell(t, step_ink((enum step_state)s->state), state.data);
     table_cell_int(t, INK_NONE, s->attempt);
     if (s->has_exit_code)
         table_cell_int(t, INK_NONE, s->exit_code);
@@ -324,6 +340,11 @@ static void put_server(struct cli *cli, const struct api_execution *e, struct bu
     buf_putc(b, '\n');
     put_line(b, "message", e->message);
     put_line(b, "waits for", e->waiting_for);
+    if (e->lock_reason) {
+        AUTO_BUF struct buf lock = BUF_INIT;
+        put_lock(&lock, e);
+        put_line(b, "lock", lock.data);
+    }
     put_line(b, "connected", e->connected ? "yes" : "no");
     if (e->started) {
         put_name(b, "started");

@@ -49,9 +49,39 @@ const struct command commands[] = {
      "Servers that run finish the step they are in, unless --now ends it.",
      "kitsune cancel nginx-1.20.1 --rollback --reason \"wrong version\"",
      OPT_BIT(OPT_NOW) | OPT_BIT(OPT_ROLLBACK) | OPT_BIT(OPT_REASON), 1, 1, cmd_cancel},
+    {"rollback", "ID", "Undo a rollout, also one that has ended",
+     "One that is going on is stopped first. With --server, which may be given several times, "
+     "those\n"
+     "servers alone are undone, and a rollout that is going on goes on with the others. It is "
+     "refused\n"
+     "where a later rollout touched the same server, unless that one was undone. --force, with\n"
+     "--server, undoes all the same, and also what somebody else has changed since. The exit "
+     "status\n"
+     "of --watch tells whether what was asked for was undone: 0 yes, 4 no.",
+     "kitsune rollback nginx-1.20.1 --watch --reason \"memory leak\"",
+     OPT_BIT(OPT_SERVER) | OPT_SEVERAL_SERVERS | OPT_BIT(OPT_FORCE) | OPT_BIT(OPT_NOW) |
+         OPT_BIT(OPT_REASON) | OPT_BIT(OPT_WATCH),
+     1, 1, cmd_rollback},
+    {"retry", "ID", "Start a rollout again where it did not succeed",
+     "A new rollout with the plan of one that has ended, over those of its servers that did not\n"
+     "succeed or were rolled back. Its id is printed.",
+     "kitsune retry nginx-1.20.1 --watch",
+     OPT_BIT(OPT_ID) | OPT_BIT(OPT_WATCH) | OPT_BIT(OPT_NO_WAIT), 1, 1, cmd_retry},
+    {"resolve", "ID SERVER", "Settle by hand what became of a server",
+     "For a server that is unknown, or that could not be rolled back, once a person has seen to "
+     "it.\n"
+     "No undo is owed for it any more, and what its agent says later changes nothing about it.",
+     "kitsune resolve nginx-1.20.1 web-3 --as rolled_back --reason \"reinstalled\"",
+     OPT_BIT(OPT_AS) | OPT_BIT(OPT_REASON), 2, 2, cmd_resolve},
     {"servers", "", "List the servers and their agents", NULL, "kitsune servers --all",
      OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_servers},
     {"server", "ID", "Show one server", NULL, "kitsune server web-3", 0, 1, 1, cmd_server},
+    {"lock", "SERVER", "Let nothing new begin on a server",
+     "Rollouts that name it wait until it is unlocked. What is under way there goes on, undo too.\n"
+     "It may be a server that never connected yet.",
+     "kitsune lock web-3 --reason \"disk is being replaced\"", OPT_BIT(OPT_REASON), 1, 1, cmd_lock},
+    {"unlock", "SERVER", "Take the lock of a server away", NULL, "kitsune unlock web-3", 0, 1, 1,
+     cmd_unlock},
     {"handlers", "[TYPE]", "List the step types, or document one", NULL,
      "kitsune handlers yum_upgrade", 0, 0, 1, cmd_handlers},
     {"backup", "FILE", "Save a copy of the orchestrator's journal",

@@ -16,6 +16,11 @@ _kitsune()
         [pause]="--reason"
         [resume]="--reason"
         [cancel]="--now --rollback --reason"
+        [rollback]="--server --force --now --reason --watch"
+        [retry]="--id --watch --no-wait"
+        [resolve]="--as --reason"
+        [lock]="--reason"
+        [unlock]=""
         [servers]="--limit --all"
         [server]=""
         [backup]="FILE --force"
@@ -37,6 +42,10 @@ _kitsune()
         ;;
     --state)
         mapfile -t COMPREPLY < <(compgen -W "$states" -- "$cur")
+        return
+        ;;
+    --as)
+        mapfile -t COMPREPLY < <(compgen -W "succeeded failed rolled_back" -- "$cur")
         return
         ;;
     --orchestrator | --id | --limit | --server | --step | --after | --reason | \

@@ -151,7 +151,8 @@ void live_draw(struct live *live, const struct progress_view *view, const struct
     if (view->state == ROLLOUT_ROLLING_BACK) {
         AUTO_BUF struct buf undo = BUF_INIT;
         buf_printf(&undo, "undone: %lld",
-                   (long long)view->counts.rolled_back + (long long)view->counts.rollback_failed);
+                   (long long)(view->counts.rolled_back + view->counts.rollback_failed -
+                               view->undone_before));
         if (view->undo > 0)
             buf_printf(&undo, " of %lld", (long long)view->undo);
         put_line(live, style, b, &undo);

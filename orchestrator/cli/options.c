@@ -20,7 +20,7 @@ const struct option_spec option_specs[OPT_COUNT] = {
                 "the rollout's id; submitting again with the same id gives the same rollout"},
     [OPT_WATCH] = {"watch", 'w', OPTION_FLAG, NULL, 0, "follow it to its end"},
     [OPT_NO_WAIT] = {"no-wait", 0, OPTION_FLAG, NULL, 0,
-                     "refuse when another rollout holds one of the servers"},
+                     "refuse when another rollout holds one of the servers, or it is locked"},
     [OPT_LIMIT] = {"limit", 'n', OPTION_NUMBER, "N", 1, "at most so many"},
     [OPT_ALL] = {"all", 'a', OPTION_FLAG, NULL, 0, "all there are"},
     [OPT_SERVER] = {"server", 's', OPTION_TEXT, "SERVER", 0, "this server alone"},
@@ -31,7 +31,8 @@ const struct option_spec option_specs[OPT_COUNT] = {
     [OPT_NOW] = {"now", 0, OPTION_FLAG, NULL, 0, "end steps that are running, too"},
     [OPT_ROLLBACK] = {"rollback", 0, OPTION_FLAG, NULL, 0, "undo what was changed"},
     [OPT_REASON] = {"reason", 'm', OPTION_TEXT, "TEXT", 0, "why, for the record"},
-    [OPT_FORCE] = {"force", 0, OPTION_FLAG, NULL, 0, "replace a file that is there"},
+    [OPT_FORCE] = {"force", 0, OPTION_FLAG, NULL, 0,
+                   "all the same: replace a file, or undo what has changed since"},
     [OPT_REQUIRE_UNDO] = {"require-undo", 0, OPTION_FLAG, NULL, 0,
                           "refuse a plan with a step that cannot be undone"},
     [OPT_FAIL] = {"fail", 0, OPTION_TEXT, "P%", 0, "the share of servers that fail; else 0%"},
@@ -40,7 +41,9 @@ const struct option_spec option_specs[OPT_COUNT] = {
     [OPT_SEED] = {"seed", 0, OPTION_NUMBER, "N", 0, "which servers they are; else 1"},
     [OPT_STEP_TIME] = {"step-time", 0, OPTION_TEXT, "TIME", 0,
                        "how long a step takes, and undoing it; else 5s"},
+    [OPT_AS] = {"as", 0, OPTION_TEXT, "STATE", 0, "succeeded, failed or rolled_back"},
 };
+_Static_assert(OPT_COUNT <= 31, "the last bit says something else");
 
 enum error_code command_find(const char *name, const struct command **ret_command,
                              struct error *err)
@@ -55,10 +58,6 @@ enum error_code command_find(const char *name, const struct command **ret_comman
         if (names)
             names[i] = commands[i].name;
     }
-    /* What other tools call a command of its own is an option here. */
-    if (strcmp(name, "rollback") == 0)
-        return error_set(err, ERR_INVALID,
-                         "unknown command \"rollback\" (did you mean \"cancel --rollback\"?)");
     closest = names ? text_closest(name, names, command_count) : NULL;
     if (closest)
         return error_set(err, ERR_INVALID, "unknown command \"%.64s\" (did you mean \"%s\"?)", name,
@@ -130,8 +129,13 @@ static enum error_code take_value(struct options *o, enum option_id id, const ch
                                   struct error *err)
 {
     const struct option_spec *spec = &option_specs[id];
-    if (option_given(o, id))
+    if (option_given(o, id) && id != OPT_SERVER)
         return error_set(err, ERR_INVALID, "--%s is given twice", spec->name);
+    if (id == OPT_SERVER && o->server_count == OPTIONS_SERVERS_MAX)
+        return error_set(err, ERR_INVALID, "--server is given more than %d times",
+                         OPTIONS_SERVERS_MAX);
+    if (id == OPT_SERVER)
+        o->servers[o->server_count++] = value;
     o->given |= OPT_BIT(id);
     o->texts[id] = value;
     if (spec->kind == OPTION_NUMBER)
@@ -228,6 +232,8 @@ static enum error_code check_command(const struct options *o, struct error *err)
             return error_set(err, ERR_INVALID, "%s: there is no option --%s here", c->name,
                              option_specs[i].name);
     }
+    if (o->server_count > 1 && !(c->options & OPT_SEVERAL_SERVERS))
+        return error_set(err, ERR_INVALID, "--server is given twice");
     if (o->arg_count < c->min_args) {
         char what[48];
         (void)snprintf(what, sizeof(what), "%s is missing", c->args);
@@ -304,8 +310,8 @@ void options_overview(struct buf *b)
     buf_puts(b, "\n\"kitsune help COMMAND\" tells more. An ID may be cut to a start that only one "
                 "rollout has.\n"
                 "Exit status: 0 succeeded; 1 usage, invalid plan or refused; of watch: 2 failed or "
-                "cancelled,\n3 rolled back, 4 rollback failed; 5 the orchestrator was not "
-                "reached.\n");
+                "cancelled,\n3 rolled back, 4 rollback failed; of rollback --watch: 0 undone, 4 "
+                "not; 5 the orchestrator\nwas not reached.\n");
 }
 
 void options_help(struct buf *b, const struct command *command)

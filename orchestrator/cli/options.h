@@ -40,9 +40,11 @@ enum option_id {
     OPT_UNREACHABLE,
     OPT_SEED,
     OPT_STEP_TIME,
+    OPT_AS,
     OPT_COUNT
 };
 #define OPT_BIT(id) (1U << (id))
+#define OPT_SEVERAL_SERVERS (1U << 31) /* of a command: --server may be given several times */
 /* Taken by every command. */
 #define OPT_COMMON                                                                                 \
     (OPT_BIT(OPT_OUTPUT) | OPT_BIT(OPT_ORCHESTRATOR) | OPT_BIT(OPT_HELP) | OPT_BIT(OPT_VERSION))
@@ -59,7 +61,7 @@ struct option_spec {
 };
 extern const struct option_spec option_specs[OPT_COUNT];
 
-enum { COMMAND_ARGS_MAX = 2 };
+enum { COMMAND_ARGS_MAX = 2, OPTIONS_SERVERS_MAX = 1024 };
 
 struct command {
     const char *name;
@@ -81,6 +83,8 @@ struct options {
     unsigned given; /* OPT_BIT(...) */
     const char *texts[OPT_COUNT];
     int64_t numbers[OPT_COUNT];
+    const char *servers[OPTIONS_SERVERS_MAX]; /* all that --server named */
+    size_t server_count;
     bool json; /* -o json */
 };
 

@@ -26,7 +26,7 @@ static int check(struct cli *cli, struct plan_file *file)
     struct error err = {0};
     enum error_code code = plan_parse(file->text.len > 0 ? file->text.data : "", file->text.len,
                                       &handler_catalog, &file->plan, &file->problems, &err);
-    if (code == ERR_OK || file->problems.count > 0)
+    if (code == ERR_OK || (code != ERR_NO_MEMORY && file->problems.count > 0))
         return CLI_OK;
     cli_say(cli, "%s: %s", file->name, err.message);
     return CLI_USAGE;

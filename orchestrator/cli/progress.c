@@ -178,6 +178,27 @@ static void put_request(struct buf *b, const char *what, const struct api_event 
     put_because(b, e->message);
 }
 
+/* "rollback of web-3 requested by root@bastion" */
+static void put_rollback(struct buf *b, const struct api_event *e)
+{
+    buf_puts(b, "rollback");
+    if (e->server) {
+        buf_puts(b, " of ");
+        render_text(b, e->server);
+    }
+    put_request(b, " requested", e);
+}
+
+/* "web-3 settled as rolled_back by root@bastion: reinstalled" */
+static void put_resolved(struct line *l, const struct api_event *e)
+{
+    l->ink = INK_WARN;
+    render_text(l->text, e->server ? e->server : "");
+    buf_puts(l->text, " settled as ");
+    render_text(l->text, e->state ? e->state : "");
+    put_request(l->text, "", e);
+}
+
 /* ---- Events of a server ------------------------------------------------------------------------
  */
 
@@ -297,6 +318,11 @@ static void execution_rolled_back(struct progress *p, const struct api_event *e,
     put_because(l->text, e->message);
 }
 
+static int64_t undone(const struct progress *p)
+{
+    return p->view.counts.rolled_back + p->view.counts.rollback_failed;
+}
+
 /* ---- Events of the rollout ---------------------------------------------------------------------
  */
 
@@ -352,6 +378,17 @@ static void set_state(struct progress *p, enum rollout_state state, struct line 
     buf_puts(l->text, text);
 }
 
+static void rollback_started(struct progress *p, const struct api_event *e, struct line *l)
+{
+    p->view.undo = e->count;
+    if (rollout_state_final(p->view.state)) /* opened again */
+        p->view.undone_before = undone(p);
+    set_state(p, ROLLOUT_ROLLING_BACK, l,
+              e->count > 0 ? "rollback started: " : "rollback: no server is left to undo");
+    if (e->count > 0)
+        words_servers(l->text, e->count);
+}
+
 /* The events of the rollout; those of its servers are looked at before. */
 static void apply_rollout(struct progress *p, enum event_type type, const struct api_event *e,
                           struct line *l)
@@ -378,11 +415,7 @@ static void apply_rollout(struct progress *p, enum event_type type, const struct
         put_because(l->text, e->message);
         break;
     case EVENT_ROLLBACK_STARTED:
-        p->view.undo = e->count;
-        set_state(p, ROLLOUT_ROLLING_BACK, l,
-                  e->count > 0 ? "rollback started: " : "rollback: no server is left to undo");
-        if (e->count > 0)
-            words_servers(l->text, e->count);
+        rollback_started(p, e, l);
         break;
     case EVENT_ROLLOUT_PAUSED:
         set_state(p, ROLLOUT_PAUSED, l, "paused");
@@ -405,9 +438,11 @@ static void apply_rollout(struct progress *p, enum event_type type, const struct
         break;
     case EVENT_ROLLBACK_REQUESTED:
         l->ink = INK_WARN;
-        put_request(l->text, "rollback requested", e);
+        put_rollback(l->text, e);
         break;
     case EVENT_EXECUTION_RESOLVED:
+        put_resolved(l, e);
+        break;
     case EVENT_EXECUTION_CONFIRMING:
     case EVENT_EXECUTION_STARTED:
     case EVENT_STEP_STARTED:

@@ -25,6 +25,7 @@ struct progress_view {
     int64_t batch, batches;   /* batch 0: none yet */
     int64_t batch_servers;    /* 0: not known */
     int64_t undo;             /* servers to undo; 0: not known, or none */
+    int64_t undone_before;    /* undone, or given up, before this rollback */
 };
 
 /* From the rollout with its running servers among the executions. ERR_NO_MEMORY. Caller owns. */

@@ -28,7 +28,8 @@ static size_t decode(const char *s, size_t len, uint32_t *ret)
         }
         value = (value << 6) | (next & 0x3fU);
     }
-    *ret = value >= least[need] && value <= 0x10ffff ? value : 0xfffd;
+    bool surrogate = value >= 0xd800 && value <= 0xdfff;
+    *ret = value >= least[need] && value <= 0x10ffff && !surrogate ? value : 0xfffd;
     return need;
 }
 
@@ -96,8 +97,10 @@ void render_json(struct buf *b, const char *json, size_t len)
     for (size_t n = 0; len > 0; json += n, len -= n) {
         uint32_t c = 0;
         n = decode(json, len, &c);
-        if (steers(c) && c >= 0x7f)
+        if (steers(c) && c != '\n' && c != '\t')
             buf_printf(b, "\\u%04x", (unsigned)c);
+        else if (c == 0xfffd)
+            buf_puts(b, "\xef\xbf\xbd");
         else
             buf_append(b, json, n);
     }

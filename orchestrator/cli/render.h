@@ -29,7 +29,8 @@ void render_text(struct buf *b, const char *s);
 /* Appends lines of output: newlines and tabs stay, a carriage return becomes a newline, what else
  * could steer a terminal is made visible. */
 void render_lines(struct buf *b, const char *s, size_t len);
-/* Appends JSON text; control characters that JSON lets stand in strings are escaped. */
+/* Appends JSON text; control characters that JSON lets stand in strings are escaped. So are those
+ * of a text that is no JSON, whoever sent it, but for newlines and tabs. */
 void render_json(struct buf *b, const char *json, size_t len);
 /* Columns that harmless text takes on a terminal (wcwidth(3), by the locale). */
 size_t render_width(const char *s, size_t len);

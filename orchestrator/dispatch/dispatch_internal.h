@@ -1,4 +1,15 @@
-/* dispatch_internal: what the files of this folder share. See dispatcher.h. */
+/*
+ * dispatch_internal: what the files of this folder share. See dispatcher.h.
+ *
+ *   dispatcher.c  life, deadlines, views
+ *   submit.c      new rollouts: submitted, or retried
+ *   order.c       what people order of a rollout
+ *   lock.c        servers that people lock
+ *   rollout.c     a rollout in memory, and its transactions
+ *   queue.c       the servers' queues, and what goes out to agents
+ *   session.c     what agents say
+ *   fleet.c       the servers that are known
+ */
 #pragma once
 
 #include "common/base/alloc.h"
@@ -13,6 +24,8 @@
 
 /* Failing to add to a hash must be an error, not the end of the process. */
 #define HASH_NONFATAL_OOM 1
+#define uthash_malloc(size_bytes) mem_alloc(size_bytes)
+#define uthash_free(p, size_bytes) mem_free(p)
 #include <uthash.h>
 
 enum timer_kind {
@@ -27,15 +40,19 @@ enum timer_kind {
 struct slot {
     struct rollout *rollout;
     struct server *server;
-    struct slot *prev, *next; /* in the server's queue */
+    struct slot *prev, *next; /* in the server's queue, or in its list of those apart */
     struct timer timer;       /* TIMER_START or TIMER_RECONNECT */
     struct output *live;      /* what the running step has printed; NULL: nothing yet */
     uint32_t index;           /* in the plan */
     int32_t live_step, live_attempt;
     bool queued;    /* in the server's queue */
+    bool apart;     /* not queued, and an order stands or its agent has it in hand */
+    bool standing;  /* the engine has an order to its agent; ahead of the journal */
+    bool touched;   /* the journal knows, or is about to, that it was touched */
+    bool undone;    /* the same: that this was undone */
     bool wanted;    /* the engine said start, and it has not settled */
     bool sent;      /* an execute has gone out, or may have before a restart */
-    bool rollback;  /* the engine said undo, and it has not settled */
+    bool rollback;  /* the engine said undo, and that stands */
     bool missing;   /* it was in hand, and the last hello did not list it */
     bool lost;      /* the agent came back without any record of it */
     uint8_t cancel; /* 0: no, 1: after the running step, 2: now */
@@ -44,7 +61,8 @@ struct slot {
 struct rollout {
     struct dispatcher *d;
     char id[ID_BUFFER];
-    char by[ID_BUFFER]; /* "": not said */
+    char by[ID_BUFFER];       /* "": not said */
+    char retry_of[ID_BUFFER]; /* "": no retry */
     struct plan *plan;
     struct engine *engine;
     struct slot *slots;
@@ -55,18 +73,29 @@ struct rollout {
     int64_t created_ms, ended_ms;
     struct timer batch_timer;
     uint32_t batch_due;
-    uint32_t appends; /* under way: the rollout must stay */
-    bool open;        /* counted among the open ones */
-    bool queued;      /* its slots are in the servers' queues */
-    uint64_t used;    /* when an ended one was last looked at */
+    uint32_t appends;  /* under way: the rollout must stay */
+    uint32_t standing; /* slots with an order that stands: it must stay, too */
+    bool open;         /* counted among the open ones: slots of it are in the servers' queues */
+    uint64_t used;     /* when an ended one was last looked at */
     UT_hash_handle hh;
+};
+
+/* A lock that a person has set. */
+struct lock {
+    bool set;
+    bool changing; /* it is being made durable, or that it is over */
+    int64_t time_ms;
+    char *by, *reason; /* by: NULL: not said */
 };
 
 struct server {
     char id[ID_BUFFER];
     struct session *session; /* NULL: not connected */
     struct slot *head, *tail;
+    struct slot *apart; /* see struct slot */
     uint32_t queue_length;
+    struct lock lock;
+    int64_t undo_bytes, undo_max_bytes; /* as its agent said last */
     char *version, *hostname, *instance, *boot_id, *peer;
     struct array handlers; /* char * */
     int64_t since_ms;
@@ -95,11 +124,22 @@ struct dispatcher {
     bool sorted_stale;
     struct session *sessions;
     uint64_t uses;
-    size_t ended_loaded;
+    struct plan *durable_plan; /* of the view given last, while the journal was stalled */
+    struct engine *durable_engine;
     bool failed;      /* fatal was called: nothing goes out any more */
     struct buf frame; /* scratch for one frame */
     struct dispatcher_stats stats;
 };
+
+/* ---- durable.c: views while the journal is stalled
+ * --------------------------------------------- */
+
+/* The engine is ahead of the journal, and not for the moment of a commit alone. */
+bool durable_is_behind(const struct rollout *r);
+/* Changes the view to what is durable. ERR_NOT_FOUND: nothing of it is. */
+enum error_code durable_view(const struct rollout *r, struct rollout_view *view,
+                             struct error *err) MUST_CHECK;
+void durable_forget(struct dispatcher *d);
 
 /* ---- fleet.c: servers
  * ---------------------------------------------------------------------------- */
@@ -108,7 +148,8 @@ struct server *fleet_find(struct dispatcher *d, const char *id);
 /* Finds or adds. ERR_LIMIT, ERR_NO_MEMORY. */
 enum error_code fleet_get(struct dispatcher *d, const char *id, struct server **ret_server,
                           struct error *err) MUST_CHECK;
-void fleet_describe(struct server *server, const struct wire_hello *hello, const char *peer);
+void fleet_describe(struct dispatcher *d, struct server *server, const struct wire_hello *hello,
+                    const char *peer);
 void fleet_free(struct dispatcher *d);
 
 /* ---- rollout.c: one rollout's life in memory, and its transactions
@@ -123,6 +164,9 @@ struct rollout *rollout_find(struct dispatcher *d, const char *id);
 /* Finds, or loads from the journal. ERR_NOT_FOUND. */
 enum error_code rollout_get(struct dispatcher *d, const char *id, struct rollout **ret_rollout,
                             struct error *err) MUST_CHECK;
+/* Makes a rollout that has not ended an open one: it enters the queues of the servers that it
+ * holds. Again: of those that it holds by now. */
+void rollout_open(struct rollout *r);
 /* Drops it when nothing of it is under way. */
 bool rollout_forget(struct rollout *r);
 /* Drops ended rollouts that nobody looked at for longest, down to DISPATCH_ENDED_KEPT. */
@@ -157,6 +201,8 @@ enum error_code tx_output(struct tx *tx, uint32_t server, uint32_t step, int32_t
                           const char *text, struct error *err) MUST_CHECK;
 /* Gives it to the journal; when nothing was applied it is dropped. False in that case. */
 bool tx_commit(struct tx *tx);
+/* Drops it: nothing was applied, or fatal was called, and half of what was applied must not become
+ * durable. */
 void tx_abandon(struct tx *tx);
 /* One event alone; a stale or impossible one is passed over. */
 void rollout_apply(struct rollout *r, struct event *event);
@@ -171,6 +217,12 @@ void dispatch_fatal(struct dispatcher *d, const struct error *err);
  * -------------------------------------------------- */
 
 void queue_enter(struct slot *slot);
+/* It is in its server's list of those apart if it belongs there. */
+void queue_sort(struct slot *slot);
+/* Lets the first of a queue go when the engine wants it. */
+void queue_pump(struct server *server);
+/* A lock was set: what was not sent to its agent is not waited for. */
+void queue_locked(struct server *server);
 /* Takes all of a rollout's slots out of the queues and lets the next ones go. */
 void queue_release(struct rollout *r);
 void queue_decide(struct rollout *r, const struct decision *decision);
@@ -179,6 +231,8 @@ void queue_connected(struct server *server, const struct wire_hello *hello);
 /* The session's agent has answered: what its hello said is how it is now. */
 void queue_proven(struct server *server);
 void queue_disconnected(struct server *server);
+/* When its agent has it in hand and is away, that is not waited for for ever. */
+void queue_await(struct slot *slot);
 /* After an event about that slot: timers and flags follow the engine. */
 void queue_settle(struct slot *slot);
 void queue_timer(struct slot *slot, enum timer_kind kind);
@@ -188,6 +242,21 @@ void queue_arm(struct dispatcher *d, struct timer *timer, enum timer_kind kind, 
                int64_t delay_ms);
 /* Sends d->frame to a server; false when it has no session. */
 bool queue_send(struct server *server, const struct wire_frame *frame);
+
+/* ---- lock.c -------------------------------------------------------------------------------------
+ */
+
+/* Takes the locks that stand from the journal. */
+enum error_code lock_restore(struct dispatcher *d, struct error *err) MUST_CHECK;
+void lock_done(struct lock *lock);
+/* "locked by WHO: REASON" */
+void lock_describe(const struct lock *lock, struct buf *b);
+
+/* ---- dispatcher.c -------------------------------------------------------------------------------
+ */
+
+/* A command that cannot be made durable now is refused at once, rather than left to hang. */
+enum error_code dispatcher_writable(struct dispatcher *d, struct error *err) MUST_CHECK;
 
 /* ---- session.c ----------------------------------------------------------------------------------
  */

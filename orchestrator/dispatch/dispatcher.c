@@ -1,9 +1,8 @@
 /* dispatcher: commands, deadlines, views; see dispatch_internal.h for the other rooms. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
-#include "common/plan/plan_json.h"
+#include "common/base/failpoint.h"
 
-#include <assert.h>
 #include <string.h>
 
 /* ---- Lifetime -------------------------------------------------------------------------------- */
@@ -17,8 +16,9 @@ struct id_list {
 static bool dispatcher_take_id(void *ctx, const struct journal_rollout *record)
 {
     struct id_list *list = ctx;
-    /* Ended ones come into memory when an agent, or a reader, speaks of them. */
-    if (rollout_state_final(record->summary.state))
+    /* Ended ones come into memory when an agent, or a reader, speaks of them, but for those that
+     * have something to say themselves. */
+    if (rollout_state_final(record->summary.state) && !record->summary.undo_owed)
         return true;
     if (list->count == list->capacity) {
         size_t capacity = list->capacity == 0 ? 16 : list->capacity * 2;
@@ -35,33 +35,33 @@ static bool dispatcher_take_id(void *ctx, const struct journal_rollout *record)
     return true;
 }
 
-static void rollout_open(struct rollout *r)
+static enum error_code dispatcher_load(struct dispatcher *d, struct id_list *list,
+                                       struct error *err)
 {
-    struct dispatcher *d = r->d;
-    r->open = true;
-    r->queued = true;
-    d->stats.open++;
-    for (uint32_t i = 0; i < r->slot_count; i++)
-        queue_enter(&r->slots[i]);
+    enum error_code code = journal_scan_open(d->config.journal, dispatcher_take_id, list, err);
+    if (code == ERR_OK && list->no_memory)
+        code = error_set(err, ERR_NO_MEMORY, NULL);
+    for (size_t i = 0; i < list->count && code == ERR_OK; i++) {
+        struct rollout *r = NULL;
+        code = rollout_get(d, list->ids[i], &r, err);
+        if (code == ERR_OK && !rollout_state_final(engine_state(r->engine)))
+            rollout_open(r);
+    }
+    return code;
 }
 
-/* All queues are filled, oldest rollout first, before any decision is given again. */
+/* The locks stand and all queues are filled, oldest rollout first, before any decision is given
+ * again. */
 static enum error_code dispatcher_restore(struct dispatcher *d, struct error *err)
 {
     struct id_list list = {0};
-    enum error_code code = journal_scan_open(d->config.journal, dispatcher_take_id, &list, err);
-    if (code == ERR_OK && list.no_memory)
-        code = error_set(err, ERR_NO_MEMORY, NULL);
-    for (size_t i = 0; i < list.count && code == ERR_OK; i++) {
-        struct rollout *r = NULL;
-        code = rollout_get(d, list.ids[i], &r, err);
-        if (code == ERR_OK)
-            rollout_open(r);
-    }
+    enum error_code code = lock_restore(d, err);
+    if (code == ERR_OK)
+        code = dispatcher_load(d, &list, err);
     for (size_t i = 0; i < list.count && code == ERR_OK && d->config.held == NULL; i++) {
         struct rollout *r = rollout_find(d, list.ids[i]);
         struct decision decision;
-        if (r == NULL)
+        if (r == NULL || !r->open)
             continue;
         queue_resume(r);
         engine_resume(r->engine);
@@ -80,6 +80,7 @@ enum error_code dispatcher_new(const struct dispatcher_config *config,
         return error_set(err, ERR_NO_MEMORY, NULL);
     d->config = *config;
     enum error_code code = dispatcher_restore(d, err);
+    FAILPOINT(FAIL_RESTORED);
     if (code != ERR_OK) {
         dispatcher_free(d);
         return code;
@@ -95,6 +96,7 @@ void dispatcher_free(struct dispatcher *d)
     while (d->rollouts != NULL)
         rollout_free(d->rollouts);
     session_free_all(d);
+    durable_forget(d);
     fleet_free(d);
     timers_done(&d->timers);
     buf_done(&d->frame);
@@ -123,6 +125,8 @@ void dispatcher_tick(struct dispatcher *d)
         /* What is due waits for the start after this one. */
         if (d->config.held != NULL && timer->kind != TIMER_SILENCE)
             continue;
+        if (timer->kind != TIMER_SILENCE)
+            FAILPOINT(FAIL_DEADLINE_BEFORE);
         switch ((enum timer_kind)timer->kind) {
         case TIMER_START:
         case TIMER_RECONNECT:
@@ -138,195 +142,15 @@ void dispatcher_tick(struct dispatcher *d)
     }
 }
 
-/* ---- Submitting ------------------------------------------------------------------------------ */
+/* ---- Commands -------------------------------------------------------------------------------- */
 
-/* Whether a rollout with that id is of the same plan. */
-static enum error_code submit_compare(struct rollout *r, const struct plan *plan, struct error *err)
-{
-    AUTO_BUF struct buf there = BUF_INIT;
-    AUTO_BUF struct buf here = BUF_INIT;
-    plan_write(&there, r->plan);
-    plan_write(&here, plan);
-    enum error_code code = buf_check(&there, err);
-    if (code == ERR_OK)
-        code = buf_check(&here, err);
-    if (code != ERR_OK)
-        return code;
-    if (there.len != here.len || memcmp(there.data, here.data, here.len) != 0)
-        return error_set(err, ERR_EXISTS,
-                         "rollout \"%s\" exists with another plan; choose another id", r->id);
-    return ERR_OK;
-}
-
-static enum error_code submit_repeat(struct rollout *r, struct plan *plan,
-                                     const struct dispatcher_submit *request, bool *ret_repeat,
-                                     struct error *err)
-{
-    struct tx tx;
-    enum error_code code = submit_compare(r, plan, err);
-    if (code == ERR_OK)
-        code = tx_begin(&tx, r, err);
-    if (code != ERR_OK)
-        return code;
-    tx.effect->done = request->done;
-    tx.effect->done_ctx = request->ctx;
-    *ret_repeat = true;
-    plan_free(plan);
-    (void)tx_commit(&tx);
-    return ERR_OK;
-}
-
-static enum error_code submit_no_wait(struct dispatcher *d, const struct plan *plan,
-                                      struct error *err)
-{
-    for (uint32_t i = 0; i < plan_server_count(plan); i++) {
-        const struct server *server = fleet_find(d, plan_server(plan, i));
-        if (server != NULL && server->head != NULL)
-            return error_set(err, ERR_BUSY, "server \"%s\" is held by rollout \"%s\"", server->id,
-                             server->head->rollout->id);
-    }
-    return ERR_OK;
-}
-
-static enum error_code submit_record(struct rollout *r, const struct dispatcher_submit *request,
-                                     struct error *err)
-{
-    AUTO_BUF struct buf text = BUF_INIT;
-    struct tx tx;
-    plan_write(&text, r->plan);
-    enum error_code code = buf_check(&text, err);
-    if (code == ERR_OK)
-        code = tx_begin(&tx, r, err);
-    if (code != ERR_OK)
-        return code;
-    code = journal_append_create(tx.append, r->plan, text.data, text.len, request->by, err);
-    if (code == ERR_OK) {
-        struct event event = rollout_event(EVENT_ROLLOUT_CREATED, EVENT_NO_SERVER);
-        event.by = request->by;
-        code = tx_apply(&tx, &event, err);
-    }
-    if (code != ERR_OK) {
-        if (tx.applied == 0)
-            tx_abandon(&tx);
-        return code;
-    }
-    tx.effect->done = request->done;
-    tx.effect->done_ctx = request->ctx;
-    (void)tx_commit(&tx);
-    return ERR_OK;
-}
-
-static enum error_code submit_new(struct dispatcher *d, const char *id, struct plan *plan,
-                                  const struct dispatcher_submit *request,
-                                  struct rollout **ret_rollout, struct error *err)
-{
-    if (d->stats.open >= DISPATCH_MAX_OPEN)
-        return error_set(err, ERR_LIMIT,
-                         "%d rollouts are open already; wait for some to end, or cancel them",
-                         DISPATCH_MAX_OPEN);
-    enum error_code code = request->no_wait ? submit_no_wait(d, plan, err) : ERR_OK;
-    AUTO(engine_free) struct engine *engine = NULL;
-    if (code == ERR_OK)
-        code = engine_new(plan, &engine, err);
-    if (code == ERR_OK)
-        code = rollout_new(d, id, plan, engine, ret_rollout, err);
-    if (code == ERR_OK)
-        (void)TAKE(engine);
-    return code;
-}
-
-/* A command that cannot be made durable now is refused at once, rather than left to hang. */
-static enum error_code dispatcher_writable(struct dispatcher *d, struct error *err)
+enum error_code dispatcher_writable(struct dispatcher *d, struct error *err)
 {
     struct error why = {0};
     if (d->failed)
         return error_set(err, ERR_UNAVAILABLE, "the journal has failed");
     if (journal_stalled(d->config.journal, NULL, &why))
         return error_set(err, ERR_NO_SPACE, "nothing can be recorded now: %.200s", why.message);
-    return ERR_OK;
-}
-
-/* The rollout with the wanted id, when there is one; a random id when none is wanted. */
-static enum error_code submit_find(struct dispatcher *d, const char *wanted, char id[ID_BUFFER],
-                                   struct rollout **ret_rollout, struct error *err)
-{
-    *ret_rollout = NULL;
-    if (d->config.held != NULL)
-        return error_set(err, ERR_UNAVAILABLE, "%s", d->config.held);
-    enum error_code code = dispatcher_writable(d, err);
-    if (code != ERR_OK)
-        return code;
-    if (wanted == NULL)
-        return id_random(id, err);
-    memset(id, 0, ID_BUFFER);
-    memcpy(id, wanted, strnlen(wanted, ID_MAX));
-    code = rollout_get(d, id, ret_rollout, err);
-    return code == ERR_NOT_FOUND ? ERR_OK : code;
-}
-
-enum error_code dispatcher_submit(struct dispatcher *d, struct plan *plan,
-                                  const struct dispatcher_submit *request, bool *ret_repeat,
-                                  struct error *err)
-{
-    char id[ID_BUFFER];
-    struct rollout *r = NULL;
-    enum error_code code = submit_find(d, request->id, id, &r, err);
-    if (code != ERR_OK)
-        return code;
-    if (r != NULL)
-        return submit_repeat(r, plan, request, ret_repeat, err);
-    code = submit_new(d, id, plan, request, &r, err);
-    if (code != ERR_OK)
-        return code;
-    assert(r != NULL);
-    *ret_repeat = false;
-    r->created_ms = d->config.now_wall_ms(d->config.ctx);
-    if (request->by != NULL)
-        memcpy(r->by, request->by, strnlen(request->by, ID_MAX));
-    rollout_open(r);
-    code = submit_record(r, request, err);
-    if (code != ERR_OK) {
-        queue_release(r);
-        d->ended_loaded--;
-        r->plan = NULL; /* stays the caller's */
-        rollout_free(r);
-    }
-    return code;
-}
-
-/* ---- Other commands -------------------------------------------------------------------------- */
-
-enum error_code dispatcher_order(struct dispatcher *d, const char *id,
-                                 const struct dispatcher_order *order, dispatcher_done done,
-                                 void *ctx, struct error *err)
-{
-    static const enum event_type events[] = {
-        [COMMAND_PAUSE] = EVENT_PAUSE_REQUESTED,
-        [COMMAND_RESUME] = EVENT_RESUME_REQUESTED,
-        [COMMAND_CANCEL] = EVENT_CANCEL_REQUESTED,
-    };
-    struct rollout *r = NULL;
-    struct tx tx;
-    enum error_code code = dispatcher_writable(d, err);
-    if (code == ERR_OK)
-        code = rollout_get(d, id, &r, err);
-    if (code == ERR_OK)
-        code = tx_begin(&tx, r, err);
-    if (code != ERR_OK)
-        return code;
-    struct event event = rollout_event(events[order->command], EVENT_NO_SERVER);
-    event.now = order->now;
-    event.undoing = order->rollback;
-    event.by = order->by;
-    event.message = order->reason;
-    code = tx_apply(&tx, &event, err);
-    if (code != ERR_OK && tx.applied == 0) {
-        tx_abandon(&tx);
-        return code;
-    }
-    tx.effect->done = done;
-    tx.effect->done_ctx = ctx;
-    (void)tx_commit(&tx);
     return ERR_OK;
 }
 
@@ -342,13 +166,14 @@ enum error_code dispatcher_rollout(struct dispatcher *d, const char *id,
     *ret_view = (struct rollout_view){
         .id = r->id,
         .by = r->by[0] == '\0' ? NULL : r->by,
+        .retry_of = r->retry_of[0] == '\0' ? NULL : r->retry_of,
         .plan = r->plan,
         .engine = r->engine,
         .last_seq = r->last_seq,
         .created_ms = r->created_ms,
         .ended_ms = r->ended_ms,
     };
-    return ERR_OK;
+    return durable_is_behind(r) ? durable_view(r, ret_view, err) : ERR_OK;
 }
 
 bool dispatcher_forget(struct dispatcher *d, const char *id)

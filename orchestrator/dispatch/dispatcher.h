@@ -9,7 +9,8 @@
  *
  * Each server has a queue of rollouts in the order of their submission. A rollout enters the queues
  * of all its servers at once, so rollouts wait only for older ones and never for each other in a
- * ring; the one at the head holds the server until it ends.
+ * ring; the one at the head holds the server until it ends. One that has ended and is opened again
+ * to be undone enters the queues of the servers that it undoes, where nobody is in them.
  *
  * No sockets, no loop, no clock in here: sessions, time and the deadline come through
  * dispatcher_config, and the journal by its own seam (journal.h), so that a simulator can run this
@@ -97,6 +98,13 @@ enum error_code dispatcher_submit(struct dispatcher *d, struct plan *plan,
                                   const struct dispatcher_submit *request, bool *ret_repeat,
                                   struct error *err) MUST_CHECK;
 
+/* The same with the plan of a rollout that has ended, over those of its servers that are not
+ * succeeded, linked to it. ERR_NOT_FOUND: no such rollout; ERR_CONFLICT: it has not ended, or
+ * nothing of it is left to do; ERR_EXISTS: a rollout with the wanted id that is not its retry. */
+enum error_code dispatcher_retry(struct dispatcher *d, const char *of,
+                                 const struct dispatcher_submit *request, bool *ret_repeat,
+                                 struct error *err) MUST_CHECK;
+
 enum dispatcher_command { COMMAND_PAUSE, COMMAND_RESUME, COMMAND_CANCEL };
 struct dispatcher_order {
     enum dispatcher_command command;
@@ -107,6 +115,46 @@ struct dispatcher_order {
 enum error_code dispatcher_order(struct dispatcher *d, const char *id,
                                  const struct dispatcher_order *order, dispatcher_done done,
                                  void *ctx, struct error *err) MUST_CHECK;
+
+/* Undoes a rollout, also one that has ended: that is opened again and holds the servers that are
+ * undone until it ends once more. */
+struct dispatcher_rollback {
+    const char *const *servers; /* these alone, out of turn */
+    size_t server_count;        /* 0: all that was touched */
+    bool now;                   /* all: end running steps too */
+    bool force; /* these: also where somebody else, or a later rollout, changed it */
+    const char *by, *reason;
+};
+/* ERR_NOT_FOUND: no such rollout, or server in it. ERR_INVALID: force without, or now with servers.
+ * ERR_CONFLICT: there is nothing to undo, or it is under way; or a server is locked, or held or
+ * waited for by another rollout, or touched by a later one that is not undone (this not when
+ * forced). ERR_LIMIT: DISPATCH_MAX_OPEN. Then nothing has changed. */
+enum error_code dispatcher_rollback(struct dispatcher *d, const char *id,
+                                    const struct dispatcher_rollback *order, dispatcher_done done,
+                                    void *ctx, struct error *err) MUST_CHECK;
+
+/* How a person found, or left, a server that is unknown or could not be rolled back. */
+struct dispatcher_resolve {
+    const char *server;
+    enum execution_state as; /* succeeded, failed or rolled_back */
+    const char *by, *reason;
+};
+/* ERR_NOT_FOUND: no such rollout, or server in it. ERR_CONFLICT: it is not in such a state. */
+enum error_code dispatcher_resolve(struct dispatcher *d, const char *id,
+                                   const struct dispatcher_resolve *resolve, dispatcher_done done,
+                                   void *ctx, struct error *err) MUST_CHECK;
+
+/* A server on which nothing new is to begin; what is under way goes on. */
+struct dispatcher_lock {
+    const char *server; /* may be one that nobody has seen yet */
+    const char *by;     /* NULL: not said */
+    const char *reason; /* of a lock, not NULL */
+};
+/* `done` gives the server's id. ERR_CONFLICT: it is locked already (by whom), or not. */
+enum error_code dispatcher_lock(struct dispatcher *d, const struct dispatcher_lock *lock,
+                                dispatcher_done done, void *ctx, struct error *err) MUST_CHECK;
+enum error_code dispatcher_unlock(struct dispatcher *d, const struct dispatcher_lock *lock,
+                                  dispatcher_done done, void *ctx, struct error *err) MUST_CHECK;
 
 /* ---- Agents' sessions --------------------------------------------------------------------------
  */
@@ -126,13 +174,15 @@ void dispatcher_session_closed(struct session *s, const char *reason);
  * --------------------------------- */
 
 struct rollout_view {
-    const char *id, *by;
+    const char *id, *by, *retry_of; /* the last two may be NULL */
     const struct plan *plan;
     const struct engine *engine;
     uint64_t last_seq;
     int64_t created_ms, ended_ms;
 };
-/* Loads an ended rollout when needed. ERR_NOT_FOUND. */
+/* Loads an ended rollout when needed. ERR_NOT_FOUND. What it shows may be on its way to the disk:
+ * it may be told once a barrier that is set now has passed. While the journal is stalled it shows
+ * what is durable. */
 enum error_code dispatcher_rollout(struct dispatcher *d, const char *id,
                                    struct rollout_view *ret_view, struct error *err) MUST_CHECK;
 /* Lets an ended rollout go out of memory, since the journal is about to remove it. False when
@@ -154,6 +204,10 @@ struct server_view {
     uint32_t waiting;
     const char *const *handlers;
     size_t handler_count;
+    int64_t undo_bytes, undo_max_bytes; /* kept by its agent for undo, and at most (0: no limit) */
+    bool locked;
+    const char *locked_by, *lock_reason; /* locked_by may be NULL */
+    int64_t locked_ms;
 };
 /* Servers by id, after `after` (NULL: from the first). Stops when `each` returns false. */
 enum error_code dispatcher_servers(struct dispatcher *d, const char *after,
@@ -162,8 +216,11 @@ enum error_code dispatcher_servers(struct dispatcher *d, const char *after,
 enum error_code dispatcher_server(struct dispatcher *d, const char *id,
                                   struct server_view *ret_view, struct error *err) MUST_CHECK;
 
+enum { DISPATCH_UNDO_HIGH_PERCENT = 80 }; /* of undo_max_bytes */
 struct dispatcher_stats {
-    size_t open, servers, connected;
+    size_t open, servers, connected, locked;
+    size_t undo_high;    /* servers whose agents keep more than DISPATCH_UNDO_HIGH_PERCENT */
+    uint64_t undo_bytes; /* kept by all agents, as they said last */
     uint64_t events, reports, duplicates, executes, rollbacks, outputs;
 };
 struct dispatcher_stats dispatcher_stats(const struct dispatcher *d);

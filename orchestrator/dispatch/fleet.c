@@ -66,9 +66,28 @@ static void fleet_forget_description(struct server *server)
     server->handlers = (struct array){0};
 }
 
-void fleet_describe(struct server *server, const struct wire_hello *hello, const char *peer)
+static bool undo_is_high(const struct server *server)
+{
+    return server->undo_max_bytes > 0 &&
+           (double)server->undo_bytes * 100 >
+               (double)server->undo_max_bytes * DISPATCH_UNDO_HIGH_PERCENT;
+}
+
+static void fleet_count_undo(struct dispatcher *d, struct server *server,
+                             const struct wire_hello *hello)
+{
+    d->stats.undo_bytes += (uint64_t)hello->undo_bytes - (uint64_t)server->undo_bytes;
+    d->stats.undo_high -= undo_is_high(server);
+    server->undo_bytes = hello->undo_bytes;
+    server->undo_max_bytes = hello->undo_max_bytes;
+    d->stats.undo_high += undo_is_high(server);
+}
+
+void fleet_describe(struct dispatcher *d, struct server *server, const struct wire_hello *hello,
+                    const char *peer)
 {
     fleet_forget_description(server);
+    fleet_count_undo(d, server, hello);
     /* A description that does not fit into memory is only missing from a list. */
     server->version = hello->version == NULL ? NULL : mem_strdup(hello->version);
     server->hostname = hello->hostname == NULL ? NULL : mem_strdup(hello->hostname);
@@ -90,6 +109,7 @@ void fleet_free(struct dispatcher *d)
     struct server *server = NULL;
     while ((server = fleet_remove_first(d)) != NULL) {
         fleet_forget_description(server);
+        lock_done(&server->lock);
         mem_free(server);
     }
     mem_free(d->sorted);
@@ -133,6 +153,12 @@ static struct server_view fleet_view(const struct server *server)
         .waiting = server->queue_length > 1 ? server->queue_length - 1 : 0,
         .handlers = server->handlers.items,
         .handler_count = server->handlers.count,
+        .undo_bytes = server->undo_bytes,
+        .undo_max_bytes = server->undo_max_bytes,
+        .locked = server->lock.set,
+        .locked_by = server->lock.by,
+        .lock_reason = server->lock.reason,
+        .locked_ms = server->lock.time_ms,
     };
 }
 

@@ -1,7 +1,12 @@
 /* queue: the servers' queues, and what goes out to agents from them. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include "common/base/failpoint.h"
+
+#include <stdio.h>
 #include <string.h>
+
+enum { QUEUE_WHY_MAX = 96 };
 
 /* ---- Deadlines ------------------------------------------------------------------------------- */
 
@@ -44,17 +49,19 @@ void queue_settle(struct slot *slot)
 {
     struct dispatcher *d = slot->rollout->d;
     const struct execution *x = slot_execution(slot);
+    unsigned orders = engine_standing(slot->rollout->engine, slot->index);
     if (x->state != EXECUTION_QUEUED) {
         slot->wanted = false;
         if (slot->timer.slot != 0 && slot->timer.kind == TIMER_START)
             timers_disarm(&d->timers, &slot->timer);
     }
-    if (x->state != EXECUTION_QUEUED && x->state != EXECUTION_RUNNING)
+    if ((orders & (ORDER_CANCEL | ORDER_CANCEL_NOW)) == 0)
         slot->cancel = 0;
-    if (x->state == EXECUTION_ROLLED_BACK || x->state == EXECUTION_ROLLBACK_FAILED)
+    if ((orders & ORDER_ROLLBACK) == 0)
         slot->rollback = false;
     if (!slot_in_hand(slot) && x->state != EXECUTION_QUEUED)
         timers_disarm(&d->timers, &slot->timer);
+    queue_sort(slot);
 }
 
 /* ---- Sending --------------------------------------------------------------------------------- */
@@ -96,8 +103,12 @@ static void slot_send_execute(struct slot *slot)
 {
     struct rollout *r = slot->rollout;
     struct dispatcher *d = r->d;
-    if (slot->server->session == NULL || !rollout_encode_steps(r))
+    if (slot->server->session == NULL)
         return;
+    if (!rollout_encode_steps(r)) {
+        session_fault(slot->server->session, "out of memory");
+        return; /* it is sent when the agent comes again */
+    }
     struct wire_execute execute = {
         .rollout = r->id,
         .epoch = journal_epoch(d->config.journal),
@@ -108,7 +119,9 @@ static void slot_send_execute(struct slot *slot)
     wire_encode_execute(&d->frame, &execute, r->steps_json, r->steps_len);
     slot->sent = true;
     d->stats.executes++;
+    FAILPOINT(FAIL_EXECUTE_BEFORE);
     (void)queue_send_text(slot->server);
+    FAILPOINT(FAIL_EXECUTE_AFTER);
 }
 
 static void slot_send_cancel(struct slot *slot, bool now)
@@ -119,32 +132,51 @@ static void slot_send_cancel(struct slot *slot, bool now)
                    .epoch = journal_epoch(slot->rollout->d->config.journal),
                    .now = now},
     };
+    FAILPOINT(FAIL_CANCEL_BEFORE);
     (void)queue_send(slot->server, &frame);
+    FAILPOINT(FAIL_CANCEL_AFTER);
 }
 
 static void slot_send_rollback(struct slot *slot)
 {
+    const struct execution *x = slot_execution(slot);
     struct wire_frame frame = {
         .type = WIRE_ROLLBACK,
         .rollback = {.rollout = slot->rollout->id,
                      .epoch = journal_epoch(slot->rollout->d->config.journal),
-                     .round = 1},
+                     .round = x->undo_round,
+                     .force = x->undo_force},
     };
     slot->rollout->d->stats.rollbacks++;
+    FAILPOINT(FAIL_ROLLBACK_BEFORE);
     (void)queue_send(slot->server, &frame);
+    FAILPOINT(FAIL_ROLLBACK_AFTER);
 }
 
-/* Lets the head of a queue go when the engine wants it. Nothing goes forward any more once the
- * rollout stops, also while that is still being made durable: the cancel is on its way. */
+/* Lets the head of a queue go when the engine wants it and nobody has locked the server. Nothing
+ * goes forward any more once the rollout stops, also while that is still being made durable: the
+ * cancel is on its way. */
 static void slot_pump(struct slot *slot)
 {
-    if (slot == NULL || !slot->wanted || slot->server->head != slot ||
+    if (slot == NULL || !slot->wanted || slot->server->head != slot || slot->server->lock.set ||
         engine_stopping(slot->rollout->engine))
         return;
     if (slot->timer.slot == 0)
         queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot,
                   slot->rollout->plan->strategy.start_timeout_ms);
     slot_send_execute(slot);
+}
+
+void queue_pump(struct server *server)
+{
+    slot_pump(server->head);
+}
+
+void queue_locked(struct server *server)
+{
+    struct slot *head = server->head;
+    if (head != NULL && !head->sent && head->timer.slot != 0 && head->timer.kind == TIMER_START)
+        timers_disarm(&head->rollout->d->timers, &head->timer);
 }
 
 /* ---- Giving up --------------------------------------------------------------------------------
@@ -166,24 +198,21 @@ void queue_timer(struct slot *slot, enum timer_kind kind)
 {
     struct rollout *r = slot->rollout;
     char text[CLOCK_TEXT_MAX];
-    AUTO_BUF struct buf why = BUF_INIT;
+    char why[QUEUE_WHY_MAX];
     int64_t limit_ms = kind == TIMER_START ? r->plan->strategy.start_timeout_ms
                                            : r->plan->strategy.reconnect_timeout_ms;
     duration_format(limit_ms, text);
     struct event event = rollout_event(
         kind == TIMER_START ? EVENT_EXECUTION_UNREACHABLE : EVENT_EXECUTION_UNKNOWN, slot->index);
     if (kind == TIMER_START)
-        buf_printf(&why,
-                   slot->server->session == NULL ? "its agent did not connect within %s"
-                                                 : "its agent did not begin within %s",
-                   text);
+        (void)snprintf(why, sizeof(why),
+                       slot->server->session == NULL ? "its agent did not connect within %s"
+                                                     : "its agent did not begin within %s",
+                       text);
     else
-        buf_printf(&why, "its agent was silent for %s", text);
-    event.message = why.data;
-    bool owed = slot->rollback;
+        (void)snprintf(why, sizeof(why), "its agent was silent for %s", text);
+    event.message = why;
     rollout_apply_then(r, &event, kind == TIMER_START ? slot_given_up : NULL, slot);
-    /* Undo that was ordered stays owed: the order goes out again should the server come back. */
-    slot->rollback = owed;
 }
 
 /* ---- The queues ------------------------------------------------------------------------------ */
@@ -191,6 +220,8 @@ void queue_timer(struct slot *slot, enum timer_kind kind)
 void queue_enter(struct slot *slot)
 {
     struct server *server = slot->server;
+    slot->queued = true;
+    queue_sort(slot);
     slot->prev = server->tail;
     slot->next = NULL;
     if (server->tail != NULL)
@@ -199,7 +230,6 @@ void queue_enter(struct slot *slot)
         server->head = slot;
     server->tail = slot;
     server->queue_length++;
-    slot->queued = true;
 }
 
 static void queue_leave(struct slot *slot)
@@ -216,6 +246,33 @@ static void queue_leave(struct slot *slot)
     server->queue_length--;
     slot->prev = slot->next = NULL;
     slot->queued = false;
+    queue_sort(slot);
+}
+
+/* What an ended rollout still has to say to an agent, or to hear of it, is not in the queue. It
+ * stands in a list of its server's own, so that a connection looks at nothing else. */
+void queue_sort(struct slot *slot)
+{
+    struct server *server = slot->server;
+    bool apart = !slot->queued && (slot->cancel != 0 || slot->rollback || slot_in_hand(slot));
+    if (apart == slot->apart)
+        return;
+    slot->apart = apart;
+    if (apart) {
+        slot->prev = NULL;
+        slot->next = server->apart;
+        if (slot->next != NULL)
+            slot->next->prev = slot;
+        server->apart = slot;
+        return;
+    }
+    if (slot->prev != NULL)
+        slot->prev->next = slot->next;
+    else
+        server->apart = slot->next;
+    if (slot->next != NULL)
+        slot->next->prev = slot->prev;
+    slot->prev = slot->next = NULL;
 }
 
 void queue_release(struct rollout *r)
@@ -231,11 +288,9 @@ void queue_release(struct rollout *r)
         if (held)
             slot_pump(slot->server->head);
     }
-    r->queued = false;
     if (r->open) {
         r->open = false;
         d->stats.open--;
-        d->ended_loaded++;
         r->used = ++d->uses;
     }
 }
@@ -276,7 +331,7 @@ static void slot_rollback(struct slot *slot)
         slot_fail_rollback(slot, "the agent has no record of what it changed");
     else if (slot->server->session != NULL)
         slot_send_rollback(slot);
-    else
+    else if (slot_in_hand(slot))
         slot_await_reconnect(slot);
 }
 
@@ -291,19 +346,25 @@ void queue_decide(struct rollout *r, const struct decision *decision)
         slot_pump(slot);
         return;
     case DECISION_CANCEL:
-        if (slot != NULL)
+        if (slot != NULL) {
             slot_cancel(slot, decision->now);
+            queue_sort(slot);
+        }
         return;
     case DECISION_ROLLBACK:
-        if (slot != NULL && slot_execution(slot)->state == EXECUTION_ROLLING_BACK)
+        if (slot != NULL && (engine_standing(r->engine, slot->index) & ORDER_ROLLBACK) != 0) {
             slot_rollback(slot);
+            queue_sort(slot);
+        }
         return;
     case DECISION_BATCH_DELAY:
         r->batch_due = decision->batch;
         queue_arm(r->d, &r->batch_timer, TIMER_BATCH, r, decision->delay_ms);
         return;
     case DECISION_END:
-        queue_release(r);
+        /* A person may have opened it again while that was being made durable. */
+        if (rollout_state_final(engine_state(r->engine)))
+            queue_release(r);
         return;
     case DECISION_NOTE:
         return;
@@ -317,8 +378,7 @@ void queue_resume(struct rollout *r)
         const struct execution *x = slot_execution(slot);
         /* The former process may have sent it just before it ended, if its turn had come. */
         slot->sent = x->state != EXECUTION_PENDING && slot->server->head == slot;
-        if (slot_in_hand(slot))
-            slot_await_reconnect(slot);
+        queue_await(slot);
     }
 }
 
@@ -349,13 +409,20 @@ static void slot_lost(struct slot *slot)
     rollout_apply(slot->rollout, &event);
 }
 
+/* Its agent must know of it. One that is only to be undone has perhaps nothing more to say of it,
+ * and was perhaps not told yet: that order may still be on its way to the disk. */
+static bool slot_at_work(const struct slot *slot)
+{
+    return slot_in_hand(slot) &&
+           (engine_standing(slot->rollout->engine, slot->index) & ORDER_ROLLBACK) == 0;
+}
+
 static void slot_connected(struct slot *slot, const struct wire_hello *hello)
 {
     struct dispatcher *d = slot->rollout->d;
     if (slot->timer.slot != 0 && slot->timer.kind == TIMER_RECONNECT)
         timers_disarm(&d->timers, &slot->timer);
-    bool at_work = slot_in_hand(slot) && !slot->rollback;
-    slot->missing = at_work && !hello_lists(hello, slot->rollout->id);
+    slot->missing = slot_at_work(slot) && !hello_lists(hello, slot->rollout->id);
     if (slot->missing)
         return;
     if (slot->cancel != 0)
@@ -368,50 +435,51 @@ static void slot_connected(struct slot *slot, const struct wire_hello *hello)
 
 void queue_connected(struct server *server, const struct wire_hello *hello)
 {
-    struct dispatcher *d = server->session->d;
-    struct slot *head = server->head;
-    if (head != NULL)
-        slot_connected(head, hello);
-    /* What the agent still has to say of others is taken in, ended rollouts among them. */
-    for (size_t i = 0; i < hello->executions.count; i++) {
-        const struct wire_execution *x = ARRAY_AT(&hello->executions, struct wire_execution, i);
-        struct rollout *r = NULL;
-        struct error err = {0};
-        uint32_t index = 0;
-        if (head != NULL && strcmp(head->rollout->id, x->rollout) == 0)
-            continue;
-        if (rollout_get(d, x->rollout, &r, &err) != ERR_OK) {
-            d->config.note(d->config.ctx, "the agent speaks of a rollout that is not known",
-                           server->id, x->rollout);
-            continue;
-        }
-        if (plan_server_find(r->plan, server->id, &index) && r->slots[index].cancel != 0)
-            slot_send_cancel(&r->slots[index], r->slots[index].cancel == 2);
-    }
-    /* Undo that is due by rollouts that have ended, also where the agent has nothing more to say.
-     */
-    for (struct rollout *r = d->rollouts; r != NULL; r = r->hh.next) {
-        uint32_t index = 0;
-        if (!r->queued && plan_server_find(r->plan, server->id, &index) && r->slots[index].rollback)
-            slot_send_rollback(&r->slots[index]);
+    struct slot *next = NULL;
+    if (server->head != NULL)
+        slot_connected(server->head, hello);
+    for (struct slot *slot = server->apart; slot != NULL; slot = next) {
+        next = slot->next;
+        slot_connected(slot, hello);
     }
 }
 
 /* A hello can be late: of a connection whose agent has died, overtaken by the next one's. Such an
  * agent never answers, so what it did not list is lost only once it has. */
+static void slot_proven(struct slot *slot)
+{
+    if (!slot->missing)
+        return;
+    slot->missing = false;
+    if (slot_at_work(slot))
+        slot_lost(slot);
+}
+
 void queue_proven(struct server *server)
 {
-    struct slot *head = server->head;
-    if (head == NULL || !head->missing)
-        return;
-    head->missing = false;
-    if (slot_in_hand(head) && !head->rollback)
-        slot_lost(head);
+    struct slot *next = NULL;
+    if (server->head != NULL)
+        slot_proven(server->head);
+    for (struct slot *slot = server->apart; slot != NULL; slot = next) {
+        next = slot->next;
+        slot_proven(slot);
+    }
+}
+
+void queue_await(struct slot *slot)
+{
+    queue_sort(slot);
+    if (slot_in_hand(slot) && slot->server->session == NULL)
+        slot_await_reconnect(slot);
 }
 
 void queue_disconnected(struct server *server)
 {
-    struct slot *head = server->head;
-    if (head != NULL && slot_in_hand(head))
-        slot_await_reconnect(head);
+    struct slot *next = NULL;
+    if (server->head != NULL)
+        queue_await(server->head);
+    for (struct slot *slot = server->apart; slot != NULL; slot = next) {
+        next = slot->next;
+        queue_await(slot);
+    }
 }

@@ -1,6 +1,8 @@
 /* rollout: a rollout in memory, and the transactions that carry its events to the journal. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include "common/base/failpoint.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -74,6 +76,8 @@ void rollout_free(struct rollout *r)
     for (uint32_t i = 0; i < r->slot_count; i++) {
         struct slot *slot = &r->slots[i];
         timers_disarm(&d->timers, &slot->timer);
+        slot->queued = true; /* belongs into no list any more */
+        queue_sort(slot);
         if (slot->live != NULL)
             output_done(slot->live);
         mem_free(slot->live);
@@ -87,7 +91,7 @@ void rollout_free(struct rollout *r)
 
 /* What the journal's record of a rollout adds to its plan and events. */
 struct rollout_record {
-    char by[ID_BUFFER];
+    char by[ID_BUFFER], retry_of[ID_BUFFER];
     int64_t created_ms, ended_ms;
 };
 
@@ -98,20 +102,43 @@ static bool rollout_take_record(void *ctx, const struct journal_rollout *record)
     taken->ended_ms = record->summary.ended_ms;
     if (record->by != NULL)
         memcpy(taken->by, record->by, strnlen(record->by, ID_MAX));
+    if (record->retry_of != NULL)
+        memcpy(taken->retry_of, record->retry_of, strnlen(record->retry_of, ID_MAX));
     return false;
 }
 
-/* What was ordered of servers that came back after the end stands: it is said when they come again.
- */
+/* Keeps count of the orders that stand. */
+static void slot_follow(struct slot *slot)
+{
+    struct rollout *r = slot->rollout;
+    bool standing = engine_standing(r->engine, slot->index) != 0;
+    r->standing -= slot->standing;
+    r->standing += standing;
+    slot->standing = standing;
+}
+
+static bool slot_undone(const struct slot *slot)
+{
+    return engine_execution(slot->rollout->engine, slot->index)->state == EXECUTION_ROLLED_BACK;
+}
+
+/* What the journal has of it. Of one that has ended: what was ordered of servers that came back
+ * after the end, or never did, stands, and is said when they come again. */
 static void rollout_recall(struct rollout *r)
 {
-    struct decision decision;
-    engine_resume(r->engine);
-    while (engine_next(r->engine, &decision)) {
-        if (decision.type == DECISION_CANCEL)
-            r->slots[decision.server].cancel = decision.now ? 2 : 1;
-        else if (decision.type == DECISION_ROLLBACK)
-            r->slots[decision.server].rollback = true;
+    bool final = rollout_state_final(engine_state(r->engine));
+    for (uint32_t i = 0; i < r->slot_count; i++) {
+        struct slot *slot = &r->slots[i];
+        slot->touched = engine_execution(r->engine, i)->touched;
+        slot->undone = slot->touched && slot_undone(slot);
+        slot_follow(slot);
+        if (!final)
+            continue;
+        unsigned orders = engine_standing(r->engine, i);
+        if ((orders & (ORDER_CANCEL | ORDER_CANCEL_NOW)) != 0)
+            slot->cancel = (orders & ORDER_CANCEL_NOW) != 0 ? 2 : 1;
+        slot->rollback = (orders & ORDER_ROLLBACK) != 0;
+        queue_await(slot);
     }
 }
 
@@ -136,13 +163,11 @@ static enum error_code rollout_load(struct dispatcher *d, const char *id,
     (void)TAKE(engine);
     assert(r != NULL);
     memcpy(r->by, record.by, sizeof(r->by));
+    memcpy(r->retry_of, record.retry_of, sizeof(r->retry_of));
     r->last_seq = last_seq;
     r->created_ms = record.created_ms;
     r->ended_ms = record.ended_ms;
-    if (rollout_state_final(engine_state(r->engine))) {
-        d->ended_loaded++;
-        rollout_recall(r);
-    }
+    rollout_recall(r);
     *ret_rollout = r;
     return ERR_OK;
 }
@@ -162,33 +187,53 @@ enum error_code rollout_get(struct dispatcher *d, const char *id, struct rollout
     return ERR_OK;
 }
 
-/* An ended rollout may leave memory when nothing of it is under way. */
+void rollout_open(struct rollout *r)
+{
+    struct dispatcher *d = r->d;
+    if (rollout_state_final(engine_state(r->engine)))
+        return;
+    if (!r->open) {
+        r->open = true;
+        d->stats.open++;
+    }
+    for (uint32_t i = 0; i < r->slot_count; i++) {
+        struct slot *slot = &r->slots[i];
+        if (!slot->queued && engine_holds(r->engine, i))
+            queue_enter(slot);
+        else
+            queue_await(slot);
+    }
+}
+
+/* An ended rollout may leave memory when nothing of it is under way, or owed. */
 static bool rollout_idle(const struct rollout *r)
 {
-    return !r->open && !r->queued && r->appends == 0;
+    return !r->open && r->appends == 0 && r->standing == 0;
 }
 
 bool rollout_forget(struct rollout *r)
 {
     if (!rollout_idle(r))
         return false;
-    r->d->ended_loaded--;
     rollout_free(r);
     return true;
 }
 
 void rollout_evict(struct dispatcher *d)
 {
-    while (d->ended_loaded > DISPATCH_ENDED_KEPT) {
+    for (;;) {
         struct rollout *oldest = NULL;
+        size_t idle = 0;
         for (struct rollout *r = d->rollouts; r != NULL; r = r->hh.next) {
-            if (rollout_idle(r) && (oldest == NULL || r->used < oldest->used))
+            if (!rollout_idle(r))
+                continue;
+            idle++;
+            if (oldest == NULL || r->used < oldest->used)
                 oldest = r;
         }
-        if (oldest == NULL)
+        if (idle <= DISPATCH_ENDED_KEPT)
             return;
         rollout_free(oldest);
-        d->ended_loaded--;
     }
 }
 
@@ -230,7 +275,7 @@ static void effect_free(struct effect *effect)
 
 void tx_abandon(struct tx *tx)
 {
-    assert(tx->applied == 0);
+    assert(tx->applied == 0 || tx->rollout->d->failed);
     journal_append_free(tx->append);
     effect_free(tx->effect);
 }
@@ -260,6 +305,8 @@ static enum error_code tx_record(struct tx *tx, struct event *event, struct erro
         r->d->stats.events++;
         if (event->type == EVENT_ROLLOUT_ENDED)
             r->ended_ms = event->time_ms;
+        else if (!rollout_state_final(engine_state(r->engine)))
+            r->ended_ms = 0; /* also when it was opened again */
     }
     return code;
 }
@@ -274,9 +321,24 @@ static enum error_code tx_decide(struct tx *tx, int64_t time_ms, struct error *e
             code = tx_record(tx, &decision.note, err);
         } else {
             code = effect_add(tx->effect, &decision, err);
+            if (decision.server < tx->rollout->slot_count)
+                slot_follow(&tx->rollout->slots[decision.server]);
         }
     }
     return code;
+}
+
+/* Which servers a rollout has touched, and where that is undone, is recorded with the event that
+ * made it so. */
+static enum error_code tx_touch(struct tx *tx, struct slot *slot, struct error *err)
+{
+    bool undone = slot_undone(slot);
+    if (!engine_execution(tx->rollout->engine, slot->index)->touched ||
+        (slot->touched && slot->undone == undone))
+        return ERR_OK;
+    slot->touched = true;
+    slot->undone = undone;
+    return journal_append_touch(tx->append, tx->rollout->plan, slot->index, undone, err);
 }
 
 enum error_code tx_apply(struct tx *tx, struct event *event, struct error *err)
@@ -293,13 +355,18 @@ enum error_code tx_apply(struct tx *tx, struct event *event, struct error *err)
     code = tx_record(tx, event, &failure);
     if (code == ERR_OK)
         code = tx_decide(tx, event->time_ms, &failure);
+    struct slot *slot = event->server == EVENT_NO_SERVER ? NULL : &r->slots[event->server];
+    if (code == ERR_OK && slot != NULL)
+        code = tx_touch(tx, slot, &failure);
     if (code != ERR_OK) {
         /* The engine has moved on and the journal cannot follow: only a restart puts them right. */
         dispatch_fatal(d, &failure);
         return error_set(err, code, "%s", failure.message);
     }
-    if (event->server != EVENT_NO_SERVER)
-        queue_settle(&r->slots[event->server]);
+    if (slot != NULL) {
+        slot_follow(slot);
+        queue_settle(slot);
+    }
     return ERR_OK;
 }
 
@@ -321,7 +388,9 @@ static void effect_acknowledge(const struct effect *effect)
         .type = WIRE_ACK,
         .ack = {.rollout = effect->rollout->id, .seq = effect->agent_seq},
     };
+    FAILPOINT(FAIL_ACK_BEFORE);
     (void)queue_send(server, &frame);
+    FAILPOINT(FAIL_ACK_AFTER);
 }
 
 /* Everything in the append is durable: now it may be seen and acted upon. */
@@ -329,14 +398,18 @@ static void effect_run(struct effect *effect)
 {
     struct rollout *r = effect->rollout;
     struct dispatcher *d = r->d;
+    FAILPOINT(FAIL_EFFECT_BEFORE);
     if (effect->server[0] != '\0')
         effect_acknowledge(effect);
     for (size_t i = 0; i < effect->count && !d->failed; i++)
         queue_decide(r, &effect->decisions[i]);
     if (effect->last_seq != 0)
         d->config.changed(d->config.ctx, r->id, effect->last_seq);
-    if (effect->done != NULL)
-        effect->done(effect->done_ctx, ERR_OK, NULL, r->id);
+    if (effect->done == NULL)
+        return;
+    FAILPOINT(FAIL_ANSWER_BEFORE);
+    effect->done(effect->done_ctx, ERR_OK, NULL, r->id);
+    FAILPOINT(FAIL_ANSWER_AFTER);
 }
 
 static void effect_finish(void *ctx, enum error_code result, const struct error *err)
@@ -384,10 +457,12 @@ bool tx_commit(struct tx *tx)
         .servers = plan_server_count(r->plan),
         .created_ms = r->created_ms,
         .ended_ms = r->ended_ms,
+        .undo_owed = r->standing > 0 && rollout_state_final(engine_state(r->engine)),
     };
     journal_append_summary(tx->append, &summary);
     effect->last_seq = r->last_seq;
     r->appends++;
+    FAILPOINT(FAIL_APPEND_BEFORE);
     journal_append(d->config.journal, tx->append, effect_finish, effect);
     return true;
 }
@@ -407,7 +482,7 @@ void rollout_apply_then(struct rollout *r, struct event *event, dispatcher_done 
         dispatch_fatal(r->d, &err);
         return;
     }
-    if (tx_apply(&tx, event, &err) != ERR_OK && tx.applied == 0) {
+    if (tx_apply(&tx, event, &err) != ERR_OK) {
         tx_abandon(&tx);
         return;
     }

@@ -1,6 +1,8 @@
 /* session: what agents say, turned into events. */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include "common/base/failpoint.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -120,14 +122,13 @@ void session_free_all(struct dispatcher *d)
 static bool session_welcome(struct session *s)
 {
     struct journal *journal = s->d->config.journal;
-    AUTO_FREE char *identity = mem_strdup(journal_identity(journal));
     struct wire_frame frame = {
         .type = WIRE_WELCOME,
-        .welcome = {.orchestrator = identity,
+        .welcome = {.orchestrator = (char *)(uintptr_t)journal_identity(journal),
                     .epoch = journal_epoch(journal),
                     .heartbeat_ms = s->d->config.heartbeat_ms},
     };
-    return identity != NULL && queue_send(s->server, &frame);
+    return queue_send(s->server, &frame);
 }
 
 /* The same agent may come again before its old connection is known to be dead; another agent with
@@ -179,7 +180,12 @@ static void session_hello(struct session *s, const struct wire_hello *hello)
     server->session = s;
     server->since_ms = d->config.now_wall_ms(d->config.ctx);
     d->stats.connected++;
-    fleet_describe(server, hello, s->peer);
+    fleet_describe(d, server, hello, s->peer);
+    if (server->instance == NULL) {
+        /* Not known by it, the same agent could not come again before this connection is gone. */
+        session_fault(s, "out of memory");
+        return;
+    }
     session_note(s, "agent connected", s->peer);
     if (session_welcome(s))
         queue_connected(server, hello);
@@ -253,7 +259,8 @@ static enum error_code report_output(struct tx *tx, struct slot *slot,
     } else if (slot->live != NULL && slot->live_step == entry->step) {
         AUTO_BUF struct buf text = BUF_INIT;
         output_text(slot->live, &text);
-        if (text.data != NULL)
+        code = buf_check(&text, err);
+        if (code == ERR_OK && text.data != NULL)
             code = tx_output(tx, slot->index, (uint32_t)entry->step, slot->live_attempt, text.data,
                              err);
     }
@@ -270,9 +277,12 @@ static enum error_code report_apply(struct tx *tx, struct slot *slot,
         const struct wire_entry *entry = ARRAY_AT(&report->entries, struct wire_entry, i);
         struct event event = report_event(entry, slot->index);
         enum error_code code = tx_apply(tx, &event, err);
-        if (code == ERR_OK)
+        if (code == ERR_OK) {
             code = report_output(tx, slot, entry, err);
-        else if (code == ERR_STALE || (code == ERR_CONFLICT && event.agent_seq == 0)) {
+            /* The event would be known without its output, and a repeat be passed over. */
+            if (code != ERR_OK)
+                dispatch_fatal(tx->rollout->d, err);
+        } else if (code == ERR_STALE || (code == ERR_CONFLICT && event.agent_seq == 0)) {
             /* Known already; an unnumbered one is known by not fitting any more. */
             tx->rollout->d->stats.duplicates++;
             code = ERR_OK;
@@ -292,6 +302,7 @@ static void session_report(struct session *s, const struct wire_report *report)
     uint32_t index = 0;
     struct tx tx;
     d->stats.reports++;
+    FAILPOINT(FAIL_RECEIVE_BEFORE);
     if (rollout_get(d, report->rollout, &r, &err) != ERR_OK) {
         session_note(s, "a report of a rollout that is not known", report->rollout);
         return;
@@ -306,6 +317,10 @@ static void session_report(struct session *s, const struct wire_report *report)
     }
     int64_t settled = 0;
     enum error_code code = report_apply(&tx, &r->slots[index], report, &settled, &err);
+    if (d->failed) {
+        tx_abandon(&tx);
+        return;
+    }
     if (settled > 0) {
         memcpy(tx.effect->server, s->server->id, sizeof(s->server->id));
         tx.effect->agent_seq = settled;

@@ -95,6 +95,16 @@ void server_set_state(struct engine *e, struct server *s, enum execution_state s
     s->x.state = state;
     e->rolled_back += state == EXECUTION_ROLLED_BACK;
     e->rollback_failed += state == EXECUTION_ROLLBACK_FAILED;
+    server_weigh_change(e, s);
+}
+
+/* One whose end is not known may be changed although no step of it was heard of. */
+void server_weigh_change(struct engine *e, struct server *s)
+{
+    bool may_be = s->x.touched || (s->x.started && !s->ended);
+    e->changed -= s->changed;
+    s->changed = may_be && s->x.state != EXECUTION_ROLLED_BACK;
+    e->changed += s->changed;
 }
 
 void server_set_busy(struct engine *e, struct server *s, bool busy)
@@ -143,8 +153,9 @@ static enum error_code apply_input(struct engine *e, const struct event *event, 
     case EVENT_CANCEL_REQUESTED:
         return control_cancel(e, event, err);
     case EVENT_ROLLBACK_REQUESTED:
+        return order_rollback(e, event, err);
     case EVENT_EXECUTION_RESOLVED:
-        return error_set(err, ERR_INVALID, "%s is not taken", event_type_names[event->type]);
+        return order_resolve(e, event, err);
     case EVENT_ROLLOUT_STARTED:
     case EVENT_BATCH_STARTED:
     case EVENT_BATCH_ENDED:
@@ -176,6 +187,8 @@ static void advance(struct engine *e)
     /* While servers wait for their turn to be undone the window is full, so some are busy. */
     if ((e->phase == PHASE_UNDOING || e->phase == PHASE_CLOSING) && e->busy == 0)
         engine_finish(e);
+    if (e->phase == PHASE_OVER && e->conclude_due && e->busy == 0)
+        engine_conclude_again(e);
 }
 
 enum error_code engine_apply(struct engine *e, const struct event *event, struct error *err)
@@ -265,16 +278,29 @@ bool engine_next(struct engine *e, struct decision *ret_decision)
     return true;
 }
 
+unsigned engine_standing(const struct engine *e, uint32_t server)
+{
+    const struct server *s = &e->servers[server];
+    unsigned orders = 0;
+    assert(server < e->server_count);
+    if (s->busy && !s->ended && s->cancel != STOP_NONE)
+        orders |= s->cancel == STOP_NOW ? ORDER_CANCEL_NOW : ORDER_CANCEL;
+    if (s->undo == UNDO_ASKED || s->undo == UNDO_OWED)
+        orders |= ORDER_ROLLBACK;
+    return orders;
+}
+
 /* A server whose agent has not taken it on is not sent out again once the rollout stops: the cancel
  * alone stands, and an agent that did get it before is stopped when it reports. */
 static void resume_server(struct engine *e, uint32_t server)
 {
     const struct server *s = &e->servers[server];
-    if (s->busy && !s->ended && s->cancel != STOP_NONE)
-        engine_ask(e, server, s->cancel == STOP_NOW ? ASK_CANCEL_NOW : ASK_CANCEL);
+    unsigned orders = engine_standing(e, server);
+    if (orders & (ORDER_CANCEL | ORDER_CANCEL_NOW))
+        engine_ask(e, server, orders & ORDER_CANCEL_NOW ? ASK_CANCEL_NOW : ASK_CANCEL);
     else if (s->slot && !s->x.started)
         engine_ask(e, server, ASK_START);
-    if (s->undo == UNDO_ASKED || s->undo == UNDO_OWED)
+    if (orders & ORDER_ROLLBACK)
         engine_ask(e, server, ASK_ROLLBACK);
 }
 
@@ -328,6 +354,15 @@ const struct execution *engine_execution(const struct engine *e, uint32_t server
     return &e->servers[server].x;
 }
 
+bool engine_needs_undo(const struct engine *e, uint32_t server)
+{
+    assert(server < e->server_count);
+    const struct server *s = &e->servers[server];
+    bool under_way = s->x.state == EXECUTION_ROLLING_BACK || s->undo == UNDO_DUE || s->ordered;
+    bool undone = s->undo == UNDO_DONE || (s->x.resolved && s->x.state == EXECUTION_ROLLED_BACK);
+    return s->x.started && !under_way && !undone;
+}
+
 const struct step_record *engine_step(const struct engine *e, uint32_t server, uint32_t step)
 {
     assert(server < e->server_count && step < e->step_count);
@@ -346,5 +381,5 @@ uint32_t engine_batch_count(const struct engine *e)
 
 const char *engine_reason(const struct engine *e)
 {
-    return e->phase == PHASE_OVER ? e->verdict : e->cause;
+    return e->closed ? e->verdict : e->cause;
 }

@@ -12,6 +12,22 @@
  * that stand (servers queued, undoing, waiting delays), and the receiver of each must take a repeat
  * for what it is.
  *
+ * A rollout ends once, but for a rollback that a person orders (EVENT_ROLLBACK_REQUESTED): it opens
+ * the rollout again, which rolls back and ends once more (rollback_started, rollout_ended,
+ * DECISION_END). Nothing goes forward in it any more, and the outcomes of its servers stay as they
+ * were at its first end. As long as a rollout is open, its end waits for every server that is
+ * running or rolling back, whoever made it so: the caller tells the engine of each that falls
+ * silent (EVENT_EXECUTION_UNKNOWN).
+ *
+ * An order for one server is carried out in any phase, out of turn. A server that is silent is
+ * rollback_failed until it comes back, and undone then. Each order is a round of its own, with a
+ * number (execution.undo_round), so that what could not be undone can be tried again.
+ *
+ * A server that nobody can hear, or whose undo failed, can be settled by a person
+ * (EVENT_EXECUTION_RESOLVED). What its agent says later is kept on record and changes neither its
+ * state nor its outcome; the rollout leaves it alone, until a person orders its undo, or that of
+ * the whole rollout (one that was settled as rolled_back is left out then).
+ *
  * Threading: an engine belongs to one thread at a time; engines share nothing.
  */
 #pragma once
@@ -30,11 +46,12 @@ struct engine;
 enum decision_type {
     DECISION_START,       /* server: put its execution into its queue */
     DECISION_CANCEL,      /* server, now: stop it; withdraw it if it was never sent */
-    DECISION_ROLLBACK,    /* server: undo its execution */
+    DECISION_ROLLBACK,    /* server: undo its execution, in execution.undo_round, undo_force */
     DECISION_BATCH_DELAY, /* batch, delay_ms: send EVENT_BATCH_DUE for that batch after so long */
     DECISION_NOTE,        /* note: to be journalled with the event that was applied */
     DECISION_END          /* the rollout is over: its servers are free. Last decision of a rollout,
-                             but for late returns of servers that were unknown */
+                             but for late returns of servers that were unknown, and for a rollback
+                             that is ordered afterwards */
 };
 
 struct decision {
@@ -51,8 +68,15 @@ struct execution {
     enum execution_state state;
     enum execution_state outcome; /* the state before any undoing: PENDING until it ended */
     bool started;                 /* its agent took it on: it may have been changed */
+    bool touched;                 /* a step that is not instant has begun */
     bool undoing;                 /* rolling back (by itself or as told) */
+    bool undo_force;              /* undo also where somebody else has changed what it left */
+    bool conflict;                /* its last undo was refused: somebody else has changed it */
+    bool resolved;                /* a person settled it by hand */
     int32_t step;                 /* the step under way or the one that failed; EVENT_NO_STEP */
+    /* Number of the last order to undo it, for its agent: how often that had begun to undo, as far
+     * as was known, and one more. The same each time the order is given again. 0: never ordered. */
+    int64_t undo_round;
     int64_t last_agent_seq;
     int64_t started_ms, ended_ms; /* wall clock of the orchestrator; 0: not yet */
     uint64_t reason_seq;          /* the event whose message says why it failed; 0: none */
@@ -62,6 +86,7 @@ struct step_record {
     enum step_state state;
     int32_t attempt;
     bool changed;
+    bool conflict; /* rollback_failed: refused, since somebody else has changed what it left */
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;
@@ -107,6 +132,21 @@ struct engine_counts engine_counts(const struct engine *e);
 const struct plan *engine_plan(const struct engine *e);
 /* Borrowed until the next engine_apply. */
 const struct execution *engine_execution(const struct engine *e, uint32_t server);
+/* True when an order to undo the whole rollout would have this server undone (now, when it has been
+ * stopped, or when it comes back): its agent took it on, it is not undone, and no undo of it is
+ * under way or waits for its turn. */
+bool engine_needs_undo(const struct engine *e, uint32_t server);
+/* The orders to its agent that stand, as bits: those that engine_resume gives again. */
+enum engine_order { ORDER_CANCEL = 1 << 0, ORDER_CANCEL_NOW = 1 << 1, ORDER_ROLLBACK = 1 << 2 };
+unsigned engine_standing(const struct engine *e, uint32_t server);
+/* False when the rollout has nothing to do with that server: it was opened again for others. Until
+ * its first end it holds all its servers; then those that it undoes by a person's order, but for
+ * one that was silent when it was ordered. */
+bool engine_holds(const struct engine *e, uint32_t server);
+/* Whether engine_apply would take this rollback_requested for one server. That it takes one for
+ * another server changes nothing about that. */
+enum error_code engine_check_rollback(const struct engine *e, const struct event *event,
+                                      struct error *err) MUST_CHECK;
 const struct step_record *engine_step(const struct engine *e, uint32_t server, uint32_t step);
 /* The batch under way, from 1, and how many there will be (as the plan stands). */
 uint32_t engine_batch(const struct engine *e);

@@ -73,8 +73,8 @@ void batch_over(struct engine *e)
 
 /* ---- The threshold ------------------------------------------------------------------------- */
 
-/* Servers that did not do what was wanted. Nobody has cancelled one while this is asked: an agent
- * that says so all the same did not succeed. */
+/* Servers that did not do what was wanted. While this is asked nothing is cancelled but what came
+ * back from silence to be undone, and counted as a failure before. */
 static uint32_t count_failures(const struct engine *e)
 {
     uint32_t failures = e->outcomes[EXECUTION_FAILED] + e->outcomes[EXECUTION_TIMED_OUT] +
@@ -93,7 +93,7 @@ static void trip(struct engine *e, uint32_t count)
 
 void threshold_check(struct engine *e)
 {
-    if (e->stop != STOP_NONE || e->phase == PHASE_OVER)
+    if (e->stop != STOP_NONE || e->closed)
         return;
     uint32_t failures = count_failures(e);
     uint32_t unreachable = e->unreachable_apart ? e->outcomes[EXECUTION_UNREACHABLE] : 0;

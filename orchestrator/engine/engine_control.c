@@ -1,10 +1,5 @@
 #include "orchestrator/engine/engine_internal.h"
 
-#include "common/base/text.h"
-
-#include <stdio.h>
-#include <string.h>
-
 enum error_code control_created(struct engine *e, struct error *err)
 {
     if (e->phase != PHASE_NEW)
@@ -75,15 +70,25 @@ enum error_code control_resume(struct engine *e, struct error *err)
     return ERR_OK;
 }
 
+static void undo_all(struct engine *e)
+{
+    e->undo_scope = SCOPE_ALL;
+    order_release_resolved(e);
+}
+
 /* A stop that is under way can be made firmer: end running steps too, undo afterwards. */
-static enum error_code escalate(struct engine *e, const struct event *event, struct error *err)
+static enum error_code escalate(struct engine *e, const struct event *event, bool undoing,
+                                struct error *err)
 {
     bool firmer = event->now && e->stop != STOP_NOW;
-    bool further = event->undoing && e->undo_scope != SCOPE_ALL && e->phase == PHASE_DRAINING;
+    bool further = undoing && e->undo_scope != SCOPE_ALL;
     if (!firmer && !further)
-        return error_set(err, ERR_CONFLICT, "the rollout is stopping already (%s)", e->cause);
-    if (further)
-        e->undo_scope = SCOPE_ALL;
+        return error_set(err, ERR_CONFLICT, "the rollout is stopping already (%s)%s", e->cause,
+                         undoing ? " and is undone then" : "");
+    if (further) {
+        undo_all(e);
+        e->phase = PHASE_DRAINING; /* also when it had come as far as to wait for the last ones */
+    }
     if (firmer) {
         e->stop = STOP_NOW;
         engine_cancel_servers(e);
@@ -91,20 +96,33 @@ static enum error_code escalate(struct engine *e, const struct event *event, str
     return ERR_OK;
 }
 
-enum error_code control_cancel(struct engine *e, const struct event *event, struct error *err)
+static enum error_code stop(struct engine *e, const struct event *event, bool undoing,
+                            struct error *err)
 {
     if (e->phase == PHASE_DRAINING || (e->phase == PHASE_CLOSING && e->stop != STOP_NONE))
-        return escalate(e, event, err);
+        return escalate(e, event, undoing, err);
     enum error_code code = require_forward(e, err);
     if (code != ERR_OK)
         return code;
-    if (event->by) {
-        size_t len = text_utf8_cut(event->by, strlen(event->by), ENGINE_MAX_BY);
-        (void)snprintf(e->cause, sizeof(e->cause), "cancelled by %.*s", (int)len, event->by);
-    } else {
-        (void)snprintf(e->cause, sizeof(e->cause), "cancelled");
-    }
-    e->undo_scope = event->undoing ? SCOPE_ALL : SCOPE_NONE;
+    bool cancel = event->type == EVENT_CANCEL_REQUESTED;
+    order_name(e->cause, sizeof(e->cause), cancel ? "cancelled" : "rollback ordered", event);
+    e->undo_scope = SCOPE_NONE;
+    if (undoing)
+        undo_all(e);
     engine_stop(e, event->now ? STOP_NOW : STOP_GRACEFUL);
     return ERR_OK;
+}
+
+enum error_code control_cancel(struct engine *e, const struct event *event, struct error *err)
+{
+    return stop(e, event, event->undoing, err);
+}
+
+enum error_code control_rollback(struct engine *e, const struct event *event, struct error *err)
+{
+    if (e->state == ROLLOUT_ROLLING_BACK)
+        return error_set(err, ERR_CONFLICT,
+                         "the rollout is rolling back already: wait for its end, or order servers "
+                         "one by one");
+    return stop(e, event, true, err);
 }

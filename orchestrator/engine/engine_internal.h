@@ -3,7 +3,8 @@
  *
  *   engine.c           life, decisions, accessors
  *   engine_batch.c     going forward: batches, the window of servers in flight, the threshold
- *   engine_control.c   commands of people
+ *   engine_control.c   commands of people that stop the rollout, hold it or let it go on
+ *   engine_order.c     orders of people about what was done: undo it, or take it as settled
  *   engine_report.c    what is learnt of one server: its agent's reports, and silence
  *   engine_rollback.c  undoing, and how it ends
  *
@@ -12,6 +13,9 @@
  * settled for the first time. It is *busy* while it holds a slot, and again whenever it is known to
  * be at work afterwards: it came back from silence, or undoes as it was told. Batches wait for
  * slots; the end of the rollout waits for all that are busy.
+ *
+ * A rollout that is over and opened again is in PHASE_UNDOING. Its servers are undone as those are
+ * whose turn has passed: they wait in LIST_DUE.
  */
 #pragma once
 
@@ -20,8 +24,9 @@
 enum {
     ENGINE_MAX_NOTES = 8, /* more than one event can give rise to */
     ENGINE_MAX_CAUSE = 160,
-    ENGINE_MAX_VERDICT = 256,
-    ENGINE_MAX_BY = 64 /* of the name of whoever cancelled, in the reason */
+    ENGINE_MAX_VERDICT = 512, /* of all its clauses */
+    ENGINE_MAX_BY = 64,       /* of a person's name, in the reason */
+    ENGINE_MAX_ORDER = 96
 };
 
 enum phase {
@@ -76,6 +81,16 @@ struct server {
     bool slot;
     bool busy;
     bool stray; /* began after its place was given away: stopped and undone whatever the scope */
+    /* A person wants it undone whatever the scope, and its agent was not told since: it is silent,
+     * or it waits in LIST_DUE, or an earlier round has no known end. */
+    bool ordered;
+    bool held;         /* a person ordered its undo while it was heard, and that has not settled */
+    bool in_due;       /* in LIST_DUE, perhaps no longer to be undone */
+    bool round_open;   /* its agent has begun to undo and did not say how that ended */
+    bool changed;      /* counted in engine.changed */
+    bool round_forced; /* the last round that it began */
+    int32_t undo_step; /* steps from here on were dealt with in this round */
+    int64_t rounds;    /* how often its agent said that it began to undo */
 };
 
 struct engine {
@@ -103,6 +118,13 @@ struct engine {
     uint32_t undo_planned;
     bool undo_begun;
 
+    bool closed;         /* it has ended once: outcomes are final but for what people settle */
+    bool reopened;       /* and was opened again */
+    bool whole_ordered;  /* for all that was touched */
+    bool single_ordered; /* a server was ordered to be undone by itself, at any time */
+
+    uint32_t changed;  /* servers that may have been changed and are not undone */
+    uint32_t resolved; /* servers that are settled by hand */
     uint32_t outcomes[EXECUTION_STATE_COUNT]; /* of servers below `next` */
     uint32_t rolled_back, rollback_failed;    /* by state */
 
@@ -110,9 +132,11 @@ struct engine {
     struct event notes[ENGINE_MAX_NOTES];
     uint32_t note_count, notes_taken;
     bool ask_delay, ask_end;
+    bool conclude_due; /* a server was settled after the end: how that was is looked at again */
 
     int64_t now_ms; /* of the event being applied */
     char cause[ENGINE_MAX_CAUSE];
+    char order[ENGINE_MAX_ORDER]; /* who opened it again, for people */
     char verdict[ENGINE_MAX_VERDICT];
 };
 
@@ -130,6 +154,8 @@ uint32_t engine_list_pop(struct engine *e, enum list list);
 void server_set_outcome(struct engine *e, struct server *s, enum execution_state outcome);
 void server_set_state(struct engine *e, struct server *s, enum execution_state state);
 void server_set_busy(struct engine *e, struct server *s, bool busy);
+/* Has the engine count it as changed when it may be, after what that depends on was set. */
+void server_weigh_change(struct engine *e, struct server *s);
 /* Gives its slot back and lets it rest. */
 void server_settle(struct engine *e, struct server *s);
 
@@ -157,6 +183,20 @@ enum error_code control_pause(struct engine *e, struct error *err) MUST_CHECK;
 enum error_code control_resume(struct engine *e, struct error *err) MUST_CHECK;
 enum error_code control_cancel(struct engine *e, const struct event *event,
                                struct error *err) MUST_CHECK;
+/* Stops the rollout and undoes all that was touched. */
+enum error_code control_rollback(struct engine *e, const struct event *event,
+                                 struct error *err) MUST_CHECK;
+
+/* ---- engine_order.c ------------------------------------------------------------------------ */
+
+enum error_code order_rollback(struct engine *e, const struct event *event,
+                               struct error *err) MUST_CHECK;
+enum error_code order_resolve(struct engine *e, const struct event *event,
+                              struct error *err) MUST_CHECK;
+/* Takes back what a person settled, but for servers that are as good as undone. */
+void order_release_resolved(struct engine *e);
+/* Writes "WHAT by PERSON", or WHAT alone when the person is not named. */
+void order_name(char *text, size_t size, const char *what, const struct event *event);
 
 /* ---- engine_report.c ----------------------------------------------------------------------- */
 
@@ -177,8 +217,15 @@ enum error_code report_withdrawn(struct engine *e, const struct event *event,
 void rollback_begin(struct engine *e);
 /* A server came to rest: its undo may be due. */
 void rollback_consider(struct engine *e, uint32_t server);
+/* Puts it in the list of those that are undone out of turn. */
+void rollback_put_due(struct engine *e, uint32_t server);
 /* Asks for undos while fewer are under way than went forward at once. */
 void rollback_ask_servers(struct engine *e);
 /* Its undoing is over or given up. */
 void rollback_settle(struct engine *e, struct server *s, enum undo undo);
 void engine_finish(struct engine *e);
+/* An ended rollout is opened again to undo `count` servers. */
+void engine_reopen(struct engine *e, uint32_t count);
+/* A person has settled a server of an ended rollout, and none that came late is at work: it may
+ * have ended otherwise. */
+void engine_conclude_again(struct engine *e);

@@ -74,24 +74,40 @@ static bool step_can_go_on(const struct report *r)
     return can_go_on(r) && (r->step->state == STEP_PENDING || r->step->state == STEP_RUNNING);
 }
 
+/* Once without being told, and then as often as was ordered. */
 static bool can_begin_undo(const struct report *r)
 {
     const struct server *s = r->server;
-    return s->ended && s->undo != UNDO_DONE && s->undo != UNDO_FAILED;
+    return s->ended && (s->rounds == 0 || s->rounds < s->x.undo_round);
 }
 
-static bool can_go_on_undoing(const struct report *r)
-{
-    return can_begin_undo(r) && r->server->undo != UNDO_NONE && r->server->undo != UNDO_DUE;
-}
-
+/* Last step first, and in a round each once; one that is undone already by force alone. */
 static bool step_can_be_undone(const struct report *r)
 {
-    return can_go_on_undoing(r) && r->step->state != STEP_ROLLED_BACK &&
-           r->step->state != STEP_ROLLBACK_FAILED;
+    const struct server *s = r->server;
+    return s->round_open && r->event->step < s->undo_step &&
+           (r->step->state != STEP_ROLLED_BACK || s->round_forced);
 }
 
-/* ---- What it changes ----------------------------------------------------------------------- */
+/* One that knows nothing of the execution (any more) says so without having begun. */
+static bool can_end_undo(const struct report *r)
+{
+    switch ((enum undo)r->server->undo) {
+    case UNDO_SELF:
+    case UNDO_ASKED:
+    case UNDO_SILENT:
+    case UNDO_OWED:
+        return r->server->ended;
+    case UNDO_NONE:
+    case UNDO_DUE:
+    case UNDO_DONE:
+    case UNDO_FAILED:
+        break;
+    }
+    return r->server->round_open;
+}
+
+/* ---- What is on record then ---------------------------------------------------------------- */
 
 static void step_changed(struct report *r, enum step_state state)
 {
@@ -101,15 +117,24 @@ static void step_changed(struct report *r, enum step_state state)
         r->step->reason_seq = event->seq;
 }
 
-static void step_started(struct engine *e, struct report *r)
+static void record_started(struct engine *e, struct report *r)
 {
-    (void)e;
-    step_changed(r, STEP_RUNNING);
-    r->step->attempt = r->event->attempt;
-    r->server->x.step = r->event->step;
+    r->server->x.started = true;
+    r->server->x.started_ms = r->event->time_ms;
+    server_weigh_change(e, r->server);
 }
 
-static void step_ended(struct engine *e, struct report *r)
+/* Steps that are done at once and change nothing have no beginning on record. */
+static void record_step_started(struct engine *e, struct report *r)
+{
+    step_changed(r, STEP_RUNNING);
+    r->step->attempt = r->event->attempt;
+    if (r->event->type == EVENT_STEP_STARTED)
+        r->server->x.touched = true;
+    server_weigh_change(e, r->server);
+}
+
+static void record_step_ended(struct engine *e, struct report *r)
 {
     (void)e;
     const struct event *event = r->event;
@@ -119,41 +144,61 @@ static void step_ended(struct engine *e, struct report *r)
     r->step->has_exit_code = event->has_exit_code;
     r->step->exit_code = event->has_exit_code ? event->exit_code : 0;
     r->step->duration_ms = event->duration_ms;
-    if (event->step_state == STEP_FAILED || event->step_state == STEP_TIMED_OUT) {
-        r->server->x.step = event->step;
-        keep_reason(r->server, event);
-    } else if (r->server->x.step == event->step) {
-        r->server->x.step = EVENT_NO_STEP;
-    }
 }
 
-static void step_rolled_back(struct engine *e, struct report *r)
+static void record_nothing(struct engine *e, struct report *r)
+{
+    (void)e;
+    (void)r;
+}
+
+static void record_ended(struct engine *e, struct report *r)
+{
+    r->server->ended = true;
+    server_weigh_change(e, r->server);
+}
+
+static void record_undo_begun(struct engine *e, struct report *r)
+{
+    r->server->rounds++;
+    r->server->round_open = true;
+    r->server->round_forced = r->event->force;
+    r->server->undo_step = (int32_t)e->step_count;
+}
+
+static void record_step_undone(struct engine *e, struct report *r)
 {
     (void)e;
     step_changed(r, r->event->step_state);
-    if (r->event->step_state == STEP_ROLLBACK_FAILED) {
-        r->server->x.step = r->event->step;
-        keep_reason(r->server, r->event);
-    }
+    r->step->conflict = r->event->conflict;
+    r->server->undo_step = r->event->step;
 }
 
-/* A server that was thought settled is at work. One whose place was given away is stopped, and so
- * is any that comes back while the rollout stops or after it was stopped. */
+static void record_undo_over(struct engine *e, struct report *r)
+{
+    (void)e;
+    r->server->round_open = false;
+}
+
+/* ---- What follows for a server that is not settled by hand --------------------------------- */
+
+/* A server that was thought settled is at work. One whose place was given away or whose undo was
+ * ordered is stopped, and so is any that comes back while the rollout stops or after it was
+ * stopped. */
 static void come_back(struct engine *e, struct report *r)
 {
     struct server *s = r->server;
+    bool unwanted = s->stray || s->ordered || e->stop != STOP_NONE;
     server_set_busy(e, s, true);
     s->undo = UNDO_NONE;
     server_set_state(e, s, EXECUTION_RUNNING);
-    if ((s->stray || e->stop != STOP_NONE) && r->event->type != EVENT_EXECUTION_ENDED)
+    if (unwanted && r->event->type != EVENT_EXECUTION_ENDED)
         server_cancel(e, r->number);
 }
 
 static void execution_started(struct engine *e, struct report *r)
 {
     struct server *s = r->server;
-    s->x.started = true;
-    s->x.started_ms = r->event->time_ms;
     s->asks &= (uint8_t)~ASK_START;
     if (s->x.outcome == EXECUTION_PENDING) {
         server_set_state(e, s, EXECUTION_RUNNING);
@@ -163,7 +208,25 @@ static void execution_started(struct engine *e, struct report *r)
     come_back(e, r);
 }
 
-/* What is left is its end: nothing but the numbering follows from it. */
+static void step_started(struct engine *e, struct report *r)
+{
+    (void)e;
+    r->server->x.step = r->event->step;
+}
+
+static void step_ended(struct engine *e, struct report *r)
+{
+    (void)e;
+    const struct event *event = r->event;
+    if (event->step_state == STEP_FAILED || event->step_state == STEP_TIMED_OUT) {
+        r->server->x.step = event->step;
+        keep_reason(r->server, event);
+    } else if (r->server->x.step == event->step) {
+        r->server->x.step = EVENT_NO_STEP;
+    }
+}
+
+/* What is left is its end. */
 static void execution_confirming(struct engine *e, struct report *r)
 {
     (void)e;
@@ -183,10 +246,9 @@ static void execution_ended(struct engine *e, struct report *r)
 {
     struct server *s = r->server;
     const struct event *event = r->event;
-    s->ended = true;
     s->asks &= (uint8_t) ~(ASK_CANCEL | ASK_CANCEL_NOW);
     s->x.ended_ms = event->time_ms;
-    bool late = s->x.outcome == EXECUTION_UNKNOWN && e->phase != PHASE_OVER;
+    bool late = s->x.outcome == EXECUTION_UNKNOWN && !e->closed;
     if (s->x.outcome == EXECUTION_PENDING || late)
         server_set_outcome(e, s, event->state);
     server_set_state(e, s, event->state);
@@ -204,9 +266,21 @@ static void execution_ended(struct engine *e, struct report *r)
 
 static void rollback_started(struct engine *e, struct report *r)
 {
+    r->server->x.conflict = false;
     undo_itself(e, r->server);
 }
 
+static void step_rolled_back(struct engine *e, struct report *r)
+{
+    (void)e;
+    if (r->event->step_state != STEP_ROLLBACK_FAILED)
+        return;
+    r->server->x.step = r->event->step;
+    r->server->x.conflict = r->server->x.conflict || r->event->conflict;
+    keep_reason(r->server, r->event);
+}
+
+/* An order that came while the round was under way is still to be carried out when that failed. */
 static void execution_rolled_back(struct engine *e, struct report *r)
 {
     struct server *s = r->server;
@@ -215,6 +289,9 @@ static void execution_rolled_back(struct engine *e, struct report *r)
         keep_reason(s, r->event);
     s->asks &= (uint8_t)~ASK_ROLLBACK;
     rollback_settle(e, s, done ? UNDO_DONE : UNDO_FAILED);
+    s->ordered = s->ordered && !done;
+    if (s->ordered)
+        rollback_put_due(e, r->number);
 }
 
 /* ---- The entries, each with what it may say, when, and what follows ---------------------- */
@@ -224,26 +301,28 @@ static const struct {
     bool about_step;
     unsigned states;                      /* that it can carry, as bits; 0: it carries none */
     bool (*fits)(const struct report *r); /* everything happens once, and in order */
-    void (*change)(struct engine *e, struct report *r);
+    void (*record)(struct engine *e, struct report *r);
+    void (*follow)(struct engine *e, struct report *r);
 } entries[EVENT_TYPE_COUNT] = {
-    [EVENT_EXECUTION_STARTED] = {false, 0, can_start, execution_started},
-    [EVENT_STEP_STARTED] = {true, 0, step_can_go_on, step_started},
-    [EVENT_STEP_RETRYING] = {true, 0, step_can_go_on, step_started},
+    [EVENT_EXECUTION_STARTED] = {false, 0, can_start, record_started, execution_started},
+    [EVENT_STEP_STARTED] = {true, 0, step_can_go_on, record_step_started, step_started},
+    [EVENT_STEP_RETRYING] = {true, 0, step_can_go_on, record_step_started, step_started},
     [EVENT_STEP_ENDED] = {true,
                           BIT(STEP_SUCCEEDED) | BIT(STEP_FAILED) | BIT(STEP_TIMED_OUT) |
                               BIT(STEP_SKIPPED),
-                          step_can_go_on, step_ended},
-    [EVENT_EXECUTION_CONFIRMING] = {false, 0, can_go_on, execution_confirming},
+                          step_can_go_on, record_step_ended, step_ended},
+    [EVENT_EXECUTION_CONFIRMING] = {false, 0, can_go_on, record_nothing, execution_confirming},
     [EVENT_EXECUTION_ENDED] = {false,
                                BIT(EXECUTION_SUCCEEDED) | BIT(EXECUTION_FAILED) |
                                    BIT(EXECUTION_TIMED_OUT) | BIT(EXECUTION_CANCELLED),
-                               can_go_on, execution_ended},
-    [EVENT_EXECUTION_ROLLBACK_STARTED] = {false, 0, can_begin_undo, rollback_started},
+                               can_go_on, record_ended, execution_ended},
+    [EVENT_EXECUTION_ROLLBACK_STARTED] = {false, 0, can_begin_undo, record_undo_begun,
+                                          rollback_started},
     [EVENT_STEP_ROLLED_BACK] = {true, BIT(STEP_ROLLED_BACK) | BIT(STEP_ROLLBACK_FAILED),
-                                step_can_be_undone, step_rolled_back},
+                                step_can_be_undone, record_step_undone, step_rolled_back},
     [EVENT_EXECUTION_ROLLED_BACK] = {false,
                                      BIT(EXECUTION_ROLLED_BACK) | BIT(EXECUTION_ROLLBACK_FAILED),
-                                     can_go_on_undoing, execution_rolled_back},
+                                     can_end_undo, record_undo_over, execution_rolled_back},
 };
 
 static enum error_code check_content(struct engine *e, struct report *r, struct error *err)
@@ -265,6 +344,17 @@ static enum error_code check_content(struct engine *e, struct report *r, struct 
     return ERR_OK;
 }
 
+/* One that was at rest is at work again. */
+static void wake(struct engine *e, struct report *r)
+{
+    if (!r->server->x.started || r->server->busy)
+        return;
+    if (r->server->ended)
+        undo_itself(e, r->server);
+    else
+        come_back(e, r);
+}
+
 enum error_code report_apply(struct engine *e, const struct event *event, struct error *err)
 {
     struct report r;
@@ -281,13 +371,11 @@ enum error_code report_apply(struct engine *e, const struct event *event, struct
                          plan_server(e->plan, event->server), event_type_names[event->type]);
     if (event->agent_seq != 0)
         r.server->x.last_agent_seq = event->agent_seq;
-    if (r.server->x.started && !r.server->busy) {
-        if (r.server->ended)
-            undo_itself(e, r.server);
-        else
-            come_back(e, &r);
-    }
-    entries[event->type].change(e, &r);
+    if (!r.server->x.resolved)
+        wake(e, &r);
+    entries[event->type].record(e, &r);
+    if (!r.server->x.resolved)
+        entries[event->type].follow(e, &r);
     threshold_check(e);
     return ERR_OK;
 }

@@ -55,6 +55,16 @@ bool event_is_input(enum event_type type);
 #define EVENT_NO_SERVER UINT32_MAX
 enum { EVENT_NO_STEP = -1 };
 
+/* Orders of people carry `by` and, as `message`, the reason they gave:
+ *   cancel_requested    nothing more starts; `undoing`: what was touched is undone afterwards;
+ *                       `now`: running steps are ended
+ *   rollback_requested  without a server: the rollout stops (`now` as above) and all that was
+ *                       touched is undone; one that is over is opened again for it. With a server:
+ *                       that one alone, in any phase; `force` only then
+ *   execution_resolved  `state` succeeded, failed or rolled_back: how a person found or left a
+ *                       server that is unknown or rollback_failed
+ */
+
 /* Texts are borrowed. What does not apply is zero (server: EVENT_NO_SERVER, step: EVENT_NO_STEP).
  */
 struct event {

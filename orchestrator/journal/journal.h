@@ -41,6 +41,7 @@ void journal_close(struct journal *j);
 const char *journal_identity(const struct journal *j); /* made once with the journal */
 int64_t journal_epoch(const struct journal *j);        /* one more with each open */
 const char *journal_dir(const struct journal *j);
+struct db_log journal_log_found(const struct journal *j); /* what a crash had left; see db_log.h */
 /* True when the database is older than DIR/epoch says: restored from a backup, or its log was lost.
  * Then the epoch was not raised and nothing of it may be acted upon; *ret_why (may be NULL) says
  * so, with the remedy. Identity is "" when there is none. */
@@ -56,7 +57,7 @@ struct journal_summary {
     uint32_t servers;
     int64_t created_ms;
     int64_t ended_ms; /* 0: not yet */
-    bool undo_owed;   /* ended, and a server is still to be undone: journal_scan_open gives it */
+    bool undo_owed;   /* ended, and an order to an agent stands: journal_scan_open gives it */
 };
 
 /* All that is known of one step's output; replaces what was there for that attempt. */
@@ -81,12 +82,19 @@ enum error_code journal_append_new(const char *rollout, uint64_t expected_seq,
 enum error_code journal_append_create(struct journal_append *a, const struct plan *plan,
                                       const char *plan_json, size_t plan_len, const char *by,
                                       struct error *err) MUST_CHECK;
+/* For the same append: the rollout whose servers it retries (copied). */
+enum error_code journal_append_retry_of(struct journal_append *a, const char *rollout,
+                                        struct error *err) MUST_CHECK;
 /* Adds an event (texts copied); numbers run on from expected_seq. The plan gives the names of
  * server and step that are stored. */
 enum error_code journal_append_event(struct journal_append *a, const struct plan *plan,
                                      const struct event *event, struct error *err) MUST_CHECK;
 enum error_code journal_append_output(struct journal_append *a, const struct journal_output *output,
                                       struct error *err) MUST_CHECK;
+/* Records that the rollout has changed a server, or may have, and whether that is undone; the last
+ * one of a server counts. */
+enum error_code journal_append_touch(struct journal_append *a, const struct plan *plan,
+                                     uint32_t server, bool undone, struct error *err) MUST_CHECK;
 void journal_append_summary(struct journal_append *a, const struct journal_summary *summary);
 uint64_t journal_append_last_seq(const struct journal_append *a); /* of the last event added */
 /* Gives it to the writer, which frees it after done(ctx, result): on the owner's thread, in order
@@ -110,13 +118,15 @@ struct writer_stats journal_stats(struct journal *j);
  */
 
 struct journal_rollout {
-    const char *id, *name, *by; /* borrowed for the callback; name and by may be NULL */
+    const char *id, *name, *by; /* borrowed for the callback; all but id may be NULL */
+    const char *retry_of;
     struct journal_summary summary;
     uint64_t last_seq;
 };
 /* Return false from a callback to stop. */
 
-/* Rollouts that have not ended, oldest first, and those with undo still owed. */
+/* Rollouts that have not ended, oldest first; among them those that have, and of which an undo was
+ * given up on or is still owed. */
 enum error_code journal_scan_open(struct journal *j,
                                   bool (*each)(void *ctx, const struct journal_rollout *r),
                                   void *ctx, struct error *err) MUST_CHECK;
@@ -153,6 +163,47 @@ enum error_code journal_event_message(struct journal *j, const char *id, uint64_
 /* The last attempt's output of a step, appended to `b`. ERR_NOT_FOUND. */
 enum error_code journal_output(struct journal *j, const char *id, uint32_t server, uint32_t step,
                                struct buf *b, int32_t *ret_attempt, struct error *err) MUST_CHECK;
+
+/* ---- Servers: locks that people set, and who touched what (journal_server.c) -------------------
+ */
+
+/* The last lock of a server. */
+struct journal_server_lock {
+    const char *server;
+    bool locked;
+    const char *by, *reason; /* of the lock; by may be NULL */
+    int64_t time_ms;
+    const char *unlocked_by; /* when not locked any more; may be NULL */
+    int64_t unlocked_ms;
+};
+/* Makes it durable (texts copied), in order with appends; `done` comes as that of an append. */
+enum error_code journal_put_lock(struct journal *j, const struct journal_server_lock *lock,
+                                 void (*done)(void *ctx, enum error_code result,
+                                              const struct error *err),
+                                 void *ctx, struct error *err) MUST_CHECK;
+/* The servers that are locked, by id. */
+enum error_code journal_locks(struct journal *j,
+                              bool (*each)(void *ctx, const struct journal_server_lock *lock),
+                              void *ctx, struct error *err) MUST_CHECK;
+/* The last lock of one server, also one that is over. ERR_NOT_FOUND: it never was locked. */
+enum error_code journal_get_lock(struct journal *j, const char *server,
+                                 bool (*each)(void *ctx, const struct journal_server_lock *lock),
+                                 void *ctx, struct error *err) MUST_CHECK;
+
+/* A rollout that began a step on a server which may have changed it. */
+struct journal_touch {
+    const char *rollout;
+    int64_t created_ms; /* of the rollout */
+    bool undone;
+};
+/* Those that touched a server, newest first; at most `limit`. */
+enum error_code journal_touches(struct journal *j, const char *server, uint32_t limit,
+                                bool (*each)(void *ctx, const struct journal_touch *touch),
+                                void *ctx, struct error *err) MUST_CHECK;
+/* The newest rollout submitted after `rollout` that touched the server and is not undone there.
+ * *ret_id is "" when there is none. ERR_NOT_FOUND: no such rollout. */
+enum error_code journal_later_touch(struct journal *j, const char *rollout, const char *server,
+                                    char ret_id[129], struct error *err) MUST_CHECK;
 /* Bytes on disk. */
 int64_t journal_size_bytes(struct journal *j);
 

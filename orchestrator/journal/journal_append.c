@@ -11,6 +11,11 @@
 /* ---- Filling (owner's thread) -------------------------------------------------------------------
  */
 
+static void append_free(struct journal_work *w)
+{
+    journal_append_free((struct journal_append *)w);
+}
+
 enum error_code journal_append_new(const char *rollout, uint64_t expected_seq,
                                    struct journal_append **ret_append, struct error *err)
 {
@@ -20,7 +25,8 @@ enum error_code journal_append_new(const char *rollout, uint64_t expected_seq,
     if (a == NULL)
         return error_set(err, ERR_NO_MEMORY, NULL);
     memcpy(a->rollout, rollout, strlen(rollout) + 1);
-    a->work.apply = append_apply;
+    a->w.work.apply = append_apply;
+    a->w.free = append_free;
     a->expected_seq = expected_seq;
     a->outputs_end = &a->outputs;
     *ret_append = a;
@@ -38,8 +44,10 @@ void journal_append_free(struct journal_append *a)
     }
     buf_done(&a->texts);
     mem_free(a->events);
+    mem_free(a->touches);
     mem_free(a->plan_text);
     mem_free(a->by);
+    mem_free(a->retry_of);
     mem_free(a->name);
     mem_free(a);
 }
@@ -69,6 +77,14 @@ enum error_code journal_append_create(struct journal_append *a, const struct pla
         a->has_summary = true;
     }
     return ERR_OK;
+}
+
+enum error_code journal_append_retry_of(struct journal_append *a, const char *rollout,
+                                        struct error *err)
+{
+    assert(a->create && a->retry_of == NULL);
+    a->retry_of = mem_strdup(rollout);
+    return a->retry_of == NULL ? error_set(err, ERR_NO_MEMORY, NULL) : ERR_OK;
 }
 
 static enum error_code events_reserve(struct journal_append *a, struct error *err)
@@ -109,6 +125,41 @@ enum error_code journal_append_event(struct journal_append *a, const struct plan
     }
     a->events[a->event_count++] = (struct append_event){event->type, offset, len};
     return ERR_OK;
+}
+
+static struct append_touch *touch_find(struct journal_append *a, uint32_t server)
+{
+    for (size_t i = 0; i < a->touch_count; i++) {
+        if (a->touches[i].server == server)
+            return &a->touches[i];
+    }
+    return NULL;
+}
+
+enum error_code journal_append_touch(struct journal_append *a, const struct plan *plan,
+                                     uint32_t server, bool undone, struct error *err)
+{
+    /* One report is of one server, so there are never many. */
+    struct append_touch *there = touch_find(a, server);
+    if (there != NULL) {
+        there->undone = undone;
+        return ERR_OK;
+    }
+    if (a->touch_count == a->touch_capacity) {
+        size_t capacity = a->touch_capacity == 0 ? 1 : a->touch_capacity * 2;
+        struct append_touch *touches = mem_realloc(a->touches, capacity * sizeof(*touches));
+        if (touches == NULL)
+            return error_set(err, ERR_NO_MEMORY, NULL);
+        a->touches = touches;
+        a->touch_capacity = capacity;
+    }
+    size_t name = a->texts.len;
+    const char *text = plan_server(plan, server);
+    buf_append(&a->texts, text, strlen(text) + 1);
+    enum error_code code = buf_check(&a->texts, err);
+    if (code == ERR_OK)
+        a->touches[a->touch_count++] = (struct append_touch){server, undone, name};
+    return code;
 }
 
 enum error_code journal_append_output(struct journal_append *a, const struct journal_output *output,
@@ -177,7 +228,10 @@ static enum error_code apply_create(struct db *db, const struct journal_append *
     bind_string(s, 2, a->rollout);
     bind_string(s, 3, a->name);
     bind_string(s, 4, a->by);
-    db_bind_int(s, 5, sum_made(*ret_num, a->rollout, a->name, a->by));
+    bind_string(s, 5, a->retry_of);
+    const struct journal_rollout made = {
+        .id = a->rollout, .name = a->name, .by = a->by, .retry_of = a->retry_of};
+    db_bind_int(s, 6, sum_made(*ret_num, &made));
     code = db_run(s, err);
     if (code == ERR_OK)
         code = db_use(db, JOURNAL_PLAN_ADD, &s, err);
@@ -249,19 +303,34 @@ static enum error_code apply_outputs(struct db *db, const struct journal_append 
     return ERR_OK;
 }
 
-/* Undo can be owed only where it was given up on (ROLLOUT_ROLLBACK_FAILED) or, after the end, where
- * the caller says so. */
-bool summary_is_open(const struct journal_summary *summary)
+static enum error_code apply_touches(struct db *db, const struct journal_append *a, int64_t num,
+                                     struct error *err)
 {
-    return !rollout_state_final(summary->state) || summary->state == ROLLOUT_ROLLBACK_FAILED ||
-           summary->undo_owed;
+    enum error_code code = ERR_OK;
+    for (size_t i = 0; i < a->touch_count && code == ERR_OK; i++) {
+        const struct touch touch = {.server = a->touches[i].server,
+                                    .name = a->texts.data + a->touches[i].name,
+                                    .undone = a->touches[i].undone};
+        code = touch_put(db, num, &touch, err);
+    }
+    return code;
+}
+
+/* A rollout with an undo that was given up on is not removed either: the server may come back. */
+enum journal_row_open summary_open(const struct journal_summary *summary)
+{
+    if (!rollout_state_final(summary->state))
+        return ROW_OPEN;
+    if (summary->undo_owed)
+        return ROW_OWED;
+    return summary->state == ROLLOUT_ROLLBACK_FAILED ? ROW_OPEN : ROW_CLOSED;
 }
 
 static void bind_summary(struct db_stmt *s, const struct journal_summary *summary)
 {
     const struct engine_counts *counts = &summary->counts;
     bind_string(s, UPDATE_STATE, rollout_state_names[summary->state]);
-    db_bind_int(s, UPDATE_OPEN, summary_is_open(summary));
+    db_bind_int(s, UPDATE_OPEN, summary_open(summary));
     db_bind_int(s, UPDATE_CREATED_MS, summary->created_ms);
     db_bind_int(s, UPDATE_ENDED_MS, summary->ended_ms);
     db_bind_int(s, UPDATE_SERVERS, summary->servers);
@@ -277,38 +346,46 @@ static void bind_summary(struct db_stmt *s, const struct journal_summary *summar
     db_bind_int(s, UPDATE_ROLLBACK_FAILED, counts->rollback_failed);
 }
 
-static enum error_code apply_summary(struct db *db, const struct journal_append *a, int64_t num,
-                                     struct error *err)
+enum error_code summary_write(struct db *db, int64_t num, const struct journal_summary *summary,
+                              uint64_t last_seq, struct error *err)
 {
-    uint64_t last_seq = journal_append_last_seq(a);
-    struct journal_summary summary = a->summary;
     struct db_stmt *s = NULL;
-    enum error_code code =
-        a->has_summary ? ERR_OK : rollout_read_summary(db, a->rollout, &summary, err);
-    if (code == ERR_OK)
-        code = db_use(db, JOURNAL_ROLLOUT_UPDATE, &s, err);
+    enum error_code code = db_use(db, JOURNAL_ROLLOUT_UPDATE, &s, err);
     if (code != ERR_OK)
         return code;
     db_bind_int(s, UPDATE_NUM, num);
-    bind_summary(s, &summary);
+    bind_summary(s, summary);
     db_bind_int(s, UPDATE_LAST_SEQ, (int64_t)last_seq);
-    db_bind_int(s, UPDATE_SUM, sum_summary(num, &summary, summary_is_open(&summary), last_seq));
+    db_bind_int(s, UPDATE_SUM, sum_summary(num, summary, summary_open(summary), last_seq));
     return db_run(s, err);
+}
+
+static enum error_code apply_summary(struct db *db, const struct journal_append *a, int64_t num,
+                                     struct error *err)
+{
+    struct journal_summary summary = a->summary;
+    enum error_code code =
+        a->has_summary ? ERR_OK : rollout_read_summary(db, a->rollout, &summary, err);
+    return code == ERR_OK ? summary_write(db, num, &summary, journal_append_last_seq(a), err)
+                          : code;
 }
 
 enum error_code append_apply(struct db *db, struct writer_work *work, struct error *err)
 {
     struct journal_append *a = (struct journal_append *)work;
     int64_t num = 0;
-    a->why = (struct error){0};
-    enum error_code code = apply_rollout(db, a, &num, &a->why);
+    struct error *why = &a->w.why;
+    *why = (struct error){0};
+    enum error_code code = apply_rollout(db, a, &num, why);
     if (code == ERR_OK)
-        code = apply_events(db, a, num, &a->why);
+        code = apply_events(db, a, num, why);
     if (code == ERR_OK)
-        code = apply_outputs(db, a, num, &a->why);
+        code = apply_outputs(db, a, num, why);
     if (code == ERR_OK)
-        code = apply_summary(db, a, num, &a->why);
+        code = apply_touches(db, a, num, why);
+    if (code == ERR_OK)
+        code = apply_summary(db, a, num, why);
     if (code != ERR_OK && err != NULL)
-        *err = a->why;
+        *err = *why;
     return code;
 }

@@ -1,8 +1,8 @@
 /* journal_check: looking for damage, whole or in short. */
+#include "orchestrator/journal/journal_check.h"
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
-#include "orchestrator/journal/journal_internal.h"
 #include "orchestrator/journal/journal_schema.h"
 
 #include <errno.h>
@@ -11,25 +11,6 @@
 #include <sys/stat.h>
 
 enum { CHECK_ON_OPEN_MAX = 64 * 1024 * 1024 /* bytes: a fraction of a second */ };
-
-struct check {
-    struct journal *j;
-    struct db *db;
-    const char *file;
-    bool replays;
-    void (*each)(void *ctx, const struct journal_finding *finding);
-    void *ctx;
-    struct journal_checked checked;
-};
-
-/* A rollout's row, copied so that its statement is free for the next. */
-struct subject {
-    char id[ID_BUFFER];
-    int64_t num;
-    struct journal_summary summary;
-    uint64_t last_seq;
-    bool sound; /* what its row says can be believed */
-};
 
 static const char *without(const char *text, const char *start)
 {
@@ -47,7 +28,7 @@ static const char *without_place(const char *what, const char *rollout, uint64_t
     return without(what, place);
 }
 
-static void found(struct check *c, const char *rollout, uint64_t seq, const char *what)
+void check_found(struct check *c, const char *rollout, uint64_t seq, const char *what)
 {
     const char *told = rollout == NULL ? what : without_place(what, rollout, seq);
     c->checked.findings++;
@@ -56,13 +37,12 @@ static void found(struct check *c, const char *rollout, uint64_t seq, const char
     c->each(c->ctx, &finding);
 }
 
-/* Damage is a finding; anything else ends the check. */
-static enum error_code found_or_fail(struct check *c, const char *rollout, uint64_t seq,
-                                     enum error_code code, const struct error *why,
-                                     struct error *err)
+enum error_code check_found_or_fail(struct check *c, const char *rollout, uint64_t seq,
+                                    enum error_code code, const struct error *why,
+                                    struct error *err)
 {
     if (code == ERR_CORRUPT)
-        found(c, rollout, seq, why->message);
+        check_found(c, rollout, seq, why->message);
     else if (code != ERR_OK && err != NULL)
         *err = *why;
     return code == ERR_CORRUPT ? ERR_OK : code;
@@ -79,6 +59,19 @@ static bool counts_same(const struct engine_counts *a, const struct engine_count
            a->rolled_back == b->rolled_back && a->rollback_failed == b->rollback_failed;
 }
 
+/* Undo that is owed keeps a rollout from being removed. */
+static void check_owed(struct check *c, const struct subject *s, const struct replay *r)
+{
+    bool owed = false;
+    for (uint32_t i = 0; i < plan_server_count(r->plan) && !owed; i++)
+        owed = engine_standing(r->engine, i) != 0;
+    owed = owed && rollout_state_final(engine_state(r->engine));
+    if (owed != s->summary.undo_owed)
+        check_found(c, s->id, 0,
+                    owed ? "its events say that undo is owed, its summary does not"
+                         : "its summary says that undo is owed, its events do not");
+}
+
 static void check_summary(struct check *c, const struct subject *s, const struct replay *r)
 {
     char what[160];
@@ -87,23 +80,18 @@ static void check_summary(struct check *c, const struct subject *s, const struct
     if (state != s->summary.state) {
         (void)snprintf(what, sizeof(what), "its summary says %s, its events say %s",
                        rollout_state_names[s->summary.state], rollout_state_names[state]);
-        found(c, s->id, 0, what);
+        check_found(c, s->id, 0, what);
     }
     if (s->summary.servers != plan_server_count(r->plan)) {
         (void)snprintf(what, sizeof(what), "its summary says %u servers, its plan has %u",
                        s->summary.servers, plan_server_count(r->plan));
-        found(c, s->id, 0, what);
+        check_found(c, s->id, 0, what);
     }
     if (!counts_same(&counts, &s->summary.counts))
-        found(c, s->id, 0, "the counts of its summary are not those of its events");
+        check_found(c, s->id, 0, "the counts of its summary are not those of its events");
+    if (s->num > c->j->untouched)
+        check_owed(c, s, r);
 }
-
-/* What is going on with one rollout's events. */
-struct course {
-    struct replay replay;
-    bool replaying;    /* nothing was found wrong yet that keeps from it */
-    uint64_t last_seq; /* seen */
-};
 
 /* The event that the statement stands on. */
 static enum error_code check_event(struct check *c, const struct subject *subject,
@@ -116,19 +104,19 @@ static enum error_code check_event(struct check *c, const struct subject *subjec
     if (seq != course->last_seq + 1) {
         (void)snprintf(what, sizeof(what), "missing, up to the one before event %llu",
                        (unsigned long long)seq);
-        found(c, subject->id, course->last_seq + 1, what);
+        check_found(c, subject->id, course->last_seq + 1, what);
         course->replaying = false;
     }
     course->last_seq = seq;
     if (!event_row_sound(s, c->j->unsummed)) {
-        found(c, subject->id, seq, "damaged: its sum does not fit");
+        check_found(c, subject->id, seq, "damaged: its sum does not fit");
         course->replaying = false;
     }
     if (!course->replaying)
         return ERR_OK;
     enum error_code code = replay_row(&course->replay, s, &why);
     course->replaying = code == ERR_OK;
-    return found_or_fail(c, subject->id, seq, code, &why, err);
+    return check_found_or_fail(c, subject->id, seq, code, &why, err);
 }
 
 static enum error_code check_events(struct check *c, const struct subject *subject,
@@ -146,7 +134,7 @@ static enum error_code check_events(struct check *c, const struct subject *subje
     while (code == ERR_OK && row) {
         code = db_step(s, &row, &why);
         if (code != ERR_OK) {
-            code = found_or_fail(c, subject->id, course->last_seq + 1, code, &why, err);
+            code = check_found_or_fail(c, subject->id, course->last_seq + 1, code, &why, err);
             course->replaying = false;
             break;
         }
@@ -158,7 +146,7 @@ static enum error_code check_events(struct check *c, const struct subject *subje
         char what[96];
         (void)snprintf(what, sizeof(what), "its record says that the last event is number %llu",
                        (unsigned long long)subject->last_seq);
-        found(c, subject->id, course->last_seq, what);
+        check_found(c, subject->id, course->last_seq, what);
         course->replaying = false;
     }
     return code;
@@ -182,10 +170,10 @@ static enum error_code check_outputs(struct check *c, const struct subject *subj
         c->checked.outputs++;
         int64_t key = db_column_int(s, OUTPUT_COLUMN_KEY);
         if (!output_row_sound(s, key, c->j->unsummed))
-            found(c, subject->id, 0, "an output is damaged: its sum does not fit");
+            check_found(c, subject->id, 0, "an output is damaged: its sum does not fit");
     }
     db_reset(s);
-    return found_or_fail(c, subject->id, 0, code, &why, err);
+    return check_found_or_fail(c, subject->id, 0, code, &why, err);
 }
 
 static void course_done(struct course *course)
@@ -207,11 +195,13 @@ static enum error_code check_rollout(struct check *c, const struct subject *subj
         code = replay_begin(&course.replay, text.data, text.len, &why);
         course.replaying = code == ERR_OK;
     }
-    code = found_or_fail(c, subject->id, 0, code, &why, err);
+    code = check_found_or_fail(c, subject->id, 0, code, &why, err);
     if (code == ERR_OK)
         code = check_events(c, subject, &course, err);
     if (code == ERR_OK)
         code = check_outputs(c, subject, err);
+    if (code == ERR_OK)
+        code = check_touches(c, subject, &course, err);
     if (code == ERR_OK && course.replaying && subject->sound)
         check_summary(c, subject, &course.replay);
     return code;
@@ -221,7 +211,7 @@ static enum error_code check_rollout(struct check *c, const struct subject *subj
 
 static void check_file_finding(void *ctx, const char *finding)
 {
-    found(ctx, NULL, 0, finding);
+    check_found(ctx, NULL, 0, finding);
 }
 
 /* Copies the row that `s` stands on. */
@@ -239,7 +229,7 @@ static enum error_code subject_take(struct check *c, struct db_stmt *s, struct s
         memcpy(subject->id, id, len < ID_MAX ? len : ID_MAX);
     enum error_code code = rollout_read_row(s, c->j->unsummed, &r, &why);
     if (code != ERR_OK)
-        return found_or_fail(c, subject->id, 0, code, &why, err);
+        return check_found_or_fail(c, subject->id, 0, code, &why, err);
     subject->sound = true;
     subject->summary = r.summary;
     subject->last_seq = r.last_seq;
@@ -259,7 +249,7 @@ static enum error_code subject_next(struct check *c, int64_t after, struct subje
     db_bind_int(s, 1, after);
     code = db_step(s, ret_row, &why);
     if (code != ERR_OK)
-        code = found_or_fail(c, NULL, 0, code, &why, err);
+        code = check_found_or_fail(c, NULL, 0, code, &why, err);
     else if (*ret_row)
         code = subject_take(c, s, subject, err);
     db_reset(s);
@@ -280,17 +270,17 @@ static enum error_code check_strays(struct check *c, struct error *err)
         (void)snprintf(text, sizeof(text), "%s of rollout number %lld, which is not there",
                        what == NULL ? "a row" : what,
                        (long long)db_column_int(s, STRAY_COLUMN_NUM));
-        found(c, NULL, 0, text);
+        check_found(c, NULL, 0, text);
     }
     db_reset(s);
-    return found_or_fail(c, NULL, 0, code, &why, err);
+    return check_found_or_fail(c, NULL, 0, code, &why, err);
 }
 
 static enum error_code check_all(struct check *c, struct error *err)
 {
     struct error why = {0};
     enum error_code code = db_check(c->db, check_file_finding, c, &why);
-    code = found_or_fail(c, NULL, 0, code, &why, err);
+    code = check_found_or_fail(c, NULL, 0, code, &why, err);
     int64_t after = INT64_MIN;
     bool more = true;
     while (code == ERR_OK && more) {
@@ -300,13 +290,15 @@ static enum error_code check_all(struct check *c, struct error *err)
             break;
         /* Where the tables themselves are damaged the order can be lost, and with it the end. */
         if (subject.num <= after) {
-            found(c, NULL, 0, "its tables are damaged: the rollouts are in no order");
+            check_found(c, NULL, 0, "its tables are damaged: the rollouts are in no order");
             break;
         }
         code = check_rollout(c, &subject, err);
         after = subject.num;
     }
-    return code == ERR_OK ? check_strays(c, err) : code;
+    if (code == ERR_OK)
+        code = check_strays(c, err);
+    return code == ERR_OK ? check_locks(c, err) : code;
 }
 
 /* ---- When a journal is opened ----------------------------------------------------------- */
@@ -364,7 +356,10 @@ DEFINE_CLEANUP(journal_close, struct journal)
 static enum error_code check_database(struct check *c, struct error *err)
 {
     struct error why = {0};
-    enum error_code code = db_open(c->file, DB_READ_ONLY, &journal_schema, &c->j->reader, &why);
+    struct db_log log = {0};
+    enum error_code code = db_log_look(c->file, &log, &why);
+    if (code == ERR_OK)
+        code = db_open(c->file, DB_READ_ONLY, &journal_schema, &c->j->reader, &why);
     if (code == ERR_OK) {
         c->db = c->j->reader;
         code = check_statements(c->db, c->file, &why);
@@ -372,7 +367,8 @@ static enum error_code check_database(struct check *c, struct error *err)
     if (code == ERR_OK)
         code = record_read(c->j, c->db, &why);
     if (code != ERR_OK)
-        return found_or_fail(c, NULL, 0, code == ERR_INTERNAL ? ERR_CORRUPT : code, &why, err);
+        return check_found_or_fail(c, NULL, 0, code == ERR_INTERNAL ? ERR_CORRUPT : code, &why,
+                                   err);
     c->checked.size_bytes = db_size_bytes(c->db);
     return check_all(c, err);
 }

@@ -4,9 +4,11 @@
  *   journal_sqlite.c   opening, closing, the way of an append through the writer
  *   journal_append.c   an append: filled on the owner's thread, applied on the writer's
  *   journal_read.c     reading
+ *   journal_server.c   what is kept of servers: locks, and which rollouts touched them
  *   journal_replay.c   a rollout's engine out of its events
+ *   journal_upgrade.c  what journals of earlier versions lack, made of their events
  *   journal_lock.c     the data directory and its lock
- *   journal_check.c    looking for damage
+ *   journal_check.c    looking for damage; journal_check_server.c: in what is kept of servers
  *   journal_backup.c   a copy, made while it runs
  *   journal_retain.c   removing old rollouts
  *   journal_record.c   identity and epoch, also beside the database
@@ -40,25 +42,38 @@ struct append_output {
     char text[];
 };
 
-struct journal_append {
+struct append_touch {
+    uint32_t server;
+    bool undone;
+    size_t name; /* of the server, in journal_append.texts */
+};
+
+/* What is on its way through the writer, and whom to tell. */
+struct journal_work {
     struct writer_work work; /* first: the writer hands it back */
+    void (*done)(void *ctx, enum error_code result, const struct error *err);
+    void *ctx;
+    struct error why; /* of apply; the writer's thread until collected */
+    void (*free)(struct journal_work *w);
+};
+
+struct journal_append {
+    struct journal_work w; /* first */
     char rollout[ID_BUFFER];
     uint64_t expected_seq;
 
     bool create;
-    char *name, *by, *plan_text; /* name and by may be NULL */
+    char *name, *by, *retry_of, *plan_text; /* all but the last may be NULL */
     size_t plan_len;
 
     struct append_event *events;
     size_t event_count, event_capacity;
-    struct buf texts; /* the events' JSON, one behind the other */
+    struct buf texts; /* the events' JSON and the names of servers, one behind the other */
+    struct append_touch *touches;
+    size_t touch_count, touch_capacity;
     struct append_output *outputs, **outputs_end;
     bool has_summary;
     struct journal_summary summary;
-
-    void (*done)(void *ctx, enum error_code result, const struct error *err);
-    void *ctx;
-    struct error why; /* of apply; the writer's thread until collected */
 };
 
 /* Waits for the appends before it. */
@@ -73,7 +88,9 @@ struct journal {
     char *identity;
     int64_t epoch;
     int64_t unsummed;  /* rollouts up to this number may have rows without a sum */
+    int64_t untouched; /* what those up to this number have touched is not recorded yet */
     int lock;          /* descriptor */
+    struct db_log log_found;
     struct error held; /* why nothing may be acted upon; ERR_OK: not held */
     struct db *reader;
     struct writer *writer; /* NULL once closing has ended its thread */
@@ -89,13 +106,57 @@ struct journal {
     struct retain *retain; /* under way; NULL: none */
 };
 
+/* In the row of a rollout: whether it is looked at after a restart, and kept however old it is. */
+enum journal_row_open {
+    ROW_CLOSED,
+    ROW_OPEN, /* not ended, or undo was given up on */
+    ROW_OWED  /* ended, and an order to an agent stands */
+};
+
 /* ---- journal_append.c --------------------------------------------------------------------------
  */
 
 /* The writer's callback. */
 enum error_code append_apply(struct db *db, struct writer_work *work, struct error *err);
-/* Whether the rollout is to be looked at after a restart: not ended, or undo is owed. */
-bool summary_is_open(const struct journal_summary *summary);
+enum journal_row_open summary_open(const struct journal_summary *summary);
+/* Writes the summary into a rollout's row. */
+enum error_code summary_write(struct db *db, int64_t num, const struct journal_summary *summary,
+                              uint64_t last_seq, struct error *err) MUST_CHECK;
+
+/* ---- journal_sqlite.c --------------------------------------------------------------------------
+ */
+
+/* Gives it to the writer: see journal_append. */
+void work_submit(struct journal *j, struct journal_work *w,
+                 void (*done)(void *ctx, enum error_code result, const struct error *err),
+                 void *ctx);
+
+/* ---- journal_server.c --------------------------------------------------------------------------
+ */
+
+/* What the journal says of a server in one rollout. */
+struct touch {
+    uint32_t server; /* number in the plan */
+    const char *name;
+    bool undone;
+};
+enum error_code touch_put(struct db *db, int64_t num, const struct touch *touch,
+                          struct error *err) MUST_CHECK;
+/* The row of JOURNAL_TOUCHES that `s` stands on, borrowed from it. ERR_CORRUPT. */
+enum error_code touch_read(struct db_stmt *s, struct touch *ret_touch,
+                           struct error *err) MUST_CHECK;
+/* What the engine says of that server; false when it was not touched. */
+bool touch_of(const struct engine *engine, uint32_t server, struct touch *ret_touch);
+/* A row of JOURNAL_LOCKS. ERR_CORRUPT. */
+enum error_code lock_read(struct db_stmt *s, struct journal_server_lock *ret_lock,
+                          struct error *err) MUST_CHECK;
+
+/* ---- journal_upgrade.c -------------------------------------------------------------------------
+ */
+
+/* Records what rollouts of an earlier version touched, a few in each transaction. Goes on where a
+ * former start was ended. */
+enum error_code upgrade(struct journal *j, struct db *db, struct error *err) MUST_CHECK;
 
 /* ---- journal_lock.c ----------------------------------------------------------------------------
  */
@@ -107,12 +168,16 @@ enum error_code journal_lock(const char *dir, bool make, int *ret_fd, struct err
 /* ---- journal_record.c --------------------------------------------------------------------------
  */
 
-/* Reads identity ("" when there is none yet), epoch and `unsummed` into j. ERR_CORRUPT. */
+/* Reads identity ("" when there is none yet), epoch, `unsummed` and `untouched` into j.
+ * ERR_CORRUPT. */
 enum error_code record_read(struct journal *j, struct db *db, struct error *err) MUST_CHECK;
 /* Writes them with this epoch, in a transaction of its own; makes an identity where there is none.
  */
 enum error_code record_write(struct journal *j, struct db *db, int64_t epoch,
                              struct error *err) MUST_CHECK;
+/* In a transaction: says that what rollouts up to that number touched is not recorded; 0: all is.
+ */
+enum error_code record_untouched(struct db *db, int64_t num, struct error *err) MUST_CHECK;
 /* The highest epoch that DIR/epoch knows of; 0 when there is no such file. */
 enum error_code epoch_file_read(const char *dir, int64_t *ret_epoch, struct error *err) MUST_CHECK;
 enum error_code epoch_file_write(const char *dir, int64_t epoch, struct error *err) MUST_CHECK;
@@ -158,6 +223,9 @@ enum error_code replay_begin(struct replay *r, const char *text, size_t len,
                              struct error *err) MUST_CHECK;
 /* The row of JOURNAL_EVENTS_AFTER that the statement stands on. ERR_CORRUPT says what is wrong. */
 enum error_code replay_row(struct replay *r, struct db_stmt *s, struct error *err) MUST_CHECK;
+/* All events of rollout number `num`. */
+enum error_code replay_all(struct replay *r, struct db *db, int64_t num,
+                           struct error *err) MUST_CHECK;
 void replay_done(struct replay *r);
 
 /* ---- journal_check.c ---------------------------------------------------------------------------

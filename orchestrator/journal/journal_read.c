@@ -93,6 +93,7 @@ enum error_code rollout_read_row(struct db_stmt *s, int64_t unsummed,
         .id = db_column_text(s, COLUMN_ID, NULL),
         .name = db_column_text(s, COLUMN_NAME, NULL),
         .by = db_column_text(s, COLUMN_BY, NULL),
+        .retry_of = db_column_text(s, COLUMN_RETRY_OF, NULL),
         .last_seq = (uint64_t)db_column_int(s, COLUMN_LAST_SEQ),
         .summary =
             {
@@ -116,10 +117,10 @@ enum error_code rollout_read_row(struct db_stmt *s, int64_t unsummed,
     };
     const char *state = db_column_text(s, COLUMN_STATE, NULL);
     int64_t num = db_column_int(s, COLUMN_NUM);
-    bool open = db_column_int(s, COLUMN_OPEN) != 0;
+    int64_t open = db_column_int(s, COLUMN_OPEN);
     if (r.id == NULL || state == NULL)
         return text_missing(s, r.id == NULL ? COLUMN_ID : COLUMN_STATE, err);
-    if (!sum_fits(s, COLUMN_MADE_SUM, sum_made(num, r.id, r.name, r.by), num, unsummed))
+    if (!sum_fits(s, COLUMN_MADE_SUM, sum_made(num, &r), num, unsummed))
         return error_set(err, ERR_CORRUPT,
                          "journal: rollout %s: its record is damaged (id, name or submitter)",
                          r.id);
@@ -129,7 +130,7 @@ enum error_code rollout_read_row(struct db_stmt *s, int64_t unsummed,
     if (!sum_fits(s, COLUMN_SUM, sum_summary(num, &r.summary, open, r.last_seq), num, unsummed))
         return error_set(err, ERR_CORRUPT,
                          "journal: rollout %s: its record is damaged (state or counts)", r.id);
-    r.summary.undo_owed = rollout_state_final(r.summary.state) && open;
+    r.summary.undo_owed = open == ROW_OWED;
     *ret_rollout = r;
     return ERR_OK;
 }

@@ -2,6 +2,7 @@
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 #include "orchestrator/journal/journal_internal.h"
 #include "orchestrator/journal/journal_schema.h"
 #include "orchestrator/journal/journal_sum.h"
@@ -66,12 +67,15 @@ enum error_code record_read(struct journal *j, struct db *db, struct error *err)
     AUTO_BUF struct buf identity = BUF_INIT;
     AUTO_BUF struct buf epoch = BUF_INIT;
     AUTO_BUF struct buf unsummed = BUF_INIT;
+    AUTO_BUF struct buf untouched = BUF_INIT;
     AUTO_BUF struct buf sum = BUF_INIT;
     enum error_code code = meta_get(db, "identity", &identity, err);
     if (code == ERR_OK)
         code = meta_get(db, "epoch", &epoch, err);
     if (code == ERR_OK)
         code = meta_get(db, "unsummed", &unsummed, err);
+    if (code == ERR_OK)
+        code = meta_get(db, "untouched", &untouched, err);
     if (code == ERR_OK)
         code = meta_get(db, "sum", &sum, err);
     if (code != ERR_OK)
@@ -84,7 +88,23 @@ enum error_code record_read(struct journal *j, struct db *db, struct error *err)
     j->identity = buf_take(&identity, NULL);
     j->epoch = number_of(&epoch);
     j->unsummed = number_of(&unsummed);
+    j->untouched = number_of(&untouched);
     return j->identity == NULL ? error_set(err, ERR_NO_MEMORY, NULL) : ERR_OK;
+}
+
+enum error_code record_untouched(struct db *db, int64_t num, struct error *err)
+{
+    static const char name[] = "untouched";
+    char text[EPOCH_TEXT_MAX];
+    (void)snprintf(text, sizeof(text), "%lld", (long long)num);
+    if (num > 0)
+        return meta_put(db, name, text, err);
+    struct db_stmt *s = NULL;
+    enum error_code code = db_use(db, JOURNAL_META_DROP, &s, err);
+    if (code != ERR_OK)
+        return code;
+    db_bind_text(s, 1, name, strlen(name));
+    return db_run(s, err);
 }
 
 static enum error_code identity_make(struct journal *j, struct error *err)
@@ -216,9 +236,12 @@ enum error_code epoch_begin(struct journal *j, struct db *db, struct error *err)
             j->dir, (long long)j->epoch, (long long)known));
         return ERR_OK;
     }
+    FAILPOINT(FAIL_EPOCH_BEFORE);
     code = record_write(j, db, j->epoch + 1, err);
+    FAILPOINT(FAIL_EPOCH_BETWEEN);
     /* After the database: a crash in between leaves the file behind, never ahead. */
     if (code == ERR_OK)
         code = epoch_file_write(j->dir, j->epoch, err);
+    FAILPOINT(FAIL_EPOCH_AFTER);
     return code;
 }

@@ -71,7 +71,7 @@ void replay_done(struct replay *r)
     plan_free(r->plan);
 }
 
-static enum error_code replay_all(struct replay *r, struct db *db, int64_t num, struct error *err)
+enum error_code replay_all(struct replay *r, struct db *db, int64_t num, struct error *err)
 {
     struct db_stmt *s = NULL;
     enum error_code code = db_use(db, JOURNAL_EVENTS_AFTER, &s, err);

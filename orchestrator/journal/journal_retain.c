@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* What one piece takes of the writer's time: a few milliseconds. */
-enum { PIECE_EVENTS = 500, PIECE_OUTPUTS = 64, PIECE_PAGES = 256 };
+enum { PIECE_EVENTS = 500, PIECE_OUTPUTS = 64, PIECE_TOUCHES = 500, PIECE_PAGES = 256 };
 
 enum retain_phase {
     RETAIN_LEFTOVERS, /* what an earlier run began to remove */
@@ -89,11 +89,19 @@ static enum error_code remove_piece(struct db *db, struct retain *r, struct erro
         .last = output_key(r->num + 1, 0, 0) - 1,
         .limit = PIECE_OUTPUTS,
     };
+    const struct range touches = {
+        .statement = JOURNAL_TOUCHES_DROP,
+        .first = touch_key(r->num, 0),
+        .last = touch_key(r->num + 1, 0) - 1,
+        .limit = PIECE_TOUCHES,
+    };
     enum error_code code = remove_head(db, r->num, err);
     if (code == ERR_OK)
         code = drop_range(db, &events, &r->more, err);
     if (code == ERR_OK && !r->more)
         code = drop_range(db, &outputs, &r->more, err);
+    if (code == ERR_OK && !r->more)
+        code = drop_range(db, &touches, &r->more, err);
     if (code == ERR_OK && !r->more)
         code = run_num(db, JOURNAL_REMOVED_DROP, r->num, err);
     return code;

@@ -64,13 +64,38 @@ static const char *const migrations[] = {
     "CREATE TABLE removed(num INTEGER PRIMARY KEY);"
     "CREATE INDEX rollout_ended ON rollout(ended_ms, num) WHERE NOT open;"
     "INSERT INTO meta(name, value) SELECT 'unsummed', coalesce(max(num), 0) FROM rollout;",
+
+    /* touch: which server a rollout has changed, or may have. key: rollout.num << 18 | server. The
+     * rows of rollouts up to number `untouched` are still to be made of their events.
+     * server_lock: of each server that a person ever locked, the last lock. */
+    "ALTER TABLE rollout ADD COLUMN retry_of TEXT;"
+    "CREATE TABLE touch("
+    "  key INTEGER PRIMARY KEY,"
+    "  server TEXT NOT NULL,"
+    "  undone INTEGER NOT NULL,"
+    "  sum INTEGER NOT NULL"
+    ");"
+    "CREATE INDEX touch_server ON touch(server);"
+    "CREATE TABLE server_lock("
+    "  server TEXT PRIMARY KEY,"
+    "  locked INTEGER NOT NULL,"
+    "  by TEXT,"
+    "  reason TEXT NOT NULL,"
+    "  time_ms INTEGER NOT NULL,"
+    "  unlocked_by TEXT,"
+    "  unlocked_ms INTEGER NOT NULL,"
+    "  sum INTEGER NOT NULL"
+    ") WITHOUT ROWID;"
+    "INSERT INTO meta(name, value)"
+    "  SELECT 'untouched', max(num) FROM rollout HAVING max(num) IS NOT NULL;",
 };
 
 #define ROLLOUT_COLUMNS                                                                            \
     "id, name, by, state, created_ms, ended_ms, last_seq, servers, pending, in_flight, succeeded," \
     " failed, unreachable, unknown, cancelled, skipped, rolled_back, rollback_failed, open, num,"  \
-    " made_sum, sum"
+    " made_sum, sum, retry_of"
 #define EVENT_COLUMNS "key, type, json, sum"
+#define LOCK_COLUMNS "server, locked, by, reason, time_ms, unlocked_by, unlocked_ms, sum"
 
 static const char *const statements[JOURNAL_STATEMENT_COUNT] = {
     [JOURNAL_META_GET] = "SELECT value FROM meta WHERE name = ?1",
@@ -81,10 +106,11 @@ static const char *const statements[JOURNAL_STATEMENT_COUNT] = {
     [JOURNAL_ROLLOUT_NEXT] = "SELECT 1 + max(coalesce((SELECT max(num) FROM rollout), 0),"
                              " coalesce((SELECT max(num) FROM removed), 0))",
     [JOURNAL_ROLLOUT_ADD] =
-        "INSERT INTO rollout(num, id, name, by, made_sum, state, open, created_ms, ended_ms,"
+        "INSERT INTO rollout(num, id, name, by, retry_of, made_sum, state, open, created_ms, "
+        "ended_ms,"
         " last_seq, servers, pending, in_flight, succeeded, failed, unreachable,"
         " unknown, cancelled, skipped, rolled_back, rollback_failed)"
-        " VALUES(?1, ?2, ?3, ?4, ?5, '', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, '', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
     [JOURNAL_ROLLOUT_UPDATE] =
         "UPDATE rollout SET state = ?2, open = ?3, created_ms = ?4, ended_ms = ?5, last_seq = ?6,"
         " servers = ?7, pending = ?8, in_flight = ?9, succeeded = ?10, failed = ?11,"
@@ -115,6 +141,8 @@ static const char *const statements[JOURNAL_STATEMENT_COUNT] = {
         " (SELECT num FROM rollout UNION ALL SELECT num FROM removed) GROUP BY n UNION ALL "
         "SELECT 'output', key >> 26 AS n FROM output WHERE n NOT IN"
         " (SELECT num FROM rollout UNION ALL SELECT num FROM removed) GROUP BY n UNION ALL "
+        "SELECT 'a touched server', key >> 18 AS n FROM touch WHERE n NOT IN"
+        " (SELECT num FROM rollout UNION ALL SELECT num FROM removed) GROUP BY n UNION ALL "
         "SELECT 'a plan', rollout FROM plan WHERE rollout NOT IN (SELECT num FROM rollout)",
     [JOURNAL_EXPIRED] = "SELECT num, id, ended_ms FROM rollout WHERE NOT open AND"
                         " (ended_ms, num) > (?1, ?2) AND ended_ms < ?3 AND ended_ms > 0"
@@ -129,6 +157,25 @@ static const char *const statements[JOURNAL_STATEMENT_COUNT] = {
                             " (SELECT key FROM event WHERE key > ?1 AND key <= ?2 LIMIT ?3)",
     [JOURNAL_OUTPUTS_DROP] = "DELETE FROM output WHERE key IN"
                              " (SELECT key FROM output WHERE key >= ?1 AND key <= ?2 LIMIT ?3)",
+    [JOURNAL_TOUCHES_DROP] = "DELETE FROM touch WHERE key IN"
+                             " (SELECT key FROM touch WHERE key >= ?1 AND key <= ?2 LIMIT ?3)",
+    [JOURNAL_META_DROP] = "DELETE FROM meta WHERE name = ?1",
+    [JOURNAL_ROLLOUT_UP_TO] =
+        "SELECT " ROLLOUT_COLUMNS " FROM rollout WHERE num <= ?1 ORDER BY num DESC LIMIT 1",
+    [JOURNAL_TOUCH_PUT] = "INSERT INTO touch(key, server, undone, sum) VALUES(?1, ?2, ?3, ?4)"
+                          " ON CONFLICT(key) DO UPDATE SET undone = excluded.undone,"
+                          " sum = excluded.sum",
+    [JOURNAL_TOUCHES] =
+        "SELECT key, server, undone, sum FROM touch WHERE key >= ?1 AND key <= ?2 ORDER BY key",
+    /* The rows of one server are in its index by their keys, so the newest are found at once. */
+    [JOURNAL_TOUCH_LATER] =
+        "SELECT touch.key, server, undone, touch.sum, id, created_ms FROM touch"
+        " JOIN rollout ON num = touch.key >> 18 WHERE server = ?1 AND touch.key > ?2"
+        " AND undone <= ?3 ORDER BY touch.key DESC LIMIT ?4",
+    [JOURNAL_LOCK_PUT] = "INSERT OR REPLACE INTO server_lock(" LOCK_COLUMNS ")"
+                         " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    [JOURNAL_LOCKS] = "SELECT " LOCK_COLUMNS " FROM server_lock WHERE locked >= ?1 ORDER BY server",
+    [JOURNAL_LOCK_GET] = "SELECT " LOCK_COLUMNS " FROM server_lock WHERE server = ?1",
 };
 
 const struct db_schema journal_schema = {

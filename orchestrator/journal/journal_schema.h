@@ -39,13 +39,22 @@ enum journal_statement {
     JOURNAL_PLAN_DROP,
     JOURNAL_EVENTS_DROP,
     JOURNAL_OUTPUTS_DROP,
+    JOURNAL_TOUCHES_DROP,
+    JOURNAL_META_DROP,
+    JOURNAL_ROLLOUT_UP_TO,
+    JOURNAL_TOUCH_PUT,
+    JOURNAL_TOUCHES,
+    JOURNAL_TOUCH_LATER,
+    JOURNAL_LOCK_PUT,
+    JOURNAL_LOCKS,
+    JOURNAL_LOCK_GET,
     JOURNAL_STATEMENT_COUNT
 };
 
 /* Of JOURNAL_ROLLOUT_FIND. */
 enum journal_find_column { FIND_COLUMN_NUM, FIND_COLUMN_LAST_SEQ };
 
-/* Of JOURNAL_ROLLOUT_GET, JOURNAL_ROLLOUTS_OPEN, _BEFORE and _AFTER. */
+/* Of JOURNAL_ROLLOUT_GET, JOURNAL_ROLLOUTS_OPEN, _BEFORE and _AFTER, and JOURNAL_ROLLOUT_UP_TO. */
 enum journal_rollout_column {
     COLUMN_ID,
     COLUMN_NAME,
@@ -68,7 +77,8 @@ enum journal_rollout_column {
     COLUMN_OPEN,
     COLUMN_NUM,
     COLUMN_MADE_SUM,
-    COLUMN_SUM
+    COLUMN_SUM,
+    COLUMN_RETRY_OF
 };
 
 /* Parameters of JOURNAL_ROLLOUT_UPDATE. */
@@ -118,14 +128,37 @@ enum journal_stray_column { STRAY_COLUMN_WHAT, STRAY_COLUMN_NUM };
 /* Of JOURNAL_EXPIRED. */
 enum journal_expired_column { EXPIRED_COLUMN_NUM, EXPIRED_COLUMN_ID, EXPIRED_COLUMN_ENDED_MS };
 
-/* Events and outputs are found by one integer, the fastest key there is and one that keeps a
- * rollout's rows together: the rollout's number above, what is within the rollout below. */
+/* Of JOURNAL_TOUCHES and JOURNAL_TOUCH_LATER (which alone gives the rollout). */
+enum journal_touch_column {
+    TOUCH_COLUMN_KEY,
+    TOUCH_COLUMN_SERVER,
+    TOUCH_COLUMN_UNDONE,
+    TOUCH_COLUMN_SUM,
+    TOUCH_COLUMN_ROLLOUT,
+    TOUCH_COLUMN_CREATED_MS
+};
+
+/* Of JOURNAL_LOCKS and JOURNAL_LOCK_GET; the parameters of JOURNAL_LOCK_PUT are one more. */
+enum journal_lock_column {
+    LOCK_COLUMN_SERVER,
+    LOCK_COLUMN_LOCKED,
+    LOCK_COLUMN_BY,
+    LOCK_COLUMN_REASON,
+    LOCK_COLUMN_TIME_MS,
+    LOCK_COLUMN_UNLOCKED_BY,
+    LOCK_COLUMN_UNLOCKED_MS,
+    LOCK_COLUMN_SUM
+};
+
+/* Events, outputs and touches are found by one integer, the fastest key there is and one that keeps
+ * a rollout's rows together: the rollout's number above, what is within the rollout below. */
 enum { EVENT_SEQ_BITS = 32, OUTPUT_STEP_BITS = 8, OUTPUT_SERVER_BITS = 18 };
+#define TOUCH_SERVER_MASK ((UINT32_C(1) << OUTPUT_SERVER_BITS) - 1)
 #define JOURNAL_MAX_SEQ ((UINT64_C(1) << EVENT_SEQ_BITS) - 1)
 _Static_assert(PLAN_MAX_STEPS <= 1 << OUTPUT_STEP_BITS,
                "a step's number fits into an output's key");
 _Static_assert(PLAN_MAX_SERVERS <= 1 << OUTPUT_SERVER_BITS,
-               "a server's number fits into an output's key");
+               "a server's number fits into the keys of outputs and touches");
 
 /* A rollout's number is below 2^31, as many as were ever made. */
 static inline int64_t event_key(int64_t num, uint64_t seq)
@@ -137,4 +170,9 @@ static inline int64_t output_key(int64_t num, uint32_t server, uint32_t step)
 {
     return (int64_t)(((uint64_t)num << (OUTPUT_SERVER_BITS + OUTPUT_STEP_BITS)) |
                      ((uint64_t)server << OUTPUT_STEP_BITS) | step);
+}
+
+static inline int64_t touch_key(int64_t num, uint32_t server)
+{
+    return (int64_t)(((uint64_t)num << OUTPUT_SERVER_BITS) | server);
 }

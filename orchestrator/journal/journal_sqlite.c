@@ -69,14 +69,18 @@ static enum error_code stores_open(struct journal *j, void (*wake)(void *ctx), v
         return code;
     AUTO(db_close) struct db *db = NULL;
     code = db_open(path.data, DB_READ_WRITE, &journal_schema, &db, err);
-    if (code == ERR_OK)
+    if (code == ERR_OK) {
+        j->log_found = db_log_found(db);
         code = record_read(j, db, err);
+    }
     /* The steps of the schema and the statements are fixed: they fail so only on tables that are
      * not what they were made as. */
     if (code == ERR_INTERNAL)
         code = error_set(err, ERR_CORRUPT, "%s: its tables are damaged", path.data);
     if (code == ERR_OK)
         code = check_open(j, db, err);
+    if (code == ERR_OK)
+        code = upgrade(j, db, err);
     if (code == ERR_OK)
         code = epoch_begin(j, db, err);
     if (code == ERR_OK)
@@ -166,6 +170,11 @@ bool journal_held(const struct journal *j, struct error *ret_why)
     return held;
 }
 
+struct db_log journal_log_found(const struct journal *j)
+{
+    return j->log_found;
+}
+
 const char *journal_dir(const struct journal *j)
 {
     return j->dir;
@@ -220,10 +229,10 @@ static void barriers_fire(struct journal *j)
 
 /* ---- An append's way -------------------------------------------------------------------- */
 
-static void append_settle(struct journal *j, struct journal_append *a)
+static void work_settle(struct journal *j, struct journal_work *w)
 {
-    enum error_code result = a->work.result;
-    struct error why = a->why;
+    enum error_code result = w->work.result;
+    struct error why = w->why;
     if (result != ERR_OK && why.code != result) {
         /* It failed with its group, and the writer knows why. */
         why = (struct error){0};
@@ -232,9 +241,9 @@ static void append_settle(struct journal *j, struct journal_append *a)
             error_ignore(error_set(&why, result, NULL));
     }
     j->settled++;
-    if (a->done != NULL)
-        a->done(a->ctx, result, result == ERR_OK ? NULL : &why);
-    journal_append_free(a);
+    if (w->done != NULL)
+        w->done(w->ctx, result, result == ERR_OK ? NULL : &why);
+    w->free(w);
     barriers_fire(j);
 }
 
@@ -246,27 +255,34 @@ static void settle_all(struct journal *j, struct writer_work *works)
         if (retain_owns(j, works))
             retain_settle(j);
         else
-            append_settle(j, (struct journal_append *)works);
+            work_settle(j, (struct journal_work *)works);
         works = next;
     }
     j->collecting = false;
+}
+
+void work_submit(struct journal *j, struct journal_work *w,
+                 void (*done)(void *ctx, enum error_code result, const struct error *err),
+                 void *ctx)
+{
+    w->done = done;
+    w->ctx = ctx;
+    j->appended++;
+    if (j->writer != NULL) {
+        writer_submit(j->writer, &w->work);
+        return;
+    }
+    w->work.result = error_set(&w->why, ERR_UNAVAILABLE, CLOSED);
+    w->work.next = NULL;
+    *(j->late_end == NULL ? &j->late : j->late_end) = &w->work;
+    j->late_end = &w->work.next;
 }
 
 void journal_append(struct journal *j, struct journal_append *a,
                     void (*done)(void *ctx, enum error_code result, const struct error *err),
                     void *ctx)
 {
-    a->done = done;
-    a->ctx = ctx;
-    j->appended++;
-    if (j->writer != NULL) {
-        writer_submit(j->writer, &a->work);
-        return;
-    }
-    a->work.result = error_set(&a->why, ERR_UNAVAILABLE, CLOSED);
-    a->work.next = NULL;
-    *(j->late_end == NULL ? &j->late : j->late_end) = &a->work;
-    j->late_end = &a->work.next;
+    work_submit(j, &a->w, done, ctx);
 }
 
 void journal_collect(struct journal *j)

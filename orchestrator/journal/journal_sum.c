@@ -52,13 +52,27 @@ int64_t sum_output(int64_t key, int64_t attempt, const char *text, size_t len)
     return (int64_t)sum_text(sum_int(sum_int(sum_init, key), attempt), text, len);
 }
 
-int64_t sum_made(int64_t num, const char *id, const char *name, const char *by)
+int64_t sum_made(int64_t num, const struct journal_rollout *made)
 {
-    uint64_t sum = sum_string(sum_int(sum_init, num), id);
-    return (int64_t)sum_string(sum_string(sum, name), by);
+    uint64_t sum = sum_string(sum_int(sum_init, num), made->id);
+    sum = sum_string(sum_string(sum, made->name), made->by);
+    /* Rows from before there were retries stay right. */
+    return (int64_t)(made->retry_of == NULL ? sum : sum_string(sum, made->retry_of));
 }
 
-int64_t sum_summary(int64_t num, const struct journal_summary *summary, bool open,
+int64_t sum_touch(int64_t key, const char *server, int64_t undone)
+{
+    return (int64_t)sum_int(sum_string(sum_int(sum_init, key), server), undone);
+}
+
+int64_t sum_lock(const struct journal_server_lock *lock)
+{
+    uint64_t sum = sum_string(sum_int(sum_init, lock->locked), lock->server);
+    sum = sum_int(sum_string(sum_string(sum, lock->by), lock->reason), lock->time_ms);
+    return (int64_t)sum_int(sum_string(sum, lock->unlocked_by), lock->unlocked_ms);
+}
+
+int64_t sum_summary(int64_t num, const struct journal_summary *summary, int64_t open,
                     uint64_t last_seq)
 {
     const struct engine_counts *counts = &summary->counts;

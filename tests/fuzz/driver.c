@@ -1,4 +1,4 @@
-/* driver: runs a fuzz target over the files of a folder, where there is no libFuzzer. */
+/* driver: runs a fuzz target over the files of folders, where there is no libFuzzer. */
 #include "tests/fuzz/fuzz.h"
 
 #include <dirent.h>
@@ -27,6 +27,9 @@ static int run_file(const char *folder, const char *name)
     uint8_t *exact = malloc(size == 0 ? 1 : size);
     if (exact != NULL) {
         memcpy(exact, data, size);
+        /* The last name that was printed is the one that ended the program. */
+        (void)printf("%s\n", path);
+        (void)fflush(stdout);
         (void)LLVMFuzzerTestOneInput(exact, size);
     }
     free(exact);
@@ -34,25 +37,33 @@ static int run_file(const char *folder, const char *name)
     return exact == NULL ? -1 : 0;
 }
 
+static int run_folder(const char *path)
+{
+    int failed = 0, count = 0;
+    DIR *folder = opendir(path);
+    if (folder == NULL) {
+        perror(path);
+        return -1;
+    }
+    for (const struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
+        if (entry->d_name[0] == '.')
+            continue;
+        count++;
+        failed += run_file(path, entry->d_name) != 0;
+    }
+    (void)closedir(folder);
+    (void)printf("%s: %d inputs, %d failed\n", path, count, failed);
+    return failed == 0 ? count : -1;
+}
+
 int main(int argc, char **argv)
 {
-    int passed = 0, failed = 0;
+    int passed = 0;
     for (int i = 1; i < argc; i++) {
-        DIR *folder = opendir(argv[i]);
-        if (folder == NULL) {
-            perror(argv[i]);
+        int count = run_folder(argv[i]);
+        if (count < 0)
             return EXIT_FAILURE;
-        }
-        for (const struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
-            if (entry->d_name[0] == '.')
-                continue;
-            if (run_file(argv[i], entry->d_name) == 0)
-                passed++;
-            else
-                failed++;
-        }
-        (void)closedir(folder);
+        passed += count;
     }
-    (void)printf("%d passed, %d failed\n", passed, failed);
-    return passed > 0 && failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return passed > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

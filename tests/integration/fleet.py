@@ -16,6 +16,8 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 BIN = os.environ.get("KITSUNE_BIN", "")
 SOURCE = os.environ.get("KITSUNE_SOURCE", "")
@@ -33,7 +35,7 @@ def program(name):
 class Process:
     """A program whose standard error is read line by line as it comes."""
 
-    def __init__(self, argv, env=None, preexec=None):
+    def __init__(self, argv, env=None, preexec=None, cwd=None):
         self.argv = argv
         self.lines = []
         self.news = queue.Queue()
@@ -46,6 +48,7 @@ class Process:
             errors="replace",
             env={**os.environ, **(env or {})},
             preexec_fn=preexec,
+            cwd=cwd,
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -172,7 +175,7 @@ class Fleet:
         self.port = int(ready.split(f"listen={self.host}:")[1].split()[0])
         return self.orchestrator
 
-    def start_agent(self, agent, args=(), preexec=None, prefix=(), url=None, env=None):
+    def start_agent(self, agent, args=(), preexec=None, prefix=(), url=None, env=None, cwd=None):
         """`url`: another way to the orchestrator."""
         apart = self.network and agent in self.network.names
         self.agents[agent] = Process(
@@ -188,6 +191,7 @@ class Fleet:
             ],
             env={"KITSUNE_TEST_FLEET": self.dir, **(env or {})},
             preexec=preexec,
+            cwd=cwd,
         )
         self.agents[agent].wait_line("ready ")
         return self.agents[agent]
@@ -254,6 +258,27 @@ class Fleet:
                 watchdog.cancel()
                 follower.kill()
         raise AssertionError(f"the awaited event did not come:\n{self.events(rollout)}")
+
+
+    def wait_late_event(self, rollout, wanted, after, timeout=DEADLINE):
+        """The same behind a rollout's end, where the CLI stops following and the API goes on."""
+        url = f"{self.url}/v1/rollouts/{rollout}/events?follow=true&after={after}"
+        with urllib.request.urlopen(url, timeout=timeout) as stream:
+            for line in stream:
+                if line.startswith(b"data: ") and wanted(event := json.loads(line[6:])):
+                    return event
+        raise AssertionError(f"the awaited event did not come:\n{self.events(rollout)}")
+
+    def post(self, path, document=None):
+        """Asks the API; the status and the answer."""
+        data = b"" if document is None else json.dumps(document).encode()
+        request = urllib.request.Request(self.url + path, data=data, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, json.load(refused)
 
 
 def by_server(document):

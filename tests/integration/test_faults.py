@@ -83,6 +83,8 @@ class Agents(unittest.TestCase):
                 }
             )
             wait_gate(mark)
+            # Killed before that is known, it would be a server that never began.
+            fleet.wait_event(rollout, lambda e: e["type"] == "step_started")
             fleet.agents["a"].kill()
             fleet.kitsune("watch", rollout, check=4)
             done = fleet.json("show", rollout)
@@ -106,10 +108,10 @@ class Agents(unittest.TestCase):
                 fleet.agents["a"].kill()
                 fleet.kitsune("watch", rollout, check=4)
                 self.assertTrue(os.path.exists(path))
-                # A stream ends with its rollout; one that begins behind the end shows who returns.
+                # What comes behind the end shows who returns.
                 end = fleet.events(rollout)[-1]["seq"]
                 fleet.start_agent("a")
-                fleet.wait_event(rollout, lambda e: e["type"] == "execution_rolled_back", after=end)
+                fleet.wait_late_event(rollout, lambda e: e["type"] == "execution_rolled_back", end)
                 self.assertFalse(os.path.exists(path))
                 shown = by_server(fleet.json("show", rollout))["a"]
                 self.assertEqual(shown["state"], "rolled_back")

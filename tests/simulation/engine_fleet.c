@@ -34,6 +34,21 @@ static void agent_ends(struct world *w, uint32_t i, enum execution_state state, 
     a->phase = undoing ? AGENT_UNDOING : AGENT_AT_REST;
 }
 
+/* Its steps are done: it has succeeded, when that need not be confirmed, or is. */
+static void agent_finishes(struct world *w, uint32_t i)
+{
+    struct agent *a = &w->agents[i];
+    if (w->plan->confirm_timeout_ms > 0 && !a->confirming) {
+        a->confirming = true;
+        (void)record(w, i, EVENT_EXECUTION_CONFIRMING, EVENT_NO_STEP);
+    } else if (a->confirming && rng_chance(&w->rng, 10)) {
+        agent_ends(w, i, EXECUTION_FAILED, true);
+        hit(w, PATH_NOT_CONFIRMED);
+    } else {
+        agent_ends(w, i, EXECUTION_SUCCEEDED, false);
+    }
+}
+
 static void agent_runs(struct world *w, uint32_t i)
 {
     struct agent *a = &w->agents[i];
@@ -41,10 +56,11 @@ static void agent_runs(struct world *w, uint32_t i)
     if (!a->in_step && a->stop) {
         agent_ends(w, i, EXECUTION_CANCELLED, false);
     } else if (!a->in_step && a->step == w->steps) {
-        agent_ends(w, i, EXECUTION_SUCCEEDED, false);
+        agent_finishes(w, i);
     } else if (!a->in_step) {
         a->attempt = 1;
         a->in_step = true;
+        a->begun[a->step] = true;
         (void)record(w, i, EVENT_STEP_STARTED, step);
     } else if (a->stop_now) {
         a->in_step = false;
@@ -63,26 +79,52 @@ static void agent_runs(struct world *w, uint32_t i)
     }
 }
 
-/* Steps are undone last first, the half-done one included. */
+/* How many steps are to be looked at by a round of undo: the half-done one included. */
+static uint32_t steps_to_undo(const struct world *w, const struct agent *a)
+{
+    uint32_t n = w->steps;
+    while (n > 0 && (!a->begun[n - 1] || a->undone[n - 1]))
+        n--;
+    return n;
+}
+
+static void step_undone(struct world *w, uint32_t i, uint32_t step, bool fails)
+{
+    struct agent *a = &w->agents[i];
+    struct event *entry = record(w, i, EVENT_STEP_ROLLED_BACK, (int32_t)step);
+    entry->step_state = fails ? STEP_ROLLBACK_FAILED : STEP_ROLLED_BACK;
+    entry->conflict = fails && a->undo_conflicts;
+    a->undone[step] = !fails;
+    a->round_failed = a->round_failed || fails;
+}
+
+/* Steps are undone last first, also when one of them cannot be. */
 static void agent_undoes(struct world *w, uint32_t i)
 {
     struct agent *a = &w->agents[i];
-    if (!a->undo_begun) {
-        a->undo_begun = true;
-        (void)record(w, i, EVENT_EXECUTION_ROLLBACK_STARTED, EVENT_NO_STEP);
-        a->step += a->step < w->steps;
+    if (!a->round_begun) {
+        a->round_begun = true;
+        a->round_failed = false;
+        a->rounds++;
+        a->undo_left = steps_to_undo(w, a);
+        record(w, i, EVENT_EXECUTION_ROLLBACK_STARTED, EVENT_NO_STEP)->force = a->force;
         return;
     }
-    if (a->step > 0) {
-        a->step--;
-        record(w, i, EVENT_STEP_ROLLED_BACK, (int32_t)a->step)->step_state =
-            a->undo_fails ? STEP_ROLLBACK_FAILED : STEP_ROLLED_BACK;
+    while (a->undo_left > 0 && (!a->begun[a->undo_left - 1] || a->undone[a->undo_left - 1]))
+        a->undo_left--;
+    if (a->undo_left > 0) {
+        uint32_t step = --a->undo_left;
+        bool fails = a->rounds <= a->undo_failures && step % w->steps == a->undo_fails_at;
+        step_undone(w, i, step, fails && !(a->undo_conflicts && a->force));
+        return;
     }
-    if (a->step == 0 || a->undo_fails) {
-        record(w, i, EVENT_EXECUTION_ROLLED_BACK, EVENT_NO_STEP)->state =
-            a->undo_fails ? EXECUTION_ROLLBACK_FAILED : EXECUTION_ROLLED_BACK;
-        a->phase = AGENT_UNDONE;
-    }
+    record(w, i, EVENT_EXECUTION_ROLLED_BACK, EVENT_NO_STEP)->state =
+        a->round_failed ? EXECUTION_ROLLBACK_FAILED : EXECUTION_ROLLED_BACK;
+    a->phase = AGENT_UNDONE;
+    if (!a->round_failed && a->rounds > 1)
+        hit(w, PATH_RETRIED);
+    if (!a->round_failed && a->undo_conflicts && a->force)
+        hit(w, PATH_FORCED);
 }
 
 static void agent_acts(struct world *w, uint32_t i)
@@ -92,6 +134,23 @@ static void agent_acts(struct world *w, uint32_t i)
         agent_runs(w, i);
     else if (a->phase == AGENT_UNDOING)
         agent_undoes(w, i);
+}
+
+/* An order whose round has begun is known already. */
+static void told_to_undo(struct world *w, uint32_t i)
+{
+    const struct line *line = &w->lines[i];
+    struct agent *a = &w->agents[i];
+    if (a->phase == AGENT_RUNNING || a->phase == AGENT_IDLE)
+        model_fail(&w->model, "server %u is to undo while it runs", i);
+    if (a->phase == AGENT_UNDOING ? line->round > a->rounds + !a->round_begun
+                                  : line->round > a->rounds + 1)
+        model_fail(&w->model, "server %u is to undo more often than it can have", i);
+    if (a->phase == AGENT_UNDOING || line->round <= a->rounds)
+        return;
+    a->phase = AGENT_UNDOING;
+    a->round_begun = false;
+    a->force = line->force;
 }
 
 /* Delivers what waits for this agent. A repeat is taken for what it is. */
@@ -112,10 +171,7 @@ static void deliver(struct world *w, uint32_t i)
         a->stop_now = a->stop_now || line->cancel_now;
     } else if (line->rollback) {
         line->rollback = rng_chance(&w->rng, w->repeat_percent);
-        if (a->phase == AGENT_RUNNING || a->phase == AGENT_IDLE)
-            model_fail(&w->model, "server %u is to undo while it runs", i);
-        if (a->phase == AGENT_AT_REST)
-            a->phase = AGENT_UNDOING;
+        told_to_undo(w, i);
     }
 }
 
@@ -170,8 +226,13 @@ static void watch(struct world *w, uint32_t i)
     line->deadline = 0;
     if (!s->started && !line->sent && rng_chance(&w->rng, 50))
         line->execute = false; /* taken out of the queue; else it may have gone out just now */
-    send_event(w,
-               event_about(s->started ? EVENT_EXECUTION_UNKNOWN : EVENT_EXECUTION_UNREACHABLE, i));
+    if (!s->started) {
+        send_event(w, event_about(EVENT_EXECUTION_UNREACHABLE, i));
+        return;
+    }
+    send_event(w, event_about(EVENT_EXECUTION_UNKNOWN, i));
+    if (w->orders_left > 0 && !w->model.failure[0] && rng_chance(&w->rng, 30))
+        people_see_silence(w, i);
 }
 
 void tick_server(struct world *w, uint32_t i)

@@ -7,17 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const path_names[PATH_COUNT] = {
-#define X(value, name) [value] = (name),
-    PATHS(X)
-#undef X
-};
-
-void hit(struct world *w, enum path path)
-{
-    w->paths[path]++;
-}
-
 bool world_over(const struct world *w)
 {
     return w->model.end;
@@ -65,6 +54,7 @@ static struct plan *make_plan(struct rng *rng)
     s->canary_percentage = rng_between(rng, 1, 50);
     s->max_parallel = rng_chance(rng, 40) ? rng_between(rng, 1, 6) : 0;
     plan->rollback_scope = rng_chance(rng, 60) ? SCOPE_ALL : (int)rng_below(rng, SCOPE_COUNT);
+    plan->confirm_timeout_ms = rng_chance(rng, 15) ? 1000 : 0;
     return plan;
 }
 
@@ -73,6 +63,7 @@ static void make_agent(struct world *w, struct agent *a, uint32_t trouble_percen
     struct rng *rng = &w->rng;
     *a = (struct agent){.fails_at = w->steps, .slowness = rng_between(rng, 1, 3)};
     a->silent_from = UINT32_MAX;
+    a->undo_fails_at = rng_below(rng, w->steps);
     if (!rng_chance(rng, trouble_percent))
         return;
     uint32_t when = rng_chance(rng, 70) ? rng_below(rng, 40) : rng_below(rng, 400);
@@ -84,10 +75,11 @@ static void make_agent(struct world *w, struct agent *a, uint32_t trouble_percen
         a->fails_at = rng_below(rng, w->steps);
         a->failure = rng_chance(rng, 75) ? EXECUTION_FAILED : EXECUTION_TIMED_OUT;
         a->undoes_itself = w->plan->rollback_scope != SCOPE_NONE && rng_chance(rng, 90);
-        a->undo_fails = rng_chance(rng, 20);
+        a->undo_failures = rng_chance(rng, 20) ? rng_between(rng, 1, 2) : 0;
         break;
     case 2: /* cannot undo, should it have to */
-        a->undo_fails = true;
+        a->undo_failures = rng_chance(rng, 50) ? UINT32_MAX : rng_between(rng, 1, 3);
+        a->undo_conflicts = rng_chance(rng, 50);
         break;
     case 3: /* never there, or late */
         a->answers_from = rng_chance(rng, 50) ? UINT32_MAX : when + START_TIMEOUT;
@@ -100,6 +92,7 @@ static void make_agent(struct world *w, struct agent *a, uint32_t trouble_percen
         a->fails_at = rng_below(rng, w->steps);
         a->failure = EXECUTION_FAILED;
         a->undoes_itself = w->plan->rollback_scope != SCOPE_NONE;
+        a->undo_failures = rng_chance(rng, 50) ? rng_between(rng, 1, 3) : 0;
         a->silent_from = when;
         a->silent_until = when + rng_between(rng, 20, 200);
         break;
@@ -122,8 +115,10 @@ void world_init(struct world *w, uint64_t seed, uint64_t *paths, bool verbose)
     for (uint32_t i = 0; i < w->servers; i++)
         make_agent(w, &w->agents[i], trouble);
     w->crash_every = rng_chance(&w->rng, 50) ? 0 : rng_between(&w->rng, 20, 400);
-    w->command_every = rng_chance(&w->rng, 60) ? 0 : rng_between(&w->rng, 20, 300);
+    w->command_every = rng_chance(&w->rng, 50) ? 0 : rng_between(&w->rng, 8, 150);
     w->repeat_percent = rng_below(&w->rng, 30);
+    w->orders_left = rng_chance(&w->rng, 50) ? 0 : rng_between(&w->rng, 1, MAX_ORDERS);
+    w->afterwards = rng_chance(&w->rng, 40) ? 0 : rng_between(&w->rng, 1, MAX_ORDERS);
     model_init(&w->model, w->plan);
     enum error_code code = engine_new(w->plan, &w->engine, NULL);
     assert(code == ERR_OK);
@@ -153,25 +148,6 @@ static void tell(const struct world *w, const struct decision *d, bool again)
                      (int)d->server, d->now ? " now" : "");
 }
 
-static void count_note(struct world *w, const struct event *note)
-{
-    if (note->type == EVENT_THRESHOLD_EXCEEDED)
-        hit(w, strstr(note->message, "canary") ? PATH_CANARY_FAILED : PATH_THRESHOLD);
-    else if (note->type == EVENT_CANARY_PASSED)
-        hit(w, PATH_CANARY_PASSED);
-    else if (note->type == EVENT_ROLLOUT_ENDED) {
-        static const enum path ends[ROLLOUT_STATE_COUNT] = {
-            [ROLLOUT_SUCCEEDED] = PATH_SUCCEEDED,
-            [ROLLOUT_FAILED] = PATH_FAILED,
-            [ROLLOUT_CANCELLED] = PATH_CANCELLED,
-            [ROLLOUT_ROLLED_BACK] = PATH_ROLLED_BACK,
-            [ROLLOUT_ROLLBACK_FAILED] = PATH_ROLLBACK_FAILED};
-        hit(w, ends[note->rollout_state]);
-        if (note->rollout_state == ROLLOUT_SUCCEEDED && note->message)
-            hit(w, PATH_TOLERATED);
-    }
-}
-
 static void act_on(struct world *w, const struct decision *d)
 {
     struct line *line = &w->lines[d->server < w->servers ? d->server : 0];
@@ -188,6 +164,8 @@ static void act_on(struct world *w, const struct decision *d)
         break;
     case DECISION_ROLLBACK:
         line->rollback = true;
+        line->round = engine_execution(w->engine, d->server)->undo_round;
+        line->force = engine_execution(w->engine, d->server)->undo_force;
         line->deadline = w->tick + SILENCE_TIMEOUT;
         if (world_over(w))
             hit(w, PATH_LATE_ROLLBACK);
@@ -198,7 +176,7 @@ static void act_on(struct world *w, const struct decision *d)
         hit(w, PATH_DELAY);
         break;
     case DECISION_NOTE:
-        count_note(w, &d->note);
+        paths_note(w, &d->note);
         break;
     case DECISION_END:
         break;
@@ -215,54 +193,6 @@ void take_decisions(struct world *w, bool again)
     }
 }
 
-/* Before the model takes the event in: it then still knows how things were. */
-static void count_report(struct world *w, const struct event *event)
-{
-    const struct model *m = &w->model;
-    const struct model_server *s = &m->servers[event->server];
-    if (s->silent && s->started)
-        hit(w, world_over(w) ? PATH_RETURN_OVER
-                             : (m->stopped ? PATH_RETURN_STOPPED : PATH_RETURN_RUNNING));
-    if (event->type == EVENT_EXECUTION_STARTED && s->outcome != EXECUTION_PENDING)
-        hit(w, PATH_STRAY);
-    if (event->type == EVENT_EXECUTION_ENDED && s->outcome == EXECUTION_UNKNOWN &&
-        event->state == EXECUTION_SUCCEEDED)
-        hit(w, PATH_RETURN_WELL);
-    if (event->type != EVENT_EXECUTION_ROLLED_BACK)
-        return;
-    if (event->state == EXECUTION_ROLLED_BACK && !s->undo_asked)
-        hit(w, PATH_OWN_UNDO);
-    else if (event->state == EXECUTION_ROLLBACK_FAILED)
-        hit(w, s->undo_asked ? PATH_UNDO_FAILED : PATH_OWN_UNDO_FAILED);
-}
-
-static void count_cancel(struct world *w, const struct event *event)
-{
-    hit(w, w->model.stopped ? PATH_CANCEL_FIRMER : PATH_CANCEL_GRACEFUL);
-    if (w->model.paused)
-        hit(w, PATH_CANCEL_IN_PAUSE);
-    if (event->undoing)
-        hit(w, PATH_CANCEL_UNDOING);
-}
-
-static void count_event(struct world *w, const struct event *event)
-{
-    if (event->agent_seq > 0)
-        count_report(w, event);
-    else if (event->type == EVENT_EXECUTION_UNREACHABLE)
-        hit(w, PATH_UNREACHABLE);
-    else if (event->type == EVENT_EXECUTION_UNKNOWN)
-        hit(w, w->model.servers[event->server].ended ? PATH_SILENT_UNDO : PATH_UNKNOWN);
-    else if (event->type == EVENT_EXECUTION_WITHDRAWN)
-        hit(w, PATH_WITHDRAWN);
-    else if (event->type == EVENT_BATCH_DUE && w->model.paused)
-        hit(w, PATH_DUE_IN_PAUSE);
-    else if (event->type == EVENT_PAUSE_REQUESTED)
-        hit(w, PATH_PAUSED);
-    else if (event->type == EVENT_CANCEL_REQUESTED)
-        count_cancel(w, event);
-}
-
 enum error_code offer(struct world *w, struct event event)
 {
     struct error err = {0};
@@ -277,7 +207,7 @@ enum error_code offer(struct world *w, struct event event)
     if (code == ERR_OK) {
         assert(w->journal_len < MAX_JOURNAL);
         w->journal[w->journal_len++] = event;
-        count_event(w, &event);
+        paths_event(w, &event);
         model_event(&w->model, &event);
     }
     take_decisions(w, false);

@@ -4,10 +4,10 @@
  *     sim_engine --seed N [--seeds COUNT] [--verbose]
  *
  * Each seed makes a plan, a fleet whose agents succeed, fail, fall silent and come back, people who
- * pause, resume and cancel, and an orchestrator that crashes: it then has only its journal, from
- * which the engine is made anew. Reports are repeated, lost and late. After every event the engine
- * is held against engine_model, and at the end against what the agents really did. From COUNT 1000
- * on, each path that matters must have been taken by some seed.
+ * pause, resume, cancel, roll back and settle servers by hand, and an orchestrator that crashes: it
+ * then has only its journal, from which the engine is made anew. Reports are repeated, lost and
+ * late. After every event the engine is held against engine_model, and at the end against what the
+ * agents really did. From COUNT 1000 on, each path that matters must have been taken by some seed.
  */
 #include "simulation/engine_world.h"
 
@@ -26,27 +26,6 @@ enum {
     COVERAGE_FROM = 1000 /* seeds */
 };
 
-/* ---- People -------------------------------------------------------------------------------- */
-
-static void command(struct world *w)
-{
-    struct event event = event_about(EVENT_PAUSE_REQUESTED, EVENT_NO_SERVER);
-    uint32_t choice = rng_below(&w->rng, 10);
-    if (choice >= 4)
-        event.type = EVENT_RESUME_REQUESTED;
-    if (choice >= 8) {
-        event.type = EVENT_CANCEL_REQUESTED;
-        event.by = "somebody";
-        event.now = rng_chance(&w->rng, 40);
-        event.undoing = rng_chance(&w->rng, 50);
-    }
-    enum error_code code = offer(w, event);
-    if (code == ERR_CONFLICT)
-        hit(w, PATH_COMMAND_REFUSED);
-    else if (code != ERR_OK)
-        model_fail(&w->model, "a command was refused: %s", error_code_name(code));
-}
-
 /* ---- Crashes ------------------------------------------------------------------------------- */
 
 static bool same_view(const struct engine *a, const struct engine *b, const struct plan *plan)
@@ -60,14 +39,17 @@ static bool same_view(const struct engine *a, const struct engine *b, const stru
         const struct execution *x = engine_execution(a, i);
         const struct execution *y = engine_execution(b, i);
         same = same && x->state == y->state && x->outcome == y->outcome &&
-               x->started == y->started && x->undoing == y->undoing && x->step == y->step &&
+               x->started == y->started && x->touched == y->touched && x->undoing == y->undoing &&
+               x->undo_round == y->undo_round && x->undo_force == y->undo_force &&
+               x->conflict == y->conflict && x->resolved == y->resolved && x->step == y->step &&
                x->last_agent_seq == y->last_agent_seq && x->started_ms == y->started_ms &&
                x->ended_ms == y->ended_ms && x->reason_seq == y->reason_seq;
         for (uint32_t k = 0; k < plan_step_count(plan); k++) {
             const struct step_record *s = engine_step(a, i, k);
             const struct step_record *t = engine_step(b, i, k);
             same = same && s->state == t->state && s->attempt == t->attempt &&
-                   s->changed == t->changed && s->reason_seq == t->reason_seq;
+                   s->changed == t->changed && s->conflict == t->conflict &&
+                   s->reason_seq == t->reason_seq;
         }
     }
     return same;
@@ -116,6 +98,8 @@ static void count_crash(struct world *w)
     const struct model *m = &w->model;
     if (world_over(w))
         hit(w, PATH_CRASH_OVER);
+    else if (m->reopened)
+        hit(w, PATH_CRASH_REOPENED);
     else if (m->note_undo)
         hit(w, PATH_CRASH_UNDOING);
     else if (m->stopped)
@@ -157,7 +141,7 @@ static void tick(struct world *w)
             send_event(w, due);
     }
     if (faults && rng_once_in(&w->rng, w->command_every) && !w->model.failure[0])
-        command(w);
+        people_act(w);
     if (!faults && w->model.paused)
         send_event(w, event_about(EVENT_RESUME_REQUESTED, EVENT_NO_SERVER));
     if (faults && rng_once_in(&w->rng, w->crash_every) && !w->model.failure[0])
@@ -194,34 +178,60 @@ static bool journal_says(const struct agent *a, enum event_type type, enum execu
     return false;
 }
 
+/* Every step that has begun, the half-done one too. */
+static bool all_undone(const struct agent *a)
+{
+    for (uint32_t k = 0; k < MODEL_MAX_STEPS; k++)
+        if (a->begun[k] && !a->undone[k])
+            return false;
+    return true;
+}
+
 /* What is shown against what the agents did: success is theirs, and what had to be undone is. */
-static void check_truth(struct world *w)
+static void check_server_truth(struct world *w, uint32_t i)
 {
     const struct model *m = &w->model;
-    for (uint32_t i = 0; i < w->servers; i++) {
-        const struct agent *a = &w->agents[i];
-        const struct execution *x = engine_execution(w->engine, i);
-        if (x->outcome == EXECUTION_SUCCEEDED &&
-            !journal_says(a, EVENT_EXECUTION_ENDED, EXECUTION_SUCCEEDED))
-            model_fail(&w->model, "server %u is said to have succeeded, and has not", i);
-        if (x->state == EXECUTION_ROLLED_BACK &&
-            !journal_says(a, EVENT_EXECUTION_ROLLED_BACK, EXECUTION_ROLLED_BACK))
-            model_fail(&w->model, "server %u is said to be rolled back, and is not", i);
-        bool all = m->stopped && m->scope == SCOPE_ALL;
-        bool given_away = x->outcome == EXECUTION_UNREACHABLE || x->outcome == EXECUTION_SKIPPED;
-        bool heard = connected(w, a);
-        if ((all || given_away) && heard && a->phase != AGENT_IDLE && a->phase != AGENT_UNDONE)
-            model_fail(&w->model, "server %u was changed and is not undone", i);
+    const struct model_server *s = &m->servers[i];
+    const struct agent *a = &w->agents[i];
+    const struct execution *x = engine_execution(w->engine, i);
+    bool rolled_back = x->state == EXECUTION_ROLLED_BACK && !x->resolved;
+    if (x->outcome == EXECUTION_SUCCEEDED && !s->was_resolved &&
+        !journal_says(a, EVENT_EXECUTION_ENDED, EXECUTION_SUCCEEDED))
+        model_fail(&w->model, "server %u is said to have succeeded, and has not", i);
+    if (rolled_back &&
+        !(journal_says(a, EVENT_EXECUTION_ROLLED_BACK, EXECUTION_ROLLED_BACK) && all_undone(a)))
+        model_fail(&w->model, "server %u is said to be rolled back, and is not", i);
+    bool all = (m->stopped && m->scope == SCOPE_ALL) || m->whole_ordered;
+    bool given_away = x->outcome == EXECUTION_UNREACHABLE || x->outcome == EXECUTION_SKIPPED;
+    bool changed = a->phase != AGENT_IDLE && a->phase != AGENT_UNDONE;
+    if ((all || given_away) && connected(w, a) && changed && !s->was_resolved)
+        model_fail(&w->model, "server %u was changed and is not undone", i);
+    if (s->ordered && connected(w, a))
+        model_fail(&w->model, "server %u was ordered to be undone and never told", i);
+}
+
+static void check_truth(struct world *w)
+{
+    for (uint32_t i = 0; i < w->servers; i++)
+        check_server_truth(w, i);
+}
+
+static void run_until_quiet(struct world *w)
+{
+    while (!w->model.failure[0] && !is_quiet(w)) {
+        if (w->tick == TICKS_MAX)
+            model_fail(&w->model, "no end in sight");
+        tick(w);
     }
 }
 
 static void run(struct world *w)
 {
     send_event(w, event_about(EVENT_ROLLOUT_CREATED, EVENT_NO_SERVER));
-    while (!w->model.failure[0] && !is_quiet(w)) {
-        if (w->tick == TICKS_MAX)
-            model_fail(&w->model, "no end in sight");
-        tick(w);
+    run_until_quiet(w);
+    for (; w->afterwards > 0 && !w->model.failure[0]; w->afterwards--) {
+        people_order(w);
+        run_until_quiet(w);
     }
     if (!w->model.failure[0])
         check_truth(w);

@@ -8,13 +8,15 @@
  *   sim_fleet_faults.c        what goes wrong, and when
  *   sim_fleet_queue.c         what will happen, in order of time
  *   sim_fleet_orchestrator.c  the orchestrator's process
- *   sim_journal.c             its disk, in place of orchestrator/journal
+ *   sim_journal*.c            its disk, in place of orchestrator/journal
  *   sim_fleet_agent.c         the agents' processes
- *   sim_fleet_store.c         their disks, in place of agent/undo_journal
+ *   sim_fleet_store*.c        their disks, in place of agent/undo_journal
  *   sim_fleet_host.c          what steps do to a server, in place of agent/runner
  *   sim_fleet_net.c           connections, in place of common/net and agent/ticker
- *   sim_fleet_people.c        plans, and who submits, pauses and cancels them
- *   sim_fleet_check.c         what must hold
+ *   sim_fleet_plans.c         what rollouts there will be
+ *   sim_fleet_people.c        who submits, pauses and cancels them
+ *   sim_fleet_orders.c        and who orders undo, settles servers by hand, locks and retries
+ *   sim_fleet_check*.c        what must hold
  *
  * Everything follows from the seed: nothing depends on addresses, on the order of a hash or on real
  * time. The first thing that does not hold is kept as `failure` and ends the world.
@@ -27,93 +29,9 @@
 #include "common/net/net.h"
 #include "orchestrator/dispatch/dispatcher.h"
 #include "simulation/rng.h"
+#include "simulation/sim_fleet_model.h"
+#include "simulation/sim_fleet_paths.h"
 
-enum {
-    SIM_MAX_SERVERS = 6,
-    SIM_MAX_ROLLOUTS = 12, /* more than the dispatcher keeps in memory once they have ended */
-    SIM_MAX_STEPS = 4,
-    SIM_KEYS = 3,      /* values of a host that steps change */
-    SIM_NAME_MAX = 16, /* of a server, a rollout, an instance */
-    SIM_MAX_CONNS = 256,
-    SIM_MAX_COMMANDS = 512,
-    SIM_FAILURE_MAX = 384,
-    SIM_HEARTBEAT_MS = 5000
-};
-
-#define SIM_PATHS(X)                                                                               \
-    X(PATH_SUCCEEDED, "rollout succeeded")                                                         \
-    X(PATH_FAILED, "rollout failed")                                                               \
-    X(PATH_CANCELLED, "rollout cancelled")                                                         \
-    X(PATH_ROLLED_BACK, "rollout rolled back")                                                     \
-    X(PATH_ROLLBACK_FAILED, "rollout rollback failed")                                             \
-    X(PATH_CALM, "world without faults")                                                           \
-    X(PATH_ORCHESTRATOR_KILLED, "orchestrator killed")                                             \
-    X(PATH_ORCHESTRATOR_STOPPED, "orchestrator stopped in good order")                             \
-    X(PATH_ORCHESTRATOR_MID_COMMIT, "orchestrator killed in mid-commit, lost")                     \
-    X(PATH_ORCHESTRATOR_MID_COMMIT_KEPT, "orchestrator killed in mid-commit, durable")             \
-    X(PATH_ORCHESTRATOR_UNTOLD, "orchestrator killed between commit and acting on it")             \
-    X(PATH_ORCHESTRATOR_MID_SEND, "orchestrator killed while sending")                             \
-    X(PATH_ORCHESTRATOR_FSYNC, "the journal failed for good")                                      \
-    X(PATH_ORCHESTRATOR_STALL, "the journal stalled and went on")                                  \
-    X(PATH_ORCHESTRATOR_POWER, "orchestrator's machine gone without a word")                       \
-    X(PATH_AGENT_KILLED, "agent killed")                                                           \
-    X(PATH_AGENT_STOPPED, "agent stopped in good order")                                           \
-    X(PATH_AGENT_MID_COMMIT, "agent killed in mid-commit, lost")                                   \
-    X(PATH_AGENT_MID_COMMIT_KEPT, "agent killed in mid-commit, durable")                           \
-    X(PATH_AGENT_UNTOLD, "agent killed between commit and acting on it")                           \
-    X(PATH_AGENT_MID_PREPARE, "agent killed in prepare")                                           \
-    X(PATH_AGENT_MID_EXECUTE, "agent killed in execute")                                           \
-    X(PATH_AGENT_MID_UNDO, "agent killed in undo")                                                 \
-    X(PATH_AGENT_BEFORE_OPERATION, "agent killed as an operation was to begin")                    \
-    X(PATH_AGENT_FSYNC, "an agent's journal failed for good")                                      \
-    X(PATH_AGENT_STALL, "an agent's journal stalled and went on")                                  \
-    X(PATH_AGENT_GONE, "agent gone for ever")                                                      \
-    X(PATH_AGENT_LOST_DATA, "agent lost its data")                                                 \
-    X(PATH_ORPHAN, "a step went on without its agent")                                             \
-    X(PATH_ORPHAN_ENDED, "a step went on without its agent and was ended")                         \
-    X(PATH_BROKEN, "connection broken, frames lost")                                               \
-    X(PATH_HALF_OPEN, "connection half open")                                                      \
-    X(PATH_PARTITION, "partition")                                                                 \
-    X(PATH_ONE_WAY, "one-way partition")                                                           \
-    X(PATH_CLOCK, "wall clock set")                                                                \
-    X(PATH_RESENT, "entry reported again that is durable")                                         \
-    X(PATH_DUPLICATE, "report entry known already")                                                \
-    X(PATH_EVICTED, "ended rollout loaded again")                                                  \
-    X(PATH_EXECUTE_AGAIN, "execute sent again")                                                    \
-    X(PATH_IN_DOUBT_RETRIED, "step in doubt tried again")                                          \
-    X(PATH_IN_DOUBT_FAILED, "step in doubt failed")                                                \
-    X(PATH_KILLED_BY_STEP, "step that kills its agent given up")                                   \
-    X(PATH_RETRIED, "step tried again")                                                            \
-    X(PATH_TIMED_OUT, "step timed out")                                                            \
-    X(PATH_UNDO_RETRIED, "undo tried again")                                                       \
-    X(PATH_UNDO_FAILED, "undo failed")                                                             \
-    X(PATH_UNDO_CONFLICT, "undo found a change by another")                                        \
-    X(PATH_OWN_UNDO, "server undid itself")                                                        \
-    X(PATH_TOLD_UNDO, "server undid as told")                                                      \
-    X(PATH_UNREACHABLE, "unreachable")                                                             \
-    X(PATH_UNKNOWN, "unknown")                                                                     \
-    X(PATH_WITHDRAWN, "withdrawn")                                                                 \
-    X(PATH_STRAY, "began after it was given up")                                                   \
-    X(PATH_LATE_RETURN, "came back after unknown")                                                 \
-    X(PATH_LATE_RETURN_OVER, "came back after the rollout's end")                                  \
-    X(PATH_LATE_ROLLED_BACK, "came back after the rollout's end and was undone")                   \
-    X(PATH_TOMBSTONE, "cancelled before it began")                                                 \
-    X(PATH_LOST_RECORD, "agent came back without any record")                                      \
-    X(PATH_QUEUE_WAIT, "rollout waited for another")                                               \
-    X(PATH_NO_WAIT_REFUSED, "rollout refused for another")                                         \
-    X(PATH_SUBMIT_REPEATED, "submitted again")                                                     \
-    X(PATH_SUBMIT_OTHER, "id used for another plan")                                               \
-    X(PATH_ANSWER_LOST, "answer lost with the orchestrator")                                       \
-    X(PATH_PAUSED, "paused")                                                                       \
-    X(PATH_RESUMED, "resumed")                                                                     \
-    X(PATH_CANCEL_NOW, "cancelled at once")                                                        \
-    X(PATH_CANCEL_UNDOING, "cancelled with undo")                                                  \
-    X(PATH_THRESHOLD, "threshold exceeded")                                                        \
-    X(PATH_CANARY_PASSED, "canary passed")                                                         \
-    X(PATH_RESUMED_ROLLOUT, "rollout resumed from the journal")
-#define X(value, name) value,
-enum sim_path { SIM_PATHS(X) SIM_PATH_COUNT };
-#undef X
 extern const char *const sim_path_names[SIM_PATH_COUNT];
 
 /* ---- What will happen (sim_fleet_queue.c) -----------------------------------------------------
@@ -172,50 +90,6 @@ void sim_after(struct sim *sim, int64_t delay_ms, enum sim_event_kind kind, uint
 bool sim_queue_pop(struct sim_queue *q, struct sim_event *ret_event);
 void sim_queue_done(struct sim_queue *q);
 
-/* ---- Rollouts, and what is known of them ------------------------------------------------------
- */
-
-/* What the orchestrator's disk says of one server of a rollout. */
-struct sim_fact {
-    bool started, ended, unreachable, withdrawn, unknown, undoing, undone, on_behalf;
-    bool late; /* ended after the rollout had */
-    enum execution_state ended_as, undone_as;
-    int64_t agent_seq;
-};
-
-enum sim_ask { ASK_NOT_YET, ASK_SENT, ASK_ANSWERED, ASK_REFUSED };
-
-struct sim_rollout {
-    char id[SIM_NAME_MAX];
-    char *text;        /* the plan's */
-    struct plan *plan; /* the same, read */
-    bool no_wait;
-    int64_t submit_at_ms;
-    enum sim_ask asked;
-    uint32_t node_of[SIM_MAX_SERVERS]; /* by number in the plan */
-    /* On the orchestrator's disk: */
-    bool created, stopped, undo_begun, paused, ended;
-    int64_t stopped_ms;
-    uint32_t place;  /* in the order of creation */
-    uint32_t opened; /* servers in batches that were begun */
-    enum rollout_state state;
-    struct sim_fact facts[SIM_MAX_SERVERS]; /* by number in the plan */
-};
-
-/* What really happened to a server by a rollout. */
-struct sim_trace {
-    bool heard;   /* its agent was told of it */
-    bool amnesia; /* and lost its data afterwards: nothing can be asked of it */
-    bool began[SIM_MAX_STEPS], done[SIM_MAX_STEPS]; /* began: not for instant steps */
-    bool undo_began[SIM_MAX_STEPS];
-    int64_t attempt[SIM_MAX_STEPS]; /* highest that ran */
-    uint64_t captured[SIM_MAX_STEPS];
-    bool touched[SIM_KEYS];
-    uint64_t base[SIM_KEYS]; /* before the first change */
-    uint32_t bad, bad_undos; /* operations that did not go well */
-    int32_t undo_at;         /* step whose undo was begun last; SIM_MAX_STEPS: none */
-};
-
 /* ---- The orchestrator's disk and process ------------------------------------------------------
  */
 
@@ -225,18 +99,30 @@ struct sim_disk_event {
     size_t len;
 };
 
+enum sim_touch { TOUCH_NONE, TOUCH_STANDS, TOUCH_UNDONE };
+
 struct sim_disk_rollout {
     uint32_t number; /* in sim->rollouts */
-    char *by, *plan_text;
+    char *by, *retry_of, *plan_text;
+    enum sim_touch touches[SIM_MAX_SERVERS]; /* by number in the plan */
     size_t plan_len;
     struct journal_summary summary;
     struct sim_disk_event *events;
     size_t event_count, event_capacity;
 };
 
+/* A person's lock of a server. */
+struct sim_lock {
+    bool locked;
+    int64_t time_ms;
+    char *by, *reason, *unlocked_by; /* may be NULL */
+};
+void sim_lock_done(struct sim_lock *lock);
+
 struct sim_disk {
     struct sim_disk_rollout rollouts[SIM_MAX_ROLLOUTS]; /* in the order of creation */
     uint32_t count;
+    struct sim_lock locks[SIM_MAX_SERVERS];
     int64_t epoch;
     bool full, broken; /* broken: the next commit fails for good */
 };
@@ -282,7 +168,7 @@ struct sim_store_execution {
     uint32_t rollout;
     char *spec;
     size_t spec_len;
-    int64_t last_seq, acked_seq, undo_deaths;
+    int64_t last_seq, acked_seq, restarts, time_ms;
     bool settled;
     struct sim_store_entry *entries;
     size_t entry_count, entry_capacity;
@@ -299,20 +185,27 @@ struct sim_store {
     struct sim_store_op *first, *last;           /* handed in and not durable */
     size_t pending, writing;                     /* the first `writing` are being written */
     struct sim_store_op *written, *written_last; /* durable, and nobody was told */
-    bool full, broken;
+    bool full, broken, stalled;                  /* stalled: that it is full was found out */
 };
 
 /* One operation of a handler under way, with or without its agent. */
 struct sim_operation {
-    bool active, orphan, cancelled;
+    bool active, orphan, cancelled, force, no_room;
     uint64_t token;
     enum handler_operation operation;
     uint32_t rollout, step, key;
     int64_t attempt;
+    int64_t round; /* of undoing */
     unsigned traits;
     uint64_t undo; /* rollback: the value to bring back */
     uint32_t fate; /* enum fate, sim_fleet_host.c */
 };
+
+/* It changes the host. */
+static inline bool sim_changes(const struct sim_operation *op)
+{
+    return (op->traits & STEP_TYPE_CHANGES) != 0 && op->operation != HANDLER_PREPARE;
+}
 
 struct ticker {
     struct sim_node *node;
@@ -323,8 +216,11 @@ struct sim_node {
     uint32_t index;
     char id[SIM_NAME_MAX];
     bool running, dying, gone, stopping;
+    bool died;   /* it was not stopped */
     bool reboot; /* when it dies, so does what its steps started */
     bool partitioned;
+    bool confirming;      /* it waits to be confirmed */
+    bool wants_room;      /* its last operation was a prepare that found none */
     int64_t reachable_ms; /* since when it can be told what is to be told */
     uint32_t sends_to_live, appends_to_live, operations_to_live; /* 0: not by that */
     uint64_t life;
@@ -344,6 +240,9 @@ struct sim_node {
 
 extern const struct step_catalog sim_catalog;
 
+/* A partition between it and the orchestrator, for a while. */
+void sim_faults_cut_off(struct sim_node *n);
+
 void sim_agent_settle(struct sim_node *n);
 void sim_agent_stop(struct sim_node *n);
 /* Ends the process at once; nothing of it remains but disk and host. */
@@ -354,7 +253,17 @@ const struct sim_store_entry *sim_store_entry(const struct sim_store_execution *
 /* Whether it has an entry of that type about that step (-1: about the execution). */
 bool sim_store_says(const struct sim_node *n, uint32_t rollout, enum report_type type,
                     int64_t step);
+/* How many entries of that type it has about the execution; the last one, or NULL. */
+int64_t sim_store_count(const struct sim_node *n, uint32_t rollout, enum report_type type);
+const struct sim_store_entry *sim_store_last(const struct sim_node *n, uint32_t rollout,
+                                             enum report_type type);
+/* Has it remove what is past its time. */
+void sim_store_expire(struct sim_node *n);
 void sim_store_seam(struct sim_node *n, struct agent_store *ret_store);
+/* What reads of it. */
+void sim_store_seam_read(struct agent_store *ret_store);
+/* It is over, and was before that time. */
+bool sim_store_may_go(const struct sim_store_execution *x, int64_t before_ms);
 /* The process has died. */
 void sim_store_kill(struct sim_node *n);
 /* Calls what waits for durable writes. */
@@ -363,6 +272,8 @@ bool sim_store_idle(const struct sim_node *n);
 /* Forgets everything; also for the end. */
 void sim_store_wipe(struct sim_node *n);
 void sim_host_seam(struct sim_node *n, struct agent_runner *ret_runner);
+/* Somebody changes a value by hand. */
+void sim_host_meddle(struct sim_node *n);
 /* The agent has died, perhaps in an operation. */
 void sim_host_abandon(struct sim_node *n);
 
@@ -412,20 +323,46 @@ void sim_net_use(struct sim *sim);
 /* ---- People -----------------------------------------------------------------------------------
  */
 
+enum sim_command_kind { SIM_SUBMIT, SIM_ORDER, SIM_ROLLBACK, SIM_RESOLVE, SIM_LOCK };
+
 struct sim_command {
     struct sim *sim;
+    enum sim_command_kind kind;
     uint32_t rollout, token;
-    bool submit;
+    uint32_t servers; /* SIM_ROLLBACK: as bits, by number in the plan; 0: all. SIM_LOCK: the node */
+    bool now, force;
+    bool locks;      /* SIM_LOCK */
+    uint32_t server; /* SIM_RESOLVE */
+    enum execution_state as;
 };
 
 struct sim_people {
     struct sim_command commands[SIM_MAX_COMMANDS];
     uint32_t count;
     bool durable[SIM_MAX_COMMANDS]; /* by token: on the orchestrator's disk */
+    bool locking[SIM_MAX_SERVERS];  /* a lock was accepted by this orchestrator */
+    struct sim_command lost;        /* one that got no answer; sim NULL: none */
+    uint64_t meddled;               /* values changed by hand */
 };
 
 void sim_people_init(struct sim *sim);
 void sim_people_free(struct sim *sim);
+/* Reads a plan's text; one that is not right ends the program. */
+struct plan *sim_plan_read(const char *text);
+/* Makes up a rollout: a plan, or the retry of another one. */
+void sim_plan_make(struct sim *sim, uint32_t number);
+/* Notes what a command is about and gives it a token; NULL: there were too many. */
+struct sim_command *sim_command_new(struct sim *sim, const struct sim_command *command);
+void sim_command_answered(void *ctx, enum error_code result, const struct error *err,
+                          const char *id);
+/* An order about what was done (sim_fleet_orders.c), chosen by chance; given; or given again. */
+void sim_order_something(struct sim *sim, uint32_t rollout);
+void sim_order_lock(struct sim *sim, uint32_t node, bool locks);
+void sim_order_lock_something(struct sim *sim);
+void sim_order_again(struct sim *sim);
+void sim_order_retry(struct sim *sim, uint32_t rollout);
+/* A lock holds, or is about to. */
+bool sim_is_locked(const struct sim *sim, uint32_t node);
 
 /* ---- The world --------------------------------------------------------------------------------
  */
@@ -436,6 +373,8 @@ struct sim_profile {
     uint32_t trouble;                              /* operations in a hundred that do not go well */
     uint32_t long_ms;                              /* most that an operation takes */
     uint32_t commit_ms;                            /* most that a commit takes, on any disk */
+    bool confirms, meddling, locking;              /* plans and people do so */
+    uint32_t captures;                             /* most that an agent may keep; 0: no limit */
     uint32_t orchestrator, agents, network, disks; /* weights of faults */
 };
 
@@ -482,18 +421,36 @@ bool sim_rollout_server(const struct sim *sim, uint32_t rollout, uint32_t node, 
 /* Memory that must be there. */
 void *sim_checked(void *p);
 
-/* ---- What must hold (sim_fleet_check.c) -------------------------------------------------------
+/* A server by its id; node_count when there is none. */
+uint32_t sim_node_find(const struct sim *sim, const char *id);
+
+/* ---- What must hold (sim_fleet_check*.c) ------------------------------------------------------
  */
 
 /* An event has become durable. */
 void sim_check_event(struct sim *sim, uint32_t rollout, const struct event *event);
+/* The command of that text (#NUMBER), too. */
+void sim_check_command(struct sim *sim, const char *text);
 void sim_check_summary(struct sim *sim, uint32_t rollout, const struct journal_summary *summary);
+void sim_check_touches(struct sim *sim, const struct sim_disk_rollout *r);
+/* A retry has become durable: takes its plan. */
+void sim_check_retry(struct sim *sim, uint32_t rollout, const char *of, const char *plan);
+/* The orchestrator has started: its locks are those on the disk. */
+void sim_check_locks(struct sim *sim);
 /* The orchestrator sends this to an agent. */
 void sim_check_frame(struct sim *sim, const struct sim_node *n, const char *data, size_t len);
 /* An agent's frame arrives at the orchestrator. */
 void sim_check_arrival(struct sim *sim, const struct sim_node *n, const char *data);
+/* The orchestrator's frame arrives at an agent over that connection. */
+void sim_check_delivery(struct sim *sim, const struct net_conn *c, const char *data);
 /* The agent records these. */
 void sim_check_append(struct sim_node *n, uint32_t rollout, const struct undo_append *append);
+/* An operation begins, with what was captured for it. */
+void sim_check_operation(struct sim_node *n, const struct sim_operation *op, const char *undo);
+/* A command has been taken, or refused. */
+void sim_check_ordered(struct sim *sim, const struct sim_command *c, enum error_code code,
+                       const struct error *err);
+void sim_check_submitted(struct sim *sim, uint32_t rollout, enum error_code code);
 /* A replay of the disk gives what the living engine says. */
 void sim_check_replay(struct sim *sim);
 /* All is quiet. */

@@ -6,7 +6,13 @@
 
 #include <string.h>
 
-enum { RESTART_QUICK_MS = 30, RESTART_MAX_MS = 4000, RESTART_LONG_MS = 70000, GRACE_MAX_MS = 400 };
+enum {
+    CUTS_OFF_PERCENT = 12,
+    RESTART_QUICK_MS = 30,
+    RESTART_MAX_MS = 4000,
+    RESTART_LONG_MS = 70000,
+    GRACE_MAX_MS = 400
+};
 
 /* ---- Seams ----------------------------------------------------------------------------------- */
 
@@ -14,6 +20,17 @@ static bool seam_send(void *ctx, const char *data, size_t len, bool droppable)
 {
     const struct sim_node *n = ctx;
     return n->running && link_send(n->link, data, len, droppable);
+}
+
+/* What was done may have cut the server off. */
+static void seam_renew(void *ctx)
+{
+    struct sim_node *n = ctx;
+    if (!n->running)
+        return;
+    if (!n->sim->profile.calm && sim_faulty(n->sim) && rng_chance(&n->sim->rng, CUTS_OFF_PERCENT))
+        sim_faults_cut_off(n);
+    link_renew(n->link);
 }
 
 static int64_t seam_wall(void *ctx)
@@ -94,7 +111,8 @@ static enum error_code make_parts(struct sim_node *n, struct error *err)
                      .instance = n->store.instance,
                      .version = (char *)(uintptr_t)KITSUNE_VERSION},
         .catalog = &sim_catalog,
-        .link = {n, seam_send},
+        .after_death = n->died,
+        .link = {n, seam_send, seam_renew},
         .clock = {n, seam_wall, seam_mono, seam_alarm_set, seam_alarm_stop},
         .owner = {n, seam_failed, seam_quiet},
     };
@@ -184,6 +202,7 @@ void sim_agent_settle(struct sim_node *n)
     if (!n->running || !n->dying)
         return;
     sim_trace(sim, "%s dies", n->id);
+    n->died = !n->stopping;
     sim_hit(sim, PATH_AGENT_KILLED);
     sim_agent_kill(n);
     uint32_t most = rng_chance(&sim->rng, 80) ? RESTART_MAX_MS : RESTART_LONG_MS;

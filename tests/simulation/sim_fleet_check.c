@@ -1,196 +1,67 @@
-/* What must hold. The orchestrator is judged by what is on its own disk and on the agents', the
- * agents by what really happened to their hosts. */
+/* What must hold, of the whole and at the end. The orchestrator is judged by what is on its own
+ * disk and on the agents', the agents by what really happened to their hosts; nothing is believed
+ * that an engine says of itself.
+ *
+ * Which function checks what, one line an invariant:
+ *
+ *   1  what is acknowledged survives: sim_command_answered, check "ack" in sim_check_frame
+ *   2  the journal has no gap: append_apply in sim_journal.c
+ *   3  a replay gives the same state: sim_check_replay
+ *   4  each attempt runs once: check_execute in sim_fleet_check_agent.c
+ *   5  succeeded is what the server's journal says: check_reported, check_said_ended
+ *   6  each result is recorded once, and in the end all are: check_reported, check_settled_server
+ *   7  steps, executions and rollouts end once, but for what a person orders: fact_ended,
+ * fact_undone, rollout_over 8  nothing goes forward after a stop: check_execute in
+ * sim_fleet_check_frame.c, check_stopped 9  servers in flight are within the plan's bounds:
+ * sim_check_summary 10  steps in order; batches in order: check_execute in both files 11  nobody
+ * beyond the canary before its verdict: check_execute (batches), take_rollout_event 12  what began
+ * is undone, last first, with the first capture: sim_check_operation, check_undo, check_said_undone
+ *  13  rolled back if and only if all that was needed is: check_final_state; a server only if its
+ * host is as it was before: check_said_undone, check_settled_server 14  one rollout changes a
+ * server at a time, also when opened again, and nothing changes one that waits or is locked:
+ * check_change, check_execute in sim_fleet_check_frame.c 15  the highest epoch is the one that
+ * counts: sim_check_end; no agent obeys a lower one: link_frame in sim_fleet_agent.c would fail 16
+ * all comes to rest once faults cease, every undo that is owed done: is_over in sim_fleet_world.c,
+ * check_settled_server 17  the counts make the number of servers, and are those of the outcomes:
+ * sim_check_summary 18  bounded: SIM_MAX_* and the barriers of sim_journal.c; deaths in prepare:
+ * sim_host_half 19  no repeat is taken for news: check_reported 20  a server that is slow or gone
+ * changes no other's outcome: all_ended in sim_fleet_world.c, since rollouts end without those that
+ * are gone; check_said_ended by each server's own host
+ *
+ *  And of orders: an ended rollout is not opened again over a later one's touch, a lock, or another
+ *  rollout on the server, and is where nothing speaks against it: sim_check_ordered; what goes out
+ * to be undone was wanted, in the next round, by force only when a person said so: check_rollback,
+ *  check_undo; what is not confirmed over a new connection is undone and no success:
+ * check_confirmed; locks outlive restarts: sim_check_locks; touches are those that were reported:
+ * sim_check_touches; a retry is of what did not succeed: sim_check_retry.
+ */
 #include "simulation/sim_fleet.h"
 
+#include "common/base/alloc.h"
 #include "common/base/cleanup.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* ---- Events that have become durable --------------------------------------------------------- */
+/* ---- Summaries, touches, locks, retries ------------------------------------------------------ */
 
-/* A place that was given away: its agent is stopped and undone if it began all the same. */
-static bool given_up(const struct sim_fact *f)
+static uint32_t count_outcome(const struct sim_rollout *r, enum execution_state outcome)
 {
-    return f->unreachable || f->withdrawn;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < plan_server_count(r->plan); i++)
+        count += r->facts[i].outcome == outcome;
+    return count;
 }
 
-static const enum report_type report_of[EVENT_TYPE_COUNT] = {
-    [EVENT_EXECUTION_STARTED] = REPORT_STARTED,
-    [EVENT_STEP_STARTED] = REPORT_STEP_STARTED,
-    [EVENT_STEP_RETRYING] = REPORT_STEP_RETRYING,
-    [EVENT_STEP_ENDED] = REPORT_STEP_ENDED,
-    [EVENT_EXECUTION_ENDED] = REPORT_ENDED,
-    [EVENT_EXECUTION_ROLLBACK_STARTED] = REPORT_ROLLBACK_STARTED,
-    [EVENT_STEP_ROLLED_BACK] = REPORT_STEP_ROLLED_BACK,
-    [EVENT_EXECUTION_ROLLED_BACK] = REPORT_ROLLED_BACK,
-};
-
-/* What is recorded of an agent is what the agent has on its own disk, once and in order. */
-static void check_reported(struct sim *sim, uint32_t rollout, const struct event *event)
+static void check_outcomes(struct sim *sim, const struct sim_rollout *r,
+                           const struct engine_counts *c)
 {
-    struct sim_rollout *r = &sim->rollouts[rollout];
-    struct sim_fact *f = &r->facts[event->server];
-    const struct sim_node *n = &sim->nodes[r->node_of[event->server]];
-    const struct sim_store_execution *x = sim_store_find(n, rollout);
-    const struct sim_store_entry *entry = NULL;
-    if (event->agent_seq == 0)
-        return;
-    if (event->agent_seq != f->agent_seq + 1)
-        sim_fail(sim, "%s: entry %" PRId64 " of %s is recorded after entry %" PRId64, r->id,
-                 event->agent_seq, n->id, f->agent_seq);
-    f->agent_seq = event->agent_seq;
-    if (n->traces[rollout].amnesia)
-        return;
-    entry = x == NULL ? NULL : sim_store_entry(x, event->agent_seq);
-    if (entry == NULL) {
-        sim_fail(sim, "%s: entry %" PRId64 " of %s is recorded, and the server has none", r->id,
-                 event->agent_seq, n->id);
-        return;
-    }
-    bool about_step = event->step != EVENT_NO_STEP;
-    bool about_end =
-        event->type == EVENT_EXECUTION_ENDED || event->type == EVENT_EXECUTION_ROLLED_BACK;
-    int state = about_step ? (int)event->step_state : (int)event->state;
-    if (entry->type != (int)report_of[event->type] || entry->step != event->step ||
-        ((about_end || event->type == EVENT_STEP_ENDED) && entry->state != state))
-        sim_fail(sim, "%s: entry %" PRId64 " of %s is recorded otherwise than the server has it",
-                 r->id, event->agent_seq, n->id);
-}
-
-static void fact_started(struct sim *sim, struct sim_rollout *r, struct sim_fact *f)
-{
-    if (f->started)
-        sim_fail(sim, "%s: a server starts twice", r->id);
-    f->started = true;
-    if (given_up(f))
-        sim_hit(sim, PATH_STRAY);
-}
-
-static void fact_ended(struct sim *sim, struct sim_rollout *r, struct sim_fact *f,
-                       const struct event *event)
-{
-    if (f->ended)
-        sim_fail(sim, "%s: a server ends twice", r->id);
-    f->ended = true;
-    f->ended_as = event->state;
-    f->late = r->ended;
-    if (event->agent_seq == 0) {
-        f->on_behalf = true;
-        sim_hit(sim, PATH_LOST_RECORD);
-        if (!sim->nodes[r->node_of[event->server]].traces[r - sim->rollouts].amnesia)
-            sim_fail(sim, "%s: server %u is said to have lost its record, and has not", r->id,
-                     event->server);
-    }
-    if (f->unknown)
-        sim_hit(sim, r->ended ? PATH_LATE_RETURN_OVER : PATH_LATE_RETURN);
-}
-
-static void fact_undone(struct sim *sim, struct sim_rollout *r, struct sim_fact *f,
-                        const struct event *event)
-{
-    if (f->undone)
-        sim_fail(sim, "%s: a server is undone twice", r->id);
-    f->undone = true;
-    f->undone_as = event->state;
-    if (r->ended && event->state == EXECUTION_ROLLED_BACK)
-        sim_hit(sim, PATH_LATE_ROLLED_BACK);
-}
-
-static void rollout_over(struct sim *sim, struct sim_rollout *r, const struct event *event)
-{
-    static const enum sim_path paths[ROLLOUT_STATE_COUNT] = {
-        [ROLLOUT_SUCCEEDED] = PATH_SUCCEEDED,
-        [ROLLOUT_FAILED] = PATH_FAILED,
-        [ROLLOUT_CANCELLED] = PATH_CANCELLED,
-        [ROLLOUT_ROLLED_BACK] = PATH_ROLLED_BACK,
-        [ROLLOUT_ROLLBACK_FAILED] = PATH_ROLLBACK_FAILED,
-    };
-    if (r->ended)
-        sim_fail(sim, "%s: it ends twice", r->id);
-    if (!rollout_state_final(event->rollout_state))
-        sim_fail(sim, "%s: it ends as %s", r->id, rollout_state_names[event->rollout_state]);
-    r->ended = true;
-    r->state = event->rollout_state;
-    sim->ended++;
-    sim_hit(sim, paths[event->rollout_state]);
-    sim_trace(sim, "%s has ended: %s", r->id, rollout_state_names[r->state]);
-}
-
-static void note_command(struct sim *sim, const struct event *event)
-{
-    if (event->message != NULL && event->message[0] == '#')
-        sim->people.durable[strtoul(event->message + 1, NULL, 10) % SIM_MAX_COMMANDS] = true;
-}
-
-static void take_server_event(struct sim *sim, uint32_t rollout, const struct event *event)
-{
-    struct sim_rollout *r = &sim->rollouts[rollout];
-    struct sim_fact *f = &r->facts[event->server];
-    check_reported(sim, rollout, event);
-    if (event->type == EVENT_EXECUTION_STARTED)
-        fact_started(sim, r, f);
-    else if (event->type == EVENT_EXECUTION_ENDED)
-        fact_ended(sim, r, f, event);
-    else if (event->type == EVENT_EXECUTION_ROLLED_BACK)
-        fact_undone(sim, r, f, event);
-    else if (event->type == EVENT_EXECUTION_UNREACHABLE)
-        f->unreachable = true;
-    else if (event->type == EVENT_EXECUTION_WITHDRAWN)
-        f->withdrawn = true;
-    else if (event->type == EVENT_EXECUTION_UNKNOWN)
-        f->unknown = true;
-    else if (event->type == EVENT_EXECUTION_ROLLBACK_STARTED)
-        f->undoing = true;
-    if (event->type == EVENT_EXECUTION_UNREACHABLE)
-        sim_hit(sim, PATH_UNREACHABLE);
-    else if (event->type == EVENT_EXECUTION_WITHDRAWN)
-        sim_hit(sim, PATH_WITHDRAWN);
-    else if (event->type == EVENT_EXECUTION_UNKNOWN)
-        sim_hit(sim, PATH_UNKNOWN);
-}
-
-static void take_rollout_event(struct sim *sim, uint32_t rollout, const struct event *event)
-{
-    struct sim_rollout *r = &sim->rollouts[rollout];
-    if (event->type == EVENT_ROLLOUT_CREATED) {
-        r->created = true;
-        r->place = sim->orchestrator.disk.count;
-    } else if (event->type == EVENT_BATCH_STARTED) {
-        if (r->stopped)
-            sim_fail(sim, "%s: a batch begins after it was stopped", r->id);
-        r->opened += event->count;
-    } else if (event->type == EVENT_CANCEL_REQUESTED || event->type == EVENT_THRESHOLD_EXCEEDED) {
-        r->stopped_ms = r->stopped ? r->stopped_ms : sim->now_ms;
-        r->stopped = true;
-        r->paused = false;
-    } else if (event->type == EVENT_ROLLBACK_STARTED) {
-        r->undo_begun = true;
-    } else if (event->type == EVENT_ROLLOUT_PAUSED || event->type == EVENT_ROLLOUT_RESUMED) {
-        r->paused = event->type == EVENT_ROLLOUT_PAUSED;
-    } else if (event->type == EVENT_ROLLOUT_ENDED) {
-        rollout_over(sim, r, event);
-    }
-    if (event->type == EVENT_THRESHOLD_EXCEEDED)
-        sim_hit(sim, PATH_THRESHOLD);
-    else if (event->type == EVENT_CANARY_PASSED)
-        sim_hit(sim, PATH_CANARY_PASSED);
-    note_command(sim, event);
-}
-
-void sim_check_event(struct sim *sim, uint32_t rollout, const struct event *event)
-{
-    const struct sim_rollout *r = &sim->rollouts[rollout];
-    sim_trace(sim, "durable: %s %" PRIu64 " %s server %d step %d (%s)", r->id, event->seq,
-              event_type_names[event->type], (int)event->server, event->step,
-              event->message == NULL ? "" : event->message);
-    if (event->type != EVENT_ROLLOUT_CREATED && !r->created)
-        sim_fail(sim, "%s: %s before it was created", r->id, event_type_names[event->type]);
-    if (event->server == EVENT_NO_SERVER)
-        take_rollout_event(sim, rollout, event);
-    else
-        take_server_event(sim, rollout, event);
+    uint32_t failed = count_outcome(r, EXECUTION_FAILED) + count_outcome(r, EXECUTION_TIMED_OUT);
+    if (c->succeeded != count_outcome(r, EXECUTION_SUCCEEDED) || c->failed != failed ||
+        c->unknown != count_outcome(r, EXECUTION_UNKNOWN) ||
+        c->unreachable != count_outcome(r, EXECUTION_UNREACHABLE) ||
+        c->cancelled != count_outcome(r, EXECUTION_CANCELLED))
+        sim_fail(sim, "%s: the counts are not those of its servers' outcomes", r->id);
 }
 
 void sim_check_summary(struct sim *sim, uint32_t rollout, const struct journal_summary *summary)
@@ -201,8 +72,8 @@ void sim_check_summary(struct sim *sim, uint32_t rollout, const struct journal_s
                    c->unknown + c->cancelled + c->skipped;
     if (sum != summary->servers || sum != plan_server_count(r->plan))
         sim_fail(sim, "%s: the counts make %u servers of %u", r->id, sum, summary->servers);
-    if (r->ended != rollout_state_final(summary->state) ||
-        (r->ended && summary->state != r->state && summary->state != ROLLOUT_ROLLBACK_FAILED))
+    check_outcomes(sim, r, c);
+    if (r->ended != rollout_state_final(summary->state) || (r->ended && summary->state != r->state))
         sim_fail(sim, "%s: it is %s in lists and has ended as %s", r->id,
                  rollout_state_names[summary->state], rollout_state_names[r->state]);
     uint32_t batch = plan_server_count(r->plan);
@@ -210,189 +81,226 @@ void sim_check_summary(struct sim *sim, uint32_t rollout, const struct journal_s
         sim_fail(sim, "%s: %u servers in flight", r->id, c->in_flight);
 }
 
-/* ---- Frames to agents ------------------------------------------------------------------------ */
-
-/* Nothing goes out before what caused it is durable, and nothing forward after a stop. */
-static void check_execute(struct sim *sim, uint32_t rollout, uint32_t server)
+void sim_check_touches(struct sim *sim, const struct sim_disk_rollout *disk)
 {
-    const struct sim_rollout *r = &sim->rollouts[rollout];
-    const struct sim_fact *f = &r->facts[server];
-    uint32_t node = r->node_of[server];
-    if (r->stopped)
-        sim_fail(sim, "%s is sent to server %u after it was stopped", r->id, server);
-    if (server >= r->opened)
-        sim_fail(sim, "%s is sent to server %u before its batch", r->id, server);
-    if (f->ended || given_up(f))
-        sim_fail(sim, "%s is sent to server %u, which is settled", r->id, server);
+    const struct sim_rollout *r = &sim->rollouts[disk->number];
+    for (uint32_t i = 0; i < plan_server_count(r->plan); i++) {
+        const struct sim_fact *f = &r->facts[i];
+        /* One whose undo is said to have failed, or has begun again, stands again. */
+        enum sim_touch touch = !f->touched        ? TOUCH_NONE
+                               : sim_is_undone(f) ? TOUCH_UNDONE
+                                                  : TOUCH_STANDS;
+        if (touch != disk->touches[i])
+            sim_fail(sim, "%s: the touch of server %u is on record as %d, and is %d", r->id, i,
+                     (int)disk->touches[i], (int)touch);
+    }
+}
+
+void sim_check_locks(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->node_count; i++) {
+        struct server_view view = {0};
+        struct error err = {0};
+        bool locked = sim->orchestrator.disk.locks[i].locked;
+        bool known = dispatcher_server(sim->orchestrator.dispatcher, sim->nodes[i].id, &view,
+                                       &err) == ERR_OK;
+        if (locked != (known && view.locked))
+            sim_fail(sim, "%s: its lock did not outlive a restart", sim->nodes[i].id);
+        if (locked)
+            sim_hit(sim, PATH_LOCK_RESTORED);
+    }
+}
+
+static bool has_succeeded(const struct sim_fact *f)
+{
+    if (f->resolved)
+        return f->resolved_as == EXECUTION_SUCCEEDED;
+    return f->ended && f->ended_as == EXECUTION_SUCCEEDED && !f->undoing && !f->undone;
+}
+
+/* It came back, and what it did is unwanted, or perhaps so. */
+static bool is_undone_anyhow(const struct sim_fact *f)
+{
+    return (sim_given_up(f) || f->unknown) && !f->undone;
+}
+
+void sim_check_retry(struct sim *sim, uint32_t rollout, const char *of, const char *plan)
+{
+    struct sim_rollout *r = &sim->rollouts[rollout];
+    const struct sim_rollout *first = &sim->rollouts[r->retry_of];
+    if (!r->retry || strcmp(first->id, of) != 0)
+        sim_fail(sim, "%s: it is no retry of %s", r->id, of);
+    r->text = sim_checked(mem_strdup(plan));
+    r->plan = sim_plan_read(plan);
+    for (uint32_t i = 0; i < plan_server_count(r->plan); i++)
+        r->node_of[i] = sim_node_find(sim, plan_server(r->plan, i));
+    for (uint32_t i = 0; i < plan_server_count(first->plan); i++) {
+        const struct sim_fact *f = &first->facts[i];
+        uint32_t number = 0;
+        bool retried = plan_server_find(r->plan, plan_server(first->plan, i), &number);
+        /* One whose undo is to come may count as either, until it begins. */
+        if (!f->standing && !is_undone_anyhow(f) && retried == has_succeeded(f))
+            sim_fail(sim, "%s: server %u of %s %s retried", r->id, i, of,
+                     retried ? "succeeded and is" : "did not succeed and is not");
+    }
+}
+
+/* ---- Orders ---------------------------------------------------------------------------------- */
+
+/* All that was ever decided is durable, so what the disk says is how it is. */
+static bool is_settled(const struct sim *sim)
+{
+    return sim_journal_idle(sim->orchestrator.journal);
+}
+
+/* An order to undo has this server undone, without regard to turns: it is at rest and was started.
+ */
+static bool is_for_undo(const struct sim_fact *f)
+{
+    return f->started && f->ended && !f->round_open && !f->standing && !f->silent &&
+           !is_undone_anyhow(f) && !sim_is_undone(f);
+}
+
+/* Another rollout is on the server, or waits for it; `perhaps`: one that was opened again counts
+ * for all its servers. */
+static bool is_held(const struct sim *sim, uint32_t rollout, uint32_t node, bool perhaps)
+{
     for (uint32_t i = 0; i < sim->rollout_count; i++) {
         const struct sim_rollout *other = &sim->rollouts[i];
         uint32_t number = 0;
-        bool shared = i != rollout && sim_rollout_server(sim, i, node, &number);
-        if (!shared || !other->created || other->place > r->place)
-            continue;
-        if (!other->ended)
-            sim_fail(sim, "%s is sent to %s, which %s holds", r->id, sim->nodes[node].id,
-                     other->id);
-        sim_hit(sim, PATH_QUEUE_WAIT);
+        if (i != rollout && other->created && !other->closed &&
+            sim_rollout_server(sim, i, node, &number))
+            return true;
+        if (i != rollout && other->created && !other->ended &&
+            sim_rollout_server(sim, i, node, &number) && (perhaps || other->facts[number].held))
+            return true;
     }
-    if (sim->nodes[node].traces[rollout].heard)
-        sim_hit(sim, PATH_EXECUTE_AGAIN);
+    return false;
 }
 
-static int64_t number_after(const char *text, const char *what)
+/* A later rollout has changed the server, and that is not undone. */
+static bool is_overtaken(const struct sim *sim, uint32_t rollout, uint32_t node)
 {
-    const char *at = strstr(text, what);
-    return at == NULL ? -1 : strtoll(at + strlen(what), NULL, 10);
+    const struct sim_rollout *r = &sim->rollouts[rollout];
+    for (uint32_t i = 0; i < sim->rollout_count; i++) {
+        const struct sim_rollout *later = &sim->rollouts[i];
+        uint32_t number = 0;
+        if (later->created && later->place > r->place &&
+            sim_rollout_server(sim, i, node, &number) && later->facts[number].touched &&
+            !sim_is_undone(&later->facts[number]))
+            return true;
+    }
+    return false;
 }
 
-static bool text_after(const char *text, const char *what, char ret[SIM_NAME_MAX])
+/* A rollout that had let go of its servers was opened again for this one. */
+static void check_reopened(struct sim *sim, const struct sim_command *c, uint32_t server)
 {
-    const char *at = strstr(text, what);
-    if (at == NULL)
+    const struct sim_rollout *r = &sim->rollouts[c->rollout];
+    uint32_t node = r->node_of[server];
+    if (sim_is_locked(sim, node))
+        sim_fail(sim, "%s is opened again on %s, which is locked", r->id, sim->nodes[node].id);
+    if (is_held(sim, c->rollout, node, false))
+        sim_fail(sim, "%s is opened again on %s, which another one holds", r->id,
+                 sim->nodes[node].id);
+    if (!r->facts[server].touched || !is_overtaken(sim, c->rollout, node))
+        return;
+    if (!c->force)
+        sim_fail(sim, "%s is opened again on %s, where a later one is not undone", r->id,
+                 sim->nodes[node].id);
+    sim_hit(sim, PATH_FORCED_LATER);
+}
+
+/* Nothing speaks against undoing all that is named, of a rollout that has let go of its servers. */
+static bool must_be_taken(const struct sim *sim, const struct sim_command *c)
+{
+    const struct sim_rollout *r = &sim->rollouts[c->rollout];
+    if (!is_settled(sim) || !r->released || c->servers == 0)
         return false;
-    at += strlen(what);
-    size_t len = strcspn(at, "\"");
-    if (len >= SIM_NAME_MAX)
-        return false;
-    memcpy(ret, at, len);
-    ret[len] = '\0';
+    for (uint32_t i = 0; i < plan_server_count(r->plan); i++) {
+        uint32_t node = r->node_of[i];
+        bool named = (c->servers & (1U << i)) != 0;
+        if (named && (!is_for_undo(&r->facts[i]) || sim_is_locked(sim, node) ||
+                      is_held(sim, c->rollout, node, true) ||
+                      (!c->force && is_overtaken(sim, c->rollout, node))))
+            return false;
+    }
     return true;
 }
 
-void sim_check_frame(struct sim *sim, const struct sim_node *n, const char *data, size_t len)
+static void check_rollback_ordered(struct sim *sim, const struct sim_command *c,
+                                   enum error_code code, const struct error *err)
 {
-    char type[SIM_NAME_MAX];
-    char id[SIM_NAME_MAX];
-    uint32_t server = 0;
-    (void)len;
-    if (!text_after(data, "\"type\":\"", type) || !text_after(data, "\"rollout\":\"", id))
-        return;
-    uint32_t rollout = sim_rollout_find(sim, id);
-    if (rollout == SIM_MAX_ROLLOUTS || !sim_rollout_server(sim, rollout, n->index, &server)) {
-        sim_fail(sim, "%s is told of %s, which has no part for it", n->id, id);
+    const struct sim_rollout *r = &sim->rollouts[c->rollout];
+    if (code != ERR_OK) {
+        sim_hit(sim, strstr(err->message, "later and is not undone") != NULL ? PATH_ROLLBACK_LATER
+                     : strstr(err->message, "is held by rollout") != NULL    ? PATH_ROLLBACK_HELD
+                     : strstr(err->message, "is locked") != NULL             ? PATH_ROLLBACK_LOCKED
+                                                                 : PATH_ROLLBACK_REFUSED);
+        if (code == ERR_CONFLICT && must_be_taken(sim, c))
+            sim_fail(sim, "%s: a rollback is refused that can be: %s", r->id, err->message);
         return;
     }
+    for (uint32_t i = 0; i < plan_server_count(r->plan) && r->released; i++)
+        if (c->servers == 0 ? is_settled(sim) && is_for_undo(&r->facts[i])
+                            : (c->servers & (1U << i)) != 0)
+            check_reopened(sim, c, i);
+}
+
+static void check_resolve_ordered(struct sim *sim, const struct sim_command *c,
+                                  enum error_code code)
+{
+    const struct sim_rollout *r = &sim->rollouts[c->rollout];
+    const struct sim_fact *f = &r->facts[c->server];
+    bool failed = f->undone && !sim_is_undone(f) && !f->round_open && !f->standing;
+    if (code == ERR_CONFLICT && is_settled(sim) && f->started && !f->resolved &&
+        (f->silent || failed) && r->closed)
+        sim_fail(sim, "%s: server %u cannot be settled by hand", r->id, c->server);
+}
+
+static void check_lock_ordered(struct sim *sim, const struct sim_command *c, enum error_code code)
+{
+    const struct sim_node *n = &sim->nodes[c->server];
+    bool locked = sim_is_locked(sim, c->server);
+    sim_hit(sim, code != ERR_OK ? PATH_LOCK_REFUSED : c->locks ? PATH_LOCKED : PATH_UNLOCKED);
+    if (is_settled(sim) && code == ERR_CONFLICT && locked != c->locks)
+        sim_fail(sim, "%s: it is %s and cannot be %s", n->id, locked ? "locked" : "not locked",
+                 locked ? "unlocked" : "locked");
+    if (code == ERR_OK && locked == c->locks)
+        sim_fail(sim, "%s: it is %s twice", n->id, locked ? "locked" : "unlocked");
+}
+
+void sim_check_ordered(struct sim *sim, const struct sim_command *c, enum error_code code,
+                       const struct error *err)
+{
+    const char *id = c->kind == SIM_LOCK ? sim->nodes[c->server].id : sim->rollouts[c->rollout].id;
+    if (code != ERR_OK && code != ERR_CONFLICT && code != ERR_NO_SPACE && code != ERR_UNAVAILABLE)
+        sim_fail(sim, "%s: an order: %s", id, err->message);
+    if (c->kind == SIM_ROLLBACK)
+        check_rollback_ordered(sim, c, code, err);
+    else if (c->kind == SIM_RESOLVE)
+        check_resolve_ordered(sim, c, code);
+    else if (c->kind == SIM_LOCK && code != ERR_NO_SPACE && code != ERR_UNAVAILABLE)
+        check_lock_ordered(sim, c, code);
+}
+
+/* One that does not want to wait is taken when it need not, and then alone. */
+void sim_check_submitted(struct sim *sim, uint32_t rollout, enum error_code code)
+{
     const struct sim_rollout *r = &sim->rollouts[rollout];
-    const struct sim_fact *f = &r->facts[server];
-    bool may_stop = r->stopped || given_up(f);
-    if (!r->created)
-        sim_fail(sim, "%s is told of %s before that is durable", n->id, id);
-    if (strcmp(type, "execute") == 0)
-        check_execute(sim, rollout, server);
-    else if (strcmp(type, "cancel") == 0 && !may_stop)
-        sim_fail(sim, "%s is told to stop %s, which nobody stopped", n->id, id);
-    else if (strcmp(type, "rollback") == 0 && !may_stop && !f->undoing)
-        sim_fail(sim, "%s is told to undo %s, which nobody stopped", n->id, id);
-    else if (strcmp(type, "ack") == 0 && number_after(data, "\"seq\":") > f->agent_seq &&
-             !n->traces[rollout].amnesia)
-        sim_fail(sim, "%s: entry %" PRId64 " of %s is acknowledged, durable is %" PRId64, n->id,
-                 number_after(data, "\"seq\":"), id, f->agent_seq);
-}
-
-void sim_check_arrival(struct sim *sim, const struct sim_node *n, const char *data)
-{
-    char type[SIM_NAME_MAX];
-    char id[SIM_NAME_MAX];
-    uint32_t server = 0;
-    if (!text_after(data, "\"type\":\"", type) || strcmp(type, "report") != 0 ||
-        !text_after(data, "\"rollout\":\"", id))
-        return;
-    uint32_t rollout = sim_rollout_find(sim, id);
-    if (rollout < SIM_MAX_ROLLOUTS && sim_rollout_server(sim, rollout, n->index, &server) &&
-        number_after(data, "\"seq\":") <= sim->rollouts[rollout].facts[server].agent_seq)
-        sim_hit(sim, PATH_RESENT);
-}
-
-/* ---- What an agent says of its host ---------------------------------------------------------- */
-
-static bool tolerated(const struct plan_step *step)
-{
-    return !step->required || step->continue_on_failure;
-}
-
-static void check_said_ended(struct sim_node *n, uint32_t rollout, const struct wire_entry *entry)
-{
-    struct sim *sim = n->sim;
-    const struct sim_rollout *r = &sim->rollouts[rollout];
-    const struct sim_trace *t = &n->traces[rollout];
-    uint32_t server = 0;
-    (void)sim_rollout_server(sim, rollout, n->index, &server);
-    bool good = true;
-    for (uint32_t i = 0; i < plan_step_count(r->plan); i++)
-        good = good && (t->done[i] || tolerated(plan_step(r->plan, i)));
-    if (entry->state == EXECUTION_SUCCEEDED && !good)
-        sim_fail(sim, "%s says that %s succeeded, and it did not", n->id, r->id);
-    if ((entry->state == EXECUTION_FAILED || entry->state == EXECUTION_TIMED_OUT) && t->bad == 0)
-        sim_fail(sim, "%s says that %s failed, and all went well", n->id, r->id);
-    if (entry->state == EXECUTION_CANCELLED && !r->stopped && !given_up(&r->facts[server]))
-        sim_fail(sim, "%s says that %s was cancelled, and nobody did", n->id, r->id);
-    if (entry->state == EXECUTION_CANCELLED && entry->message != NULL &&
-        strstr(entry->message, "before it began") != NULL)
-        sim_hit(sim, PATH_TOMBSTONE);
-    if (entry->undoing)
-        sim_hit(sim, PATH_OWN_UNDO);
-}
-
-/* Every step that began was undone, or that was tried; rolled back: the host is as it was before.
- */
-static void check_said_undone(struct sim_node *n, uint32_t rollout, const struct wire_entry *entry)
-{
-    struct sim *sim = n->sim;
-    const struct sim_rollout *r = &sim->rollouts[rollout];
-    const struct sim_trace *t = &n->traces[rollout];
-    bool failed = entry->state == EXECUTION_ROLLBACK_FAILED;
-    if (sim_store_says(n, rollout, REPORT_ROLLED_BACK, EVENT_NO_STEP))
-        sim_fail(sim, "%s says twice that %s is undone", n->id, r->id);
-    for (uint32_t i = 0; i < plan_step_count(r->plan); i++)
-        if (t->began[i] && !t->undo_began[i])
-            sim_fail(sim, "%s says that %s is undone, and step %u is not", n->id, r->id, i);
-    for (uint32_t i = 0; i < SIM_KEYS && !failed; i++)
-        if (t->touched[i] && n->values[i] != t->base[i])
-            sim_fail(sim, "%s says that %s is undone, and value %u is %" PRIx64 ", was %" PRIx64,
-                     n->id, r->id, i, n->values[i], t->base[i]);
-    if (failed)
-        sim_hit(sim, PATH_UNDO_FAILED);
-    if (failed && t->bad_undos == 0)
-        sim_fail(sim, "%s says that %s could not be undone, and all went well", n->id, r->id);
-}
-
-static void check_entry(struct sim_node *n, uint32_t rollout, const struct wire_entry *entry)
-{
-    struct sim *sim = n->sim;
-    const char *message = entry->message == NULL ? "" : entry->message;
-    bool ends = false;
-    if (entry->type == REPORT_ENDED) {
-        check_said_ended(n, rollout, entry);
-        ends = !entry->undoing;
-    } else if (entry->type == REPORT_ROLLED_BACK) {
-        check_said_undone(n, rollout, entry);
-        ends = true;
-    } else if (entry->type == REPORT_ROLLBACK_STARTED &&
-               sim_store_says(n, rollout, REPORT_ENDED, EVENT_NO_STEP)) {
-        sim_hit(sim, PATH_TOLD_UNDO);
+    bool waits = false;
+    bool may_wait = false;
+    for (uint32_t i = 0; i < plan_server_count(r->plan); i++) {
+        uint32_t node = r->node_of[i];
+        waits = waits || sim_is_locked(sim, node) || is_held(sim, rollout, node, false);
+        may_wait = may_wait || waits || is_held(sim, rollout, node, true);
     }
-    if (strstr(message, "died during this step") != NULL)
-        sim_hit(sim, PATH_KILLED_BY_STEP);
-    if (strstr(message, "stopped while this step ran") != NULL)
-        sim_hit(sim, PATH_IN_DOUBT_FAILED);
-    if (strstr(message, "stopped during the attempt before") != NULL)
-        sim_hit(sim, PATH_IN_DOUBT_RETRIED);
-    if (ends && n->holder == rollout)
-        n->holder = SIM_MAX_ROLLOUTS;
-}
-
-void sim_check_append(struct sim_node *n, uint32_t rollout, const struct undo_append *append)
-{
-    if (rollout == SIM_MAX_ROLLOUTS)
+    if (!r->no_wait || !is_settled(sim))
         return;
-    for (size_t i = 0; i < append->entry_count; i++) {
-        const struct wire_entry *entry = &append->entries[i];
-        sim_trace(n->sim, "%s records %s %" PRId64 " %s step %" PRId64 " (%s)", n->id,
-                  n->sim->rollouts[rollout].id, entry->seq, report_type_names[entry->type],
-                  entry->step, entry->message == NULL ? "" : entry->message);
-        if (!n->traces[rollout].amnesia)
-            check_entry(n, rollout, entry);
-    }
+    if (code == ERR_OK && waits)
+        sim_fail(sim, "%s is taken, and would have to wait", r->id);
+    if (code == ERR_BUSY && !may_wait)
+        sim_fail(sim, "%s is refused, and need not wait", r->id);
 }
 
 /* ---- Replay ---------------------------------------------------------------------------------- */
@@ -402,7 +310,10 @@ static bool same_execution(const struct execution *x, const struct execution *y)
     return x->state == y->state && x->outcome == y->outcome && x->started == y->started &&
            x->undoing == y->undoing && x->step == y->step &&
            x->last_agent_seq == y->last_agent_seq && x->started_ms == y->started_ms &&
-           x->ended_ms == y->ended_ms && x->reason_seq == y->reason_seq;
+           x->ended_ms == y->ended_ms && x->reason_seq == y->reason_seq &&
+           x->touched == y->touched && x->undo_force == y->undo_force &&
+           x->conflict == y->conflict && x->resolved == y->resolved &&
+           x->undo_round == y->undo_round;
 }
 
 static bool same_engine(const struct engine *a, const struct engine *b, const struct plan *plan)
@@ -412,7 +323,10 @@ static bool same_engine(const struct engine *a, const struct engine *b, const st
     bool same = engine_state(a) == engine_state(b) && memcmp(&ca, &cb, sizeof(ca)) == 0 &&
                 strcmp(engine_reason(a), engine_reason(b)) == 0;
     for (uint32_t i = 0; i < plan_server_count(plan); i++) {
-        same = same && same_execution(engine_execution(a, i), engine_execution(b, i));
+        same = same && same_execution(engine_execution(a, i), engine_execution(b, i)) &&
+               engine_standing(a, i) == engine_standing(b, i) &&
+               engine_holds(a, i) == engine_holds(b, i) &&
+               engine_needs_undo(a, i) == engine_needs_undo(b, i);
         for (uint32_t k = 0; k < plan_step_count(plan); k++)
             same = same && engine_step(a, i, k)->state == engine_step(b, i, k)->state &&
                    engine_step(a, i, k)->attempt == engine_step(b, i, k)->attempt;
@@ -441,21 +355,20 @@ void sim_check_replay(struct sim *sim)
 
 /* ---- The end --------------------------------------------------------------------------------- */
 
+/* Of a server that is here, all is known, and all is done that was to be. */
 static void check_settled_server(struct sim *sim, uint32_t rollout, uint32_t server,
                                  const struct execution *x)
 {
     const struct sim_rollout *r = &sim->rollouts[rollout];
+    const struct sim_fact *f = &r->facts[server];
     const struct sim_node *n = &sim->nodes[r->node_of[server]];
     const struct sim_trace *t = &n->traces[rollout];
     const struct sim_store_execution *stored = sim_store_find(n, rollout);
+    const struct sim_store_entry *undone = sim_store_last(n, rollout, REPORT_ROLLED_BACK);
     bool began = false;
     for (uint32_t i = 0; i < SIM_MAX_STEPS; i++)
         began = began || t->began[i];
     if (t->amnesia || n->gone)
-        return;
-    /* An order to undo that was lost on its way, of a rollout that had ended: it is not given again
-     * to an agent that has nothing more to say of that rollout. */
-    if (x->state == EXECUTION_ROLLING_BACK && r->facts[server].late)
         return;
     if ((stored == NULL ? 0 : stored->last_seq) != x->last_agent_seq)
         sim_fail(sim, "%s: %s has %" PRId64 " entries, and %" PRId64 " are recorded", r->id, n->id,
@@ -466,14 +379,21 @@ static void check_settled_server(struct sim *sim, uint32_t rollout, uint32_t ser
         x->state == EXECUTION_RUNNING || x->state == EXECUTION_ROLLING_BACK)
         sim_fail(sim, "%s: %s is here, and how it fares is %s", r->id, n->id,
                  execution_state_names[x->state]);
-    bool undone = x->state == EXECUTION_ROLLED_BACK || x->state == EXECUTION_ROLLBACK_FAILED;
-    if (began && r->undo_begun && r->plan->rollback_scope == SCOPE_ALL && !undone)
+    if (x->resolved != f->resolved || (f->resolved && x->state != f->resolved_as))
+        sim_fail(sim, "%s: %s is %s, and was settled otherwise", r->id, n->id,
+                 execution_state_names[x->state]);
+    if (f->resolved)
+        return;
+    bool over = x->state == EXECUTION_ROLLED_BACK || x->state == EXECUTION_ROLLBACK_FAILED;
+    if (f->standing && !f->undone)
+        sim_fail(sim, "%s: the undo of %s was ordered, and is not done", r->id, n->id);
+    if (began && r->stopped && r->scope == SCOPE_ALL && !over)
         sim_fail(sim, "%s: %s was changed, and is not undone", r->id, n->id);
-    if (began && given_up(&r->facts[server]) && !undone)
+    if (began && sim_given_up(f) && !over)
         sim_fail(sim, "%s: %s began after its time, and is not undone", r->id, n->id);
-    if (x->state == EXECUTION_ROLLED_BACK &&
-        !sim_store_says(n, rollout, REPORT_ROLLED_BACK, EVENT_NO_STEP))
-        sim_fail(sim, "%s: %s is said to be rolled back, and is not", r->id, n->id);
+    if (over && (undone == NULL || undone->state != (int)x->state))
+        sim_fail(sim, "%s: %s is said to be %s, and is not", r->id, n->id,
+                 execution_state_names[x->state]);
 }
 
 void sim_check_end(struct sim *sim)

@@ -8,7 +8,7 @@ enum {
     TRIES = 3,
     HEAL_MAX_MS = 15000,
     HEAL_LONG_MS = 90000,
-    CLOCK_MAX_DAYS = 20,
+    CLOCK_MAX_DAYS = 40, /* more than agents keep what is over */
     DAY_MS = 24 * 3600 * 1000,
     ORCHESTRATOR_WHO = SIM_MAX_SERVERS /* in EV_HEAL: its disk */
 };
@@ -19,7 +19,7 @@ static struct sim_node *some_agent(struct sim *sim)
     struct sim_node *n = NULL;
     for (uint32_t i = 0; i < TRIES; i++) {
         n = &sim->nodes[rng_below(&sim->rng, sim->node_count)];
-        if (n->operation.active)
+        if (n->operation.active || n->confirming)
             break;
     }
     return n->running && !n->dying ? n : NULL;
@@ -121,11 +121,14 @@ static void agent_fault(struct sim *sim)
 
 /* ---- Connections ----------------------------------------------------------------------------- */
 
-static void partition(struct sim *sim, struct sim_node *n)
+void sim_faults_cut_off(struct sim_node *n)
 {
+    struct sim *sim = n->sim;
     struct net_conn *c = sim_net_of(sim, n);
     sim_trace(sim, "%s is cut off", n->id);
     sim_hit(sim, PATH_PARTITION);
+    if (n->confirming)
+        sim_hit(sim, PATH_CONFIRM_PARTITION);
     n->partitioned = true;
     if (c != NULL)
         sim_net_block(c, true, true);
@@ -141,7 +144,7 @@ static void network_fault(struct sim *sim)
     switch (rng_below(&sim->rng, 8)) {
     case 0:
     case 1:
-        partition(sim, n);
+        sim_faults_cut_off(n);
         return;
     case 2:
         sim_trace(sim, "%s: one way is cut", n->id);
@@ -164,6 +167,20 @@ static void network_fault(struct sim *sim)
 }
 
 /* ---- Disks and clocks ------------------------------------------------------------------------ */
+
+/* Where there is little room for undo, what is over is left to be removed when room is wanted. */
+static void clock_fault(struct sim *sim, struct sim_node *n)
+{
+    int64_t days = (int64_t)rng_below(&sim->rng, 2 * CLOCK_MAX_DAYS) - CLOCK_MAX_DAYS;
+    sim_hit(sim, PATH_CLOCK);
+    if (sim->profile.captures > 0) {
+        sim->wall_offset_ms += CLOCK_MAX_DAYS * (int64_t)DAY_MS;
+        return;
+    }
+    sim->wall_offset_ms = days * DAY_MS;
+    if (n != NULL && rng_chance(&sim->rng, 50))
+        sim_store_expire(n);
+}
 
 static void disk_fault(struct sim *sim)
 {
@@ -190,9 +207,7 @@ static void disk_fault(struct sim *sim)
         }
         return;
     default:
-        sim_hit(sim, PATH_CLOCK);
-        sim->wall_offset_ms =
-            ((int64_t)rng_below(&sim->rng, 2 * CLOCK_MAX_DAYS) - CLOCK_MAX_DAYS) * DAY_MS;
+        clock_fault(sim, n);
         return;
     }
 }

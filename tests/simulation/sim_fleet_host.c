@@ -18,23 +18,17 @@
 enum {
     SHORT_MS = 60,
     STOP_MS = 40,
-    TOLD_MS = 8000, /* within so long a server that is there hears what is decided */
     VALUE_HALF = 1,
     VALUE_ATTEMPT_SHIFT = 8,
     VALUE_STEP_SHIFT = 24,
     VALUE_ROLLOUT_SHIFT = 32,
     HANDLER_CODES = 5,
-    KILLER_STEPS = 15,   /* where every operation is in trouble, one step in so many */
-    ABOUT_EXECUTION = -1 /* a journal entry's step */
+    VALUE_BY_HAND_SHIFT = 60, /* above all marks */
+    KILLER_STEPS = 15,        /* where every operation is in trouble, one step in so many */
+    PREPARE_DEATHS_MAX = 6    /* of agents by the same prepare, with those of other causes */
 };
 
-enum fate {
-    FATE_WELL,
-    FATE_FAILS,
-    FATE_FAILS_FOR_NOW,
-    FATE_HANGS,
-    FATE_KILLS_AGENT /* execute alone */
-};
+enum fate { FATE_WELL, FATE_FAILS, FATE_FAILS_FOR_NOW, FATE_HANGS, FATE_KILLS_AGENT };
 
 /* ---- Step types ------------------------------------------------------------------------------ */
 
@@ -73,7 +67,11 @@ static struct rng chance_of(const struct sim_node *n, const struct sim_operation
 {
     struct rng rng;
     uint64_t key = n->sim->seed;
-    const uint64_t parts[] = {op->rollout, n->index, op->step, (uint64_t)attempt,
+    const uint64_t parts[] = {op->rollout,
+                              n->index,
+                              op->step,
+                              (uint64_t)attempt,
+                              (uint64_t)op->round,
                               (uint64_t)op->operation};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         key = key * UINT64_C(0x9e3779b97f4a7c15) + parts[i] + 1;
@@ -98,45 +96,65 @@ static enum fate fate_of(const struct sim_node *n, const struct sim_operation *o
     return FATE_HANGS;
 }
 
-/* Some steps kill their agent every time. */
+/* Some operations kill their agent every time. */
 static bool is_killer(const struct sim_node *n, const struct sim_operation *op)
 {
     struct rng rng = chance_of(n, op, 0);
-    return op->operation == HANDLER_EXECUTE && (op->traits & STEP_TYPE_INSTANT) == 0 &&
-           !n->sim->profile.calm && rng_below(&rng, 100 * KILLER_STEPS) < n->sim->profile.trouble;
+    return (op->traits & STEP_TYPE_INSTANT) == 0 && !n->sim->profile.calm &&
+           rng_below(&rng, 100 * KILLER_STEPS) < n->sim->profile.trouble;
 }
 
 /* ---- What an operation does to the host ------------------------------------------------------ */
 
-static void touch(struct sim_node *n, const struct sim_operation *op, uint64_t value)
+/* What is there is neither what the step left nor what was captured. */
+static bool is_of_others(const struct sim_node *n, const struct sim_operation *op)
 {
-    sim_trace(n->sim, "%s: value %u was %" PRIx64 ", is %" PRIx64, n->id, op->key,
-              n->values[op->key], value);
-    n->values[op->key] = value;
+    uint64_t value = n->values[op->key];
+    return op->operation == HANDLER_ROLLBACK && sim_changes(op) && value != op->undo &&
+           !is_marked(value, op->rollout, op->step);
 }
 
-static bool changes(const struct sim_operation *op)
+/* Whoever undid something there sees it written over by others; `by`: not by that rollout. */
+static void set_value(struct sim_node *n, uint32_t key, uint64_t value, uint32_t by)
 {
-    return (op->traits & STEP_TYPE_CHANGES) != 0 && op->operation != HANDLER_PREPARE;
+    sim_trace(n->sim, "%s: value %u was %" PRIx64 ", is %" PRIx64, n->id, key, n->values[key],
+              value);
+    n->values[key] = value;
+    for (uint32_t i = 0; i < SIM_MAX_ROLLOUTS; i++)
+        if (i != by)
+            n->traces[i].overwritten[key] = true;
+}
+
+static void touch(struct sim_node *n, const struct sim_operation *op, uint64_t value)
+{
+    if (is_of_others(n, op))
+        sim_hit(n->sim, PATH_FORCED_OVER);
+    set_value(n, op->key, value, op->rollout);
+}
+
+void sim_host_meddle(struct sim_node *n)
+{
+    uint32_t key = rng_below(&n->sim->rng, SIM_KEYS);
+    sim_hit(n->sim, PATH_MEDDLED);
+    set_value(n, key, (UINT64_C(1) << VALUE_BY_HAND_SHIFT) | ++n->sim->people.meddled,
+              SIM_MAX_ROLLOUTS);
 }
 
 /* An undo that would write over what somebody else wrote meanwhile. */
 static bool conflicts(const struct sim_node *n, const struct sim_operation *op)
 {
-    uint64_t value = n->values[op->key];
-    return op->operation == HANDLER_ROLLBACK && changes(op) && value != op->undo &&
-           !is_marked(value, op->rollout, op->step);
+    return !op->force && is_of_others(n, op);
 }
 
 static void change_half(struct sim_node *n, const struct sim_operation *op)
 {
-    if (changes(op) && !conflicts(n, op))
+    if (sim_changes(op) && !conflicts(n, op))
         touch(n, op, mark_of(op, true));
 }
 
 static void change_whole(struct sim_node *n, const struct sim_operation *op)
 {
-    if (changes(op) && !conflicts(n, op))
+    if (sim_changes(op) && !conflicts(n, op))
         touch(n, op, op->operation == HANDLER_EXECUTE ? mark_of(op, false) : op->undo);
 }
 
@@ -159,8 +177,13 @@ void sim_host_half(struct sim *sim, uint32_t who, uint64_t token)
     if (op->orphan)
         return;
     agent_operation_output(n->agent, 0, "half of it is done\n");
-    if (op->fate == FATE_KILLS_AGENT)
-        n->dying = true;
+    if (op->fate != FATE_KILLS_AGENT)
+        return;
+    n->dying = true;
+    if (op->operation == HANDLER_PREPARE && !n->traces[op->rollout].amnesia &&
+        ++n->traces[op->rollout].deaths[op->step] > PREPARE_DEATHS_MAX)
+        sim_fail(sim, "%s: step %u of %s has killed its agent %u times in prepare", n->id, op->step,
+                 sim->rollouts[op->rollout].id, n->traces[op->rollout].deaths[op->step]);
 }
 
 /* ---- An operation's end ---------------------------------------------------------------------- */
@@ -186,14 +209,20 @@ static void count_bad(struct sim_node *n, const struct sim_operation *op)
 
 static struct handler_result result_of(struct sim_node *n, struct sim_operation *op)
 {
-    struct handler_result result = {.outcome = HANDLER_OK, .changed = changes(op)};
+    struct handler_result result = {.outcome = HANDLER_OK, .changed = sim_changes(op)};
     if (op->cancelled) {
         result.outcome = HANDLER_CANCELLED;
         (void)snprintf(result.message, sizeof(result.message), "stopped");
     } else if (conflicts(n, op)) {
         result.outcome = HANDLER_FAILED;
+        result.conflict = true;
         (void)snprintf(result.message, sizeof(result.message), "changed by another since");
         sim_hit(n->sim, PATH_UNDO_CONFLICT);
+    } else if (op->no_room) {
+        result.outcome = HANDLER_FAILED;
+        result.no_room = true;
+        (void)snprintf(result.message, sizeof(result.message), "no room for what undo needs");
+        sim_hit(n->sim, PATH_NO_ROOM);
     } else if (op->fate != FATE_WELL) {
         result.outcome = HANDLER_FAILED;
         result.retryable = op->fate == FATE_FAILS_FOR_NOW;
@@ -216,6 +245,16 @@ static void leave_host(struct sim_node *n, const struct sim_operation *op,
         change_half(n, op);
 }
 
+static void restored(struct sim_node *n, const struct sim_operation *op)
+{
+    struct sim_trace *t = &n->traces[op->rollout];
+    t->undone[op->step] = true;
+    if (!sim_changes(op))
+        return;
+    t->restored[op->key] = true;
+    t->overwritten[op->key] = false;
+}
+
 static void operation_over(struct sim_node *n, struct sim_operation *op)
 {
     struct handler_result result = result_of(n, op);
@@ -233,6 +272,9 @@ static void operation_over(struct sim_node *n, struct sim_operation *op)
         t->done[op->step] = true;
     else if (op->operation == HANDLER_PREPARE && (op->traits & STEP_TYPE_CHANGES) != 0)
         capture(n, op, &result);
+    else if (op->operation == HANDLER_ROLLBACK)
+        restored(n, op);
+    t->conflict = t->conflict || result.conflict;
     agent_operation_done(n->agent, &result, "output of a step\n");
     mem_free(result.undo);
 }
@@ -261,118 +303,6 @@ static uint64_t number_after(const char *text, const char *what)
     return at == NULL ? 0 : strtoull(at + strlen(what), NULL, 10);
 }
 
-/* Nothing of this may be so when an operation that can change the host begins. */
-static void check_change(struct sim_node *n, const struct sim_operation *op)
-{
-    struct sim *sim = n->sim;
-    const struct sim_store_execution *x = sim_store_find(n, op->rollout);
-    const char *id = sim->rollouts[op->rollout].id;
-    if (n->holder != SIM_MAX_ROLLOUTS && n->holder != op->rollout)
-        sim_fail(sim, "%s: %s changes the host while %s is under way", n->id, id,
-                 sim->rollouts[n->holder].id);
-    if (n->orphan.active && n->orphan.operation != HANDLER_PREPARE)
-        sim_fail(sim, "%s: step %u of %s begins beside one that an earlier agent left", n->id,
-                 op->step, id);
-    if ((op->traits & STEP_TYPE_INSTANT) != 0 && op->operation == HANDLER_EXECUTE)
-        return;
-    if (x == NULL || ((op->traits & STEP_TYPE_CHANGES) != 0 && x->captures[op->step] == NULL))
-        sim_fail(sim, "%s: step %u of %s begins before the way back is durable", n->id, op->step,
-                 id);
-}
-
-/* Whoever can be told has been told by now that nothing is to go forward any more. */
-static void check_stopped(struct sim_node *n, const struct sim_operation *op)
-{
-    struct sim *sim = n->sim;
-    const struct sim_rollout *r = &sim->rollouts[op->rollout];
-    const struct net_conn *c = sim_net_of(sim, n);
-    int64_t limit_ms = sim->now_ms - TOLD_MS - 4 * (int64_t)sim->profile.commit_ms;
-    uint32_t server = 0;
-    if (!sim_rollout_server(sim, op->rollout, n->index, &server) || r->facts[server].unreachable ||
-        r->facts[server].withdrawn)
-        return; /* its place was given away; it may have been away as that was to be said */
-    if (!r->stopped || r->stopped_ms > limit_ms || n->reachable_ms > limit_ms ||
-        sim->orchestrator.writable_ms > limit_ms || sim->orchestrator.disk.full)
-        return;
-    if (c != NULL && c->session != NULL && link_up(n->link) && !c->broken &&
-        !c->blocked[TO_AGENT] && !c->blocked[TO_ORCHESTRATOR] && !c->closing[TO_AGENT] &&
-        !c->closing[TO_ORCHESTRATOR])
-        sim_fail(sim, "%s: step %u of %s begins long after it was stopped", n->id, op->step, r->id);
-}
-
-static void check_execute(struct sim_node *n, const struct sim_operation *op)
-{
-    struct sim *sim = n->sim;
-    const char *id = sim->rollouts[op->rollout].id;
-    struct sim_trace *t = &n->traces[op->rollout];
-    bool instant = (op->traits & STEP_TYPE_INSTANT) != 0;
-    if (t->undo_at != SIM_MAX_STEPS ||
-        sim_store_says(n, op->rollout, REPORT_ENDED, ABOUT_EXECUTION))
-        sim_fail(sim, "%s: step %u of %s begins after undoing did", n->id, op->step, id);
-    for (uint32_t i = op->step + 1; i < SIM_MAX_STEPS; i++)
-        if (t->began[i])
-            sim_fail(sim, "%s: step %u of %s begins after step %u", n->id, op->step, id, i);
-    if (!instant && op->attempt <= t->attempt[op->step])
-        sim_fail(sim, "%s: attempt %" PRId64 " of step %u of %s runs again", n->id, op->attempt,
-                 op->step, id);
-    if (!instant && !sim_store_says(n, op->rollout, REPORT_STEP_STARTED, op->step))
-        sim_fail(sim, "%s: step %u of %s begins and that is not durable", n->id, op->step, id);
-    check_stopped(n, op);
-    if (!t->touched[op->key] && changes(op)) {
-        t->touched[op->key] = true;
-        t->base[op->key] = n->values[op->key];
-    }
-    t->began[op->step] = !instant;
-    t->attempt[op->step] = op->attempt;
-    t->done[op->step] = false;
-    if (op->attempt > 1)
-        sim_hit(sim, PATH_RETRIED);
-}
-
-static void check_undo(struct sim_node *n, const struct sim_operation *op)
-{
-    struct sim *sim = n->sim;
-    const char *id = sim->rollouts[op->rollout].id;
-    struct sim_trace *t = &n->traces[op->rollout];
-    if (sim_store_says(n, op->rollout, REPORT_ROLLED_BACK, ABOUT_EXECUTION))
-        sim_fail(sim, "%s: %s is undone a second time", n->id, id);
-    if ((int32_t)op->step > t->undo_at)
-        sim_fail(sim, "%s: step %u of %s is undone after step %d", n->id, op->step, id, t->undo_at);
-    if (!t->began[op->step] && (op->traits & STEP_TYPE_INSTANT) == 0 &&
-        !sim_store_says(n, op->rollout, REPORT_STEP_STARTED, op->step))
-        sim_fail(sim, "%s: step %u of %s is undone and never began", n->id, op->step, id);
-    if (!sim_store_says(n, op->rollout, REPORT_ROLLBACK_STARTED, ABOUT_EXECUTION))
-        sim_fail(sim, "%s: %s is being undone and that is not durable", n->id, id);
-    if (op->attempt > 1)
-        sim_hit(sim, PATH_UNDO_RETRIED);
-    t->undo_at = (int32_t)op->step;
-    t->undo_began[op->step] = true;
-}
-
-static void check_operation(struct sim_node *n, const struct sim_operation *op, const char *undo)
-{
-    struct sim_trace *t = &n->traces[op->rollout];
-    if (t->amnesia)
-        return;
-    if (op->operation == HANDLER_PREPARE) {
-        if (t->began[op->step] && (op->traits & STEP_TYPE_CHANGES) != 0)
-            sim_fail(n->sim, "%s: step %u of %s is captured after it began", n->id, op->step,
-                     n->sim->rollouts[op->rollout].id);
-        return;
-    }
-    check_change(n, op);
-    if ((op->traits & STEP_TYPE_CHANGES) != 0 &&
-        number_after(undo, "\"v\":") != t->captured[op->step])
-        sim_fail(n->sim, "%s: step %u of %s is given another capture than its first", n->id,
-                 op->step, n->sim->rollouts[op->rollout].id);
-    if (op->operation == HANDLER_EXECUTE)
-        check_execute(n, op);
-    else
-        check_undo(n, op);
-    if ((op->traits & STEP_TYPE_INSTANT) == 0)
-        n->holder = op->rollout;
-}
-
 static void operation_run(struct sim_node *n, struct sim_operation *op)
 {
     struct sim *sim = n->sim;
@@ -387,6 +317,16 @@ static void operation_run(struct sim_node *n, struct sim_operation *op)
     sim_after(sim, duration_ms / 2, EV_OPERATION_HALF, n->index, op->token);
     if (op->fate != FATE_HANGS && op->fate != FATE_KILLS_AGENT)
         sim_after(sim, duration_ms, EV_OPERATION_END, n->index, op->token);
+}
+
+/* Of a prepare for which room was made it is known that there was none. */
+static void find_room(struct sim_node *n, struct sim_operation *op, const struct handler_room *room)
+{
+    bool keeps = op->operation == HANDLER_PREPARE && (op->traits & STEP_TYPE_CHANGES) != 0;
+    op->no_room = keeps && room->max_bytes > 0 && room->used_bytes >= room->max_bytes;
+    if (keeps && !op->no_room && n->wants_room)
+        sim_hit(n->sim, PATH_ROOM_MADE);
+    n->wants_room = op->no_room && !n->wants_room;
 }
 
 static void runner_start_seam(void *ctx, const struct runner_operation *operation)
@@ -411,14 +351,18 @@ static void runner_start_seam(void *ctx, const struct runner_operation *operatio
         .attempt = operation->attempt,
         .traits = type->traits,
         .undo = number_after(operation->undo, "\"v\":"),
+        .force = operation->force,
     };
+    if (operation->operation == HANDLER_ROLLBACK)
+        n->operation.round = sim_store_count(n, rollout, REPORT_ROLLBACK_STARTED);
+    find_room(n, &n->operation, &operation->room);
     if (n->dying) { /* it never began */
         n->operation.active = false;
         return;
     }
     sim_trace(sim, "%s %s step %u of %s, attempt %" PRId64, n->id, names[operation->operation],
               n->operation.step, operation->rollout, operation->attempt);
-    check_operation(n, &n->operation, operation->undo);
+    sim_check_operation(n, &n->operation, operation->undo);
     operation_run(n, &n->operation);
 }
 
@@ -465,15 +409,20 @@ void sim_host_abandon(struct sim_node *n)
     struct sim_operation *op = &n->operation;
     for (uint32_t i = 0; i < SIM_MAX_ROLLOUTS; i++) {
         n->traces[i].bad++;
-        n->traces[i].bad_undos += n->traces[i].undo_at != SIM_MAX_STEPS;
+        n->traces[i].bad_undos++;
+        if (sim_store_last(n, i, REPORT_CONFIRMING) == NULL)
+            n->traces[i].confirm_seq = 0; /* it was not on disk */
     }
     if (n->reboot)
         n->orphan.active = false;
+    if (n->confirming)
+        sim_hit(n->sim, PATH_CONFIRM_DEATH);
+    n->confirming = n->wants_room = false;
     if (!op->active)
         return;
     sim_hit(n->sim, paths[op->operation]);
     op->active = false;
-    if (n->reboot || op->fate == FATE_KILLS_AGENT || !changes(op))
+    if (n->reboot || op->fate == FATE_KILLS_AGENT || !sim_changes(op))
         return;
     op->orphan = op->active = true;
     n->orphan = *op;

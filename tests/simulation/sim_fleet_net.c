@@ -215,27 +215,13 @@ static void trace_frame(const struct net_conn *c, int direction, const struct si
               f->close ? "(close)" : f->data);
 }
 
-/* What an agent is told of makes it one that can forget it. */
-static void note_heard(struct net_conn *c, const struct sim_frame *f)
-{
-    static const char field[] = "\"rollout\":\"";
-    const char *at = strstr(f->data, field);
-    if (at == NULL || strstr(f->data, "\"type\":\"ack\"") != NULL)
-        return;
-    for (uint32_t i = 0; i < c->sim->rollout_count; i++) {
-        const char *id = c->sim->rollouts[i].id;
-        if (strncmp(at + sizeof(field) - 1, id, strlen(id)) == 0)
-            c->node->traces[i].heard = true;
-    }
-}
-
 static void frame_arrives(struct net_conn *c, int direction, const struct sim_frame *f)
 {
     trace_frame(c, direction, f);
     if (f->close)
         tell(c, direction, 0);
     else if (direction == TO_AGENT && !c->closing[TO_AGENT]) {
-        note_heard(c, f);
+        sim_check_delivery(c->sim, c, f->data);
         c->config.events.message(c->config.ctx, c, f->data, f->len);
     } else if (direction == TO_ORCHESTRATOR && !c->closing[TO_ORCHESTRATOR] && c->session != NULL) {
         sim_check_arrival(c->sim, c->node, f->data);
@@ -322,6 +308,11 @@ void net_conn_close(struct net_conn *conn, uint16_t code, const char *reason)
     (void)code;
     (void)reason;
     end_close(conn, TO_AGENT);
+}
+
+void net_conn_set_ctx(struct net_conn *conn, void *ctx)
+{
+    conn->config.ctx = ctx;
 }
 
 /* ---- For the others -------------------------------------------------------------------------- */

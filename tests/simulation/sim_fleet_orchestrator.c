@@ -65,9 +65,13 @@ static void hook_changed(void *ctx, const char *rollout, uint64_t last_seq)
     struct sim *sim = ctx;
     const struct sim_disk *disk = &sim->orchestrator.disk;
     uint32_t number = sim_rollout_find(sim, rollout);
-    for (uint32_t i = 0; i < disk->count; i++)
-        if (disk->rollouts[i].number == number && disk->rollouts[i].event_count >= last_seq)
-            return;
+    for (uint32_t i = 0; i < disk->count; i++) {
+        const struct sim_disk_rollout *r = &disk->rollouts[i];
+        if (r->number != number || r->event_count < last_seq)
+            continue;
+        sim->rollouts[number].released = sim->rollouts[number].ended && r->event_count == last_seq;
+        return;
+    }
     sim_fail(sim, "%s: readers are told of an event that is not durable", rollout);
 }
 
@@ -110,6 +114,9 @@ void sim_orchestrator_start(struct sim *sim, uint32_t who, uint64_t token)
     o->writable_ms = sim->now_ms;
     o->dying = o->power = false;
     o->sends_to_live = 0;
+    memset(sim->people.locking, 0, sizeof(sim->people.locking));
+    for (uint32_t i = 0; i < sim->rollout_count; i++)
+        sim->rollouts[i].released = sim->rollouts[i].ended;
     o->tick_at_ms = -1;
     const struct dispatcher_config config = {
         .journal = o->journal,
@@ -130,6 +137,7 @@ void sim_orchestrator_start(struct sim *sim, uint32_t who, uint64_t token)
         o->dying = true;
         return;
     }
+    sim_check_locks(sim);
     if (dispatcher_stats(o->dispatcher).open > 0)
         sim_hit(sim, PATH_RESUMED_ROLLOUT);
     hook_rearm(sim);

@@ -12,20 +12,20 @@
 
 enum { WAKE_MAX_MS = 2, STALL_RETRY_MS = 500 };
 
-enum op_kind { OP_APPEND, OP_ACK, OP_EPOCH };
+enum op_kind { OP_APPEND, OP_ACK, OP_EPOCH, OP_EXPIRE };
 
 struct sim_store_op {
     struct sim_store_op *next;
     enum op_kind kind;
     uint32_t rollout;
-    int64_t number; /* acknowledged entry, or epoch */
+    int64_t number; /* acknowledged entry, epoch, or the time before which all may go */
     char *spec;
     size_t spec_len;
     struct sim_store_entry *entries;
     size_t entry_count;
     char *captures[SIM_MAX_STEPS];
-    bool settled;
-    int64_t undo_deaths;
+    bool settled, replaces;
+    int64_t restarts, time_ms;
     void (*done)(void *ctx, enum error_code result);
     void *ctx;
 };
@@ -117,7 +117,9 @@ static enum error_code store_append(void *ctx, const struct undo_append *append,
     for (size_t i = 0; i < append->capture_count; i++)
         op->captures[append->captures[i].step] = sim_checked(mem_strdup(append->captures[i].undo));
     op->settled = append->settled;
-    op->undo_deaths = append->undo_deaths;
+    op->replaces = append->replaces;
+    op->restarts = append->restarts;
+    op->time_ms = append->time_ms;
     op->done = append->done;
     op->ctx = append->ctx;
     submit(n, op);
@@ -159,34 +161,52 @@ static struct sim_store_execution *find(struct sim_store *s, uint32_t rollout)
     return NULL;
 }
 
-const struct sim_store_execution *sim_store_find(const struct sim_node *n, uint32_t rollout)
-{
-    for (uint32_t i = 0; i < n->store.count; i++)
-        if (n->store.executions[i].rollout == rollout)
-            return &n->store.executions[i];
-    return NULL;
-}
-
-const struct sim_store_entry *sim_store_entry(const struct sim_store_execution *x, int64_t seq)
+static void execution_done(struct sim_store_execution *x)
 {
     for (size_t i = 0; i < x->entry_count; i++)
-        if (x->entries[i].seq == seq)
-            return &x->entries[i];
-    return NULL;
+        mem_free(x->entries[i].json);
+    for (size_t i = 0; i < SIM_MAX_STEPS; i++)
+        mem_free(x->captures[i]);
+    mem_free(x->entries);
+    mem_free(x->spec);
 }
 
-bool sim_store_says(const struct sim_node *n, uint32_t rollout, enum report_type type, int64_t step)
+/* What is past its time goes, and nothing can be asked of it any more. */
+static void forget(struct sim_node *n, struct sim_store_execution *x)
 {
-    const struct sim_store_execution *x = sim_store_find(n, rollout);
-    for (size_t i = 0; x != NULL && i < x->entry_count; i++)
-        if (x->entries[i].type == (int)type && x->entries[i].step == step)
-            return true;
-    return false;
+    struct sim_store *s = &n->store;
+    struct sim_trace *t = &n->traces[x->rollout];
+    sim_trace(n->sim, "%s: the record of %s is past its time", n->id,
+              n->sim->rollouts[x->rollout].id);
+    sim_hit(n->sim, PATH_EXPIRED);
+    if (!x->settled || x->acked_seq < x->last_seq)
+        sim_fail(n->sim, "%s forgets %s, which is not over", n->id,
+                 n->sim->rollouts[x->rollout].id);
+    t->amnesia = t->expired = true;
+    execution_done(x);
+    *x = s->executions[--s->count];
 }
 
-static void apply_append(struct sim_store *s, struct sim_store_op *op)
+bool sim_store_may_go(const struct sim_store_execution *x, int64_t before_ms)
 {
+    return x->settled && x->acked_seq >= x->last_seq && x->time_ms < before_ms;
+}
+
+static void apply_expire(struct sim_node *n, const struct sim_store_op *op)
+{
+    for (uint32_t i = n->store.count; i-- > 0;)
+        if (sim_store_may_go(&n->store.executions[i], op->number))
+            forget(n, &n->store.executions[i]);
+}
+
+static void apply_append(struct sim_node *n, struct sim_store_op *op)
+{
+    struct sim_store *s = &n->store;
     struct sim_store_execution *x = find(s, op->rollout);
+    if (x != NULL && op->replaces) {
+        forget(n, x);
+        x = NULL;
+    }
     if (x == NULL) {
         assert(s->count < SIM_MAX_ROLLOUTS);
         x = &s->executions[s->count++];
@@ -213,15 +233,17 @@ static void apply_append(struct sim_store *s, struct sim_store_op *op)
         if (x->captures[i] == NULL)
             x->captures[i] = TAKE(op->captures[i]);
     x->settled = op->settled;
-    x->undo_deaths = op->undo_deaths;
+    x->restarts = op->restarts;
+    x->time_ms = op->time_ms;
 }
 
-static void op_apply(struct sim_store *s, struct sim_store_op *op)
+static void op_apply(struct sim_node *n, struct sim_store_op *op)
 {
+    struct sim_store *s = &n->store;
     struct sim_store_execution *x = find(s, op->rollout);
     switch (op->kind) {
     case OP_APPEND:
-        apply_append(s, op);
+        apply_append(n, op);
         return;
     case OP_ACK:
         if (x != NULL && op->number > x->acked_seq)
@@ -231,11 +253,15 @@ static void op_apply(struct sim_store *s, struct sim_store_op *op)
         if (op->number > s->epoch)
             s->epoch = op->number;
         return;
+    case OP_EXPIRE:
+        apply_expire(n, op);
+        return;
     }
 }
 
-static void group_apply(struct sim_store *s)
+static void group_apply(struct sim_node *n)
 {
+    struct sim_store *s = &n->store;
     for (; s->writing > 0; s->writing--) {
         struct sim_store_op *op = s->first;
         assert(op != NULL);
@@ -244,7 +270,7 @@ static void group_apply(struct sim_store *s)
             s->last = NULL;
         s->pending--;
         op->next = NULL;
-        op_apply(s, op);
+        op_apply(n, op);
         if (s->written_last != NULL)
             s->written_last->next = op;
         else
@@ -262,16 +288,18 @@ void sim_store_commit(struct sim *sim, uint32_t who, uint64_t token)
     if (s->broken) {
         sim_hit(sim, PATH_AGENT_FSYNC);
         if (rng_chance(&sim->rng, 50))
-            group_apply(s);
+            group_apply(n);
         n->dying = true;
         return;
     }
     if (s->full) {
         sim_hit(sim, PATH_AGENT_STALL);
+        s->stalled = true;
         sim_after(sim, STALL_RETRY_MS, EV_STORE_COMMIT, who, token);
         return;
     }
-    group_apply(s);
+    s->stalled = false;
+    group_apply(n);
     sim_after(sim, rng_below(&sim->rng, WAKE_MAX_MS + 1), EV_STORE_COLLECT, who, token);
     group_begin(n, s->pending);
 }
@@ -283,9 +311,10 @@ static struct sim_store_op *take(struct sim_store_op **first)
     return op;
 }
 
+/* A process that dies is not told that it may go on. */
 static void settle(struct sim_store_op *op, enum error_code result)
 {
-    if (op->done != NULL)
+    if (op->done != NULL && (result == ERR_OK || op->kind != OP_EXPIRE))
         op->done(op->ctx, result);
     op_free(op);
 }
@@ -306,7 +335,7 @@ void sim_store_kill(struct sim_node *n)
         bool kept = !s->full && rng_chance(&sim->rng, 50);
         sim_hit(sim, kept ? PATH_AGENT_MID_COMMIT_KEPT : PATH_AGENT_MID_COMMIT);
         if (kept)
-            group_apply(s);
+            group_apply(n);
     }
     if (s->written != NULL)
         sim_hit(sim, PATH_AGENT_UNTOLD);
@@ -316,7 +345,7 @@ void sim_store_kill(struct sim_node *n)
     while (s->first != NULL)
         settle(take(&s->first), ERR_IO);
     s->last = s->written_last = NULL;
-    s->broken = false;
+    s->broken = s->stalled = false;
 }
 
 bool sim_store_idle(const struct sim_node *n)
@@ -327,158 +356,32 @@ bool sim_store_idle(const struct sim_node *n)
 void sim_store_wipe(struct sim_node *n)
 {
     struct sim_store *s = &n->store;
-    for (uint32_t i = 0; i < s->count; i++) {
-        struct sim_store_execution *x = &s->executions[i];
-        for (size_t k = 0; k < x->entry_count; k++)
-            mem_free(x->entries[k].json);
-        for (size_t k = 0; k < SIM_MAX_STEPS; k++)
-            mem_free(x->captures[k]);
-        mem_free(x->entries);
-        mem_free(x->spec);
-    }
+    for (uint32_t i = 0; i < s->count; i++)
+        execution_done(&s->executions[i]);
     *s = (struct sim_store){.instances = s->instances + 1};
     (void)snprintf(s->instance, sizeof(s->instance), "i%u-%u", n->index, s->instances);
 }
 
-/* ---- Reading --------------------------------------------------------------------------------- */
+/* ---- The seam -------------------------------------------------------------------------------- */
 
-static struct undo_status status_of(const struct sim_store_execution *x)
+static enum error_code store_expire(void *ctx, int64_t time_ms,
+                                    void (*done)(void *done_ctx, enum error_code result),
+                                    void *done_ctx, struct error *err)
 {
-    return (struct undo_status){.last_seq = x->last_seq,
-                                .acked_seq = x->acked_seq,
-                                .settled = x->settled,
-                                .undo_deaths = x->undo_deaths};
-}
-
-static enum error_code store_epoch(void *ctx, const char *server, const char *orchestrator,
-                                   int64_t *ret_epoch, struct error *err)
-{
-    const struct sim_node *n = ctx;
-    (void)server;
-    (void)orchestrator;
+    struct sim_node *n = ctx;
+    struct sim_store_op *op = op_new(n, OP_EXPIRE, NULL);
     (void)err;
-    *ret_epoch = n->store.epoch;
+    op->number = time_ms - UNDO_RETENTION_DEFAULT_MS;
+    op->done = done;
+    op->ctx = done_ctx;
+    submit(n, op);
     return ERR_OK;
 }
 
-static enum error_code
-store_open_executions(void *ctx, const char *server,
-                      enum error_code (*each)(void *each_ctx, const char *rollout,
-                                              const struct undo_status *status, struct error *err),
-                      void *each_ctx, struct error *err)
+void sim_store_expire(struct sim_node *n)
 {
-    const struct sim_node *n = ctx;
-    (void)server;
-    for (uint32_t i = 0; i < n->store.count; i++) {
-        const struct sim_store_execution *x = &n->store.executions[i];
-        struct undo_status status = status_of(x);
-        if (x->settled && x->acked_seq >= x->last_seq)
-            continue;
-        enum error_code code = each(each_ctx, n->sim->rollouts[x->rollout].id, &status, err);
-        if (code != ERR_OK)
-            return code;
-    }
-    return ERR_OK;
-}
-
-/* NULL, and why, when there is none. */
-static const struct sim_store_execution *known(const struct sim_node *n, const char *rollout,
-                                               struct error *err)
-{
-    const struct sim_store_execution *x = sim_store_find(n, sim_rollout_find(n->sim, rollout));
-    if (x == NULL)
-        error_ignore(error_set(err, ERR_NOT_FOUND, "no record of this rollout on this server"));
-    return x;
-}
-
-static enum error_code store_find(void *ctx, const char *server, const char *rollout,
-                                  int64_t time_ms, struct undo_status *ret_status,
-                                  struct error *err)
-{
-    const struct sim_store_execution *x = known(ctx, rollout, err);
-    (void)server;
-    (void)time_ms;
-    if (x == NULL)
-        return ERR_NOT_FOUND;
-    *ret_status = status_of(x);
-    return ERR_OK;
-}
-
-static enum error_code store_entries(void *ctx, const char *server, const char *rollout,
-                                     const struct undo_portion *portion, struct array *ret_entries,
-                                     struct error *err)
-{
-    const struct sim_store_execution *x = known(ctx, rollout, err);
-    enum error_code code = ERR_OK;
-    (void)server;
-    *ret_entries = (struct array){0};
-    if (x == NULL || x->entry_count == 0)
-        return ERR_OK;
-    struct wire_entry *entries = sim_checked(mem_array(x->entry_count, sizeof(*entries)));
-    size_t bytes = 0;
-    for (size_t i = 0; i < x->entry_count && code == ERR_OK; i++) {
-        const struct sim_store_entry *stored = &x->entries[i];
-        if (stored->seq <= portion->after_seq)
-            continue;
-        bytes += stored->len;
-        if (ret_entries->count > 0 &&
-            (bytes > portion->max_bytes || ret_entries->count == portion->max_count))
-            break;
-        code = json_read(stored->json, stored->len, WIRE_MAX_BYTES, &wire_entry_table,
-                         &entries[ret_entries->count++], err);
-    }
-    ret_entries->items = entries;
-    if (code != ERR_OK)
-        undo_entries_done(ret_entries);
-    return code;
-}
-
-static enum error_code store_load(void *ctx, const char *server, const char *rollout,
-                                  struct undo_image *ret_image, struct error *err)
-{
-    static const struct undo_portion all = {.max_bytes = SIZE_MAX, .max_count = SIZE_MAX};
-    const struct sim_store_execution *x = known(ctx, rollout, err);
-    struct undo_image image = {0};
-    if (x == NULL)
-        return ERR_NOT_FOUND;
-    enum error_code code = store_entries(ctx, server, rollout, &all, &image.entries, err);
-    if (code != ERR_OK)
-        return code;
-    image.status = status_of(x);
-    if (x->spec != NULL) {
-        image.spec = sim_checked(mem_strndup(x->spec, x->spec_len));
-        image.spec_len = x->spec_len;
-    }
-    int64_t *steps = sim_checked(mem_array(SIM_MAX_STEPS, sizeof(*steps)));
-    image.captured.items = steps;
-    for (size_t i = 0; i < SIM_MAX_STEPS; i++)
-        if (x->captures[i] != NULL)
-            steps[image.captured.count++] = (int64_t)i;
-    *ret_image = image;
-    return ERR_OK;
-}
-
-static enum error_code store_capture(void *ctx, const char *server, const char *rollout,
-                                     uint32_t step, char **ret_undo, struct error *err)
-{
-    const struct sim_store_execution *x = known(ctx, rollout, err);
-    (void)server;
-    if (x == NULL)
-        return ERR_NOT_FOUND;
-    if (x->captures[step] == NULL)
-        return error_set(err, ERR_NOT_FOUND, "nothing was captured for this step");
-    *ret_undo = sim_checked(mem_strdup(x->captures[step]));
-    return ERR_OK;
-}
-
-static enum error_code store_folder(void *ctx, const char *server, const char *rollout,
-                                    uint32_t step, char ret_path[UNDO_FILES_PATH_MAX],
-                                    struct error *err)
-{
-    (void)ctx;
-    (void)err;
-    (void)snprintf(ret_path, UNDO_FILES_PATH_MAX, "/undo/%s/%s/%u", server, rollout, step);
-    return ERR_OK;
+    struct error err = {0};
+    error_ignore(store_expire(n, sim_wall_ms(n->sim), NULL, NULL, &err));
 }
 
 void sim_store_seam(struct sim_node *n, struct agent_store *ret_store)
@@ -487,11 +390,6 @@ void sim_store_seam(struct sim_node *n, struct agent_store *ret_store)
                                       .append = store_append,
                                       .ack = store_ack,
                                       .save_epoch = store_save_epoch,
-                                      .epoch = store_epoch,
-                                      .open_executions = store_open_executions,
-                                      .find = store_find,
-                                      .load = store_load,
-                                      .entries = store_entries,
-                                      .capture = store_capture,
-                                      .folder = store_folder};
+                                      .expire = store_expire};
+    sim_store_seam_read(ret_store);
 }

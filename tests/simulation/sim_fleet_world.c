@@ -75,10 +75,18 @@ uint32_t sim_rollout_find(const struct sim *sim, const char *id)
     return SIM_MAX_ROLLOUTS;
 }
 
+uint32_t sim_node_find(const struct sim *sim, const char *id)
+{
+    uint32_t i = 0;
+    while (i < sim->node_count && strcmp(sim->nodes[i].id, id) != 0)
+        i++;
+    return i;
+}
+
 bool sim_rollout_server(const struct sim *sim, uint32_t rollout, uint32_t node, uint32_t *ret)
 {
     const struct sim_rollout *r = &sim->rollouts[rollout];
-    for (uint32_t i = 0; i < plan_server_count(r->plan); i++) {
+    for (uint32_t i = 0; r->plan != NULL && i < plan_server_count(r->plan); i++) {
         if (r->node_of[i] == node) {
             *ret = i;
             return true;
@@ -102,6 +110,13 @@ static void make_profile(struct sim *sim)
     p->agents = rng_between(rng, 1, 10);
     p->network = rng_between(rng, 1, 10);
     p->disks = rng_between(rng, 1, 3);
+    p->confirms = rng_chance(rng, 35);
+    p->meddling = rng_chance(rng, 30);
+    p->locking = rng_chance(rng, 35);
+    if (rng_chance(rng, 15)) { /* and clocks jump, so that some of it goes */
+        p->captures = rng_between(rng, 1, 6);
+        p->disks *= 4;
+    }
     sim->faults_until_ms = rng_between(rng, 10000, FAULTS_MAX_MS);
     if (p->calm)
         sim_hit(sim, PATH_CALM);

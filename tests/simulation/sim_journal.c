@@ -1,59 +1,18 @@
 /* sim_journal: orchestrator/journal/journal.h on a simulated disk. Appends become durable in order,
  * in groups, after a while; a crash loses those that are not, or that were being written and did
  * not make it. Events are kept as the text that the real journal keeps, and replayed from it. */
-#include "simulation/sim_fleet.h"
+#include "simulation/sim_journal_internal.h"
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
-#include "common/base/id.h"
-#include "common/plan/plan_json.h"
 #include "orchestrator/journal/event_json.h"
 
 #include <assert.h>
 #include <string.h>
 
-enum { WAKE_MAX_MS = 3, STALL_RETRY_MS = 500, MAX_BARRIERS = 4096 };
+enum { WAKE_MAX_MS = 3, STALL_RETRY_MS = 500 };
 
 static const char identity[] = "sim-journal";
-
-struct append_event {
-    struct event event; /* without its texts, but for people's */
-    char *json;
-    size_t len;
-};
-
-struct journal_append {
-    struct journal_append *next;
-    char rollout[ID_BUFFER];
-    uint64_t expected_seq;
-    bool create;
-    char *by, *plan_text;
-    size_t plan_len;
-    struct append_event *events;
-    size_t event_count, event_capacity;
-    struct journal_summary summary;
-    void (*done)(void *ctx, enum error_code result, const struct error *err);
-    void *ctx;
-};
-
-struct barrier {
-    uint64_t after;
-    void (*done)(void *ctx);
-    void *ctx;
-};
-
-struct journal {
-    struct sim *sim;
-    int64_t epoch;
-    struct journal_append *first, *last;           /* handed in */
-    size_t pending, writing;                       /* the first `writing` are being written */
-    struct journal_append *written, *written_last; /* durable, and nobody was told */
-    uint64_t appended, settled;
-    struct barrier barriers[MAX_BARRIERS];
-    size_t barrier_count;
-};
-
-DEFINE_CLEANUP(event_hold_free, struct event_doc)
 
 /* ---- Life ------------------------------------------------------------------------------------ */
 
@@ -90,8 +49,11 @@ void sim_disk_done(struct sim_disk *disk)
             mem_free(r->events[k].json);
         mem_free(r->events);
         mem_free(r->by);
+        mem_free(r->retry_of);
         mem_free(r->plan_text);
     }
+    for (uint32_t i = 0; i < SIM_MAX_SERVERS; i++)
+        sim_lock_done(&disk->locks[i]);
     *disk = (struct sim_disk){0};
 }
 
@@ -118,7 +80,9 @@ void journal_append_free(struct journal_append *a)
     }
     mem_free(a->events);
     mem_free(a->by);
+    mem_free(a->retry_of);
     mem_free(a->plan_text);
+    sim_journal_lock_free(a);
     mem_free(a);
 }
 
@@ -177,6 +141,24 @@ enum error_code journal_append_output(struct journal_append *a, const struct jou
     return ERR_OK;
 }
 
+enum error_code journal_append_retry_of(struct journal_append *a, const char *rollout,
+                                        struct error *err)
+{
+    (void)err;
+    assert(a->create);
+    a->retry_of = sim_checked(mem_strdup(rollout));
+    return ERR_OK;
+}
+
+enum error_code journal_append_touch(struct journal_append *a, const struct plan *plan,
+                                     uint32_t server, bool undone, struct error *err)
+{
+    (void)err;
+    assert(server < plan_server_count(plan) && server < SIM_MAX_SERVERS);
+    a->touches[server] = undone ? TOUCH_UNDONE : TOUCH_STANDS;
+    return ERR_OK;
+}
+
 void journal_append_summary(struct journal_append *a, const struct journal_summary *summary)
 {
     a->summary = *summary;
@@ -199,6 +181,11 @@ void journal_append(struct journal *j, struct journal_append *a,
 {
     a->done = done;
     a->ctx = ctx;
+    sim_journal_submit(j, a);
+}
+
+void sim_journal_submit(struct journal *j, struct journal_append *a)
+{
     j->appended++;
     if (j->last != NULL)
         j->last->next = a;
@@ -210,7 +197,7 @@ void journal_append(struct journal *j, struct journal_append *a,
         commit_begin(j, j->pending);
 }
 
-static struct sim_disk_rollout *disk_find(const struct journal *j, const char *id)
+struct sim_disk_rollout *sim_disk_find(const struct journal *j, const char *id)
 {
     struct sim_disk *disk = &j->sim->orchestrator.disk;
     for (uint32_t i = 0; i < disk->count; i++)
@@ -227,14 +214,17 @@ static struct sim_disk_rollout *disk_create(struct journal *j, struct journal_ap
     struct sim_disk_rollout *r = &disk->rollouts[disk->count++];
     *r = (struct sim_disk_rollout){.number = number, .plan_len = a->plan_len};
     r->by = TAKE(a->by);
+    r->retry_of = TAKE(a->retry_of);
     r->plan_text = TAKE(a->plan_text);
+    if (r->retry_of != NULL)
+        sim_check_retry(j->sim, number, r->retry_of, r->plan_text);
     return r;
 }
 
 /* What the real one does in a transaction. Dispatch never gives it cause to refuse. */
 static void append_apply(struct journal *j, struct journal_append *a)
 {
-    struct sim_disk_rollout *r = disk_find(j, a->rollout);
+    struct sim_disk_rollout *r = sim_disk_find(j, a->rollout);
     if (a->create ? r != NULL : r == NULL) {
         sim_fail(j->sim, "an append to %s, which %s", a->rollout,
                  r == NULL ? "does not exist" : "exists already");
@@ -255,6 +245,10 @@ static void append_apply(struct journal *j, struct journal_append *a)
         sim_check_event(j->sim, r->number, &event->event);
     }
     r->summary = a->summary;
+    for (uint32_t i = 0; i < SIM_MAX_SERVERS; i++)
+        if (a->touches[i] != TOUCH_NONE)
+            r->touches[i] = a->touches[i];
+    sim_check_touches(j->sim, r);
     sim_check_summary(j->sim, r->number, &a->summary);
 }
 
@@ -269,7 +263,10 @@ static void group_apply(struct journal *j)
             j->last = NULL;
         j->pending--;
         a->next = NULL;
-        append_apply(j, a);
+        if (a->lock)
+            sim_journal_lock_apply(j, a);
+        else
+            append_apply(j, a);
         if (j->written_last != NULL)
             j->written_last->next = a;
         else
@@ -383,87 +380,4 @@ void sim_journal_kill(struct journal *j)
     while (j->first != NULL)
         settle(j, take(&j->first), ERR_UNAVAILABLE, &gone);
     mem_free(j);
-}
-
-/* ---- Reading --------------------------------------------------------------------------------- */
-
-static struct journal_rollout record_of(const struct journal *j, const struct sim_disk_rollout *r)
-{
-    struct journal_rollout record = {
-        .id = j->sim->rollouts[r->number].id,
-        .by = r->by,
-        .summary = r->summary,
-        .last_seq = r->event_count,
-    };
-    return record;
-}
-
-enum error_code journal_scan_open(struct journal *j,
-                                  bool (*each)(void *ctx, const struct journal_rollout *r),
-                                  void *ctx, struct error *err)
-{
-    const struct sim_disk *disk = &j->sim->orchestrator.disk;
-    (void)err;
-    for (uint32_t i = 0; i < disk->count; i++) {
-        struct journal_rollout record = record_of(j, &disk->rollouts[i]);
-        bool final = rollout_state_final(record.summary.state);
-        bool owed = record.summary.state == ROLLOUT_ROLLBACK_FAILED || record.summary.undo_owed;
-        if (final && !owed)
-            continue;
-        record.summary.undo_owed = final;
-        if (!each(ctx, &record))
-            break;
-    }
-    return ERR_OK;
-}
-
-enum error_code journal_get(struct journal *j, const char *id,
-                            bool (*each)(void *ctx, const struct journal_rollout *r), void *ctx,
-                            struct error *err)
-{
-    const struct sim_disk_rollout *r = disk_find(j, id);
-    if (r == NULL)
-        return error_set(err, ERR_NOT_FOUND, "no rollout \"%s\"", id);
-    struct journal_rollout record = record_of(j, r);
-    (void)each(ctx, &record);
-    return ERR_OK;
-}
-
-static enum error_code replay_event(struct engine *engine, const struct plan *plan,
-                                    const struct sim_disk_event *stored, struct error *err)
-{
-    struct event event;
-    struct decision decision;
-    AUTO(event_hold_free) struct event_doc *hold = NULL;
-    enum error_code code = event_read(stored->json, stored->len, plan, &event, &hold, err);
-    if (code == ERR_OK)
-        code = engine_apply(engine, &event, err);
-    while (code == ERR_OK && engine_next(engine, &decision))
-        continue;
-    return code;
-}
-
-enum error_code journal_load(struct journal *j, const char *id, struct plan **ret_plan,
-                             struct engine **ret_engine, uint64_t *ret_last_seq, struct error *err)
-{
-    const struct sim_disk_rollout *r = disk_find(j, id);
-    AUTO(plan_free) struct plan *plan = NULL;
-    AUTO(engine_free) struct engine *engine = NULL;
-    if (r == NULL)
-        return error_set(err, ERR_NOT_FOUND, "no rollout \"%s\"", id);
-    enum error_code code = plan_read(r->plan_text, r->plan_len, &plan, err);
-    if (code == ERR_OK)
-        code = engine_new(plan, &engine, err);
-    for (size_t i = 0; i < r->event_count && code == ERR_OK; i++) {
-        code = replay_event(engine, plan, &r->events[i], err);
-        if (code != ERR_OK)
-            sim_fail(j->sim, "%s cannot be replayed: event %zu, %s: %s", id, i + 1,
-                     r->events[i].json, err->message);
-    }
-    if (code != ERR_OK)
-        return code;
-    *ret_last_seq = r->event_count;
-    *ret_engine = TAKE(engine);
-    *ret_plan = TAKE(plan);
-    return ERR_OK;
 }

@@ -3,9 +3,15 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -40,7 +46,8 @@ static void write_entry(struct buf *b, const struct wire_entry *e)
         break;
     case REPORT_STEP_ENDED:
     case REPORT_STEP_ROLLED_BACK:
-        buf_printf(b, "%" PRId64 "=%s", e->step, step_state_names[e->state]);
+        buf_printf(b, "%" PRId64 "=%s%s", e->step, step_state_names[e->state],
+                   e->conflict ? "+conflict" : "");
         break;
     case REPORT_CONFIRMING:
         buf_puts(b, "confirming");
@@ -49,7 +56,7 @@ static void write_entry(struct buf *b, const struct wire_entry *e)
         buf_printf(b, "ended=%s%s", execution_state_names[e->state], e->undoing ? "+undo" : "");
         break;
     case REPORT_ROLLBACK_STARTED:
-        buf_puts(b, "undoing");
+        buf_printf(b, "undoing%s", e->force ? "+force" : "");
         break;
     case REPORT_ROLLED_BACK:
         buf_printf(b, "over=%s", execution_state_names[e->state]);
@@ -99,6 +106,14 @@ static bool capture(void *ctx, const char *data, size_t len, bool droppable)
     return true;
 }
 
+static void renew(void *ctx)
+{
+    struct agent_rig *r = ctx;
+    r->renewals++;
+    if (r->agent->connected && !r->keeps_connection)
+        agent_disconnected(r->agent);
+}
+
 /* ---- Life -------------------------------------------------------------------------------- */
 
 static void guard_fired(uv_timer_t *guard)
@@ -121,6 +136,8 @@ void agent_rig_begin(struct agent_rig *r)
         .loop = &r->loop,
         .orchestrator = "http://127.0.0.1:9",
         .data_dir = folder_path(&r->folder, "data"),
+        .retention_ms = r->retention_ms,
+        .undo_max_bytes = r->undo_max_bytes,
         .failed = host_failed,
         .ctx = r,
     };
@@ -132,8 +149,8 @@ void agent_rig_begin(struct agent_rig *r)
         fail_msg("%s", err.message);
     r->stopped = false;
     r->agent = r->host->agents[0]->agent;
-    r->agent->config.link = (struct agent_link){r, capture};
-    agent_start(r->agent);
+    r->agent->config.link = (struct agent_link){r, capture, renew};
+    host_start(r->host); /* nothing listens there: the test is the connection */
 }
 
 void agent_rig_init(struct agent_rig *r)
@@ -190,7 +207,8 @@ static void deliver_acks(struct agent_rig *r)
 {
     while (r->due_count > 0) {
         struct wire_ack ack = r->due[--r->due_count];
-        agent_rig_ack(r, ack.rollout, ack.seq);
+        if (r->agent->connected) /* else it is lost */
+            agent_rig_ack(r, ack.rollout, ack.seq);
         mem_free(ack.rollout);
     }
 }
@@ -283,4 +301,93 @@ const char *agent_rig_hello(struct agent_rig *r)
     }
     wire_frame_done(&frame);
     return text;
+}
+
+/* ---- For tests ----------------------------------------------------------------------- */
+
+int agent_rig_set_up(void **state)
+{
+    struct agent_rig *r = MEM_NEW(struct agent_rig);
+    assert_non_null(r);
+    agent_rig_init(r);
+    *state = r;
+    return 0;
+}
+
+int agent_rig_tear_down(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_done(r);
+    mem_free(r);
+    return 0;
+}
+
+const char *agent_rig_shell(const struct agent_rig *r, const char *name, const char *text,
+                            const char *more)
+{
+    static char steps[4][2048];
+    static unsigned next;
+    char script[1024];
+    char *step = steps[next++ % 4];
+    const char *at = strstr(text, "%s");
+    if (at)
+        (void)snprintf(script, sizeof(script), "%.*s%s%s", (int)(at - text), text, r->folder.path,
+                       at + 2);
+    else
+        (void)snprintf(script, sizeof(script), "%s", text);
+    (void)snprintf(step, sizeof(steps[0]),
+                   "{\"name\":\"%s\",\"type\":\"script\",\"params\":{\"script\":\"/bin/sh\","
+                   "\"args\":[\"-c\",\"%s\"]}%s}",
+                   name, script, more);
+    return step;
+}
+
+const char *agent_rig_write(const struct agent_rig *r, const char *content)
+{
+    static char step[2048];
+    (void)snprintf(step, sizeof(step),
+                   "{\"name\":\"w\",\"type\":\"file_write\",\"params\":{\"path\":\"%s/target\","
+                   "\"content\":\"%s\"}}",
+                   r->folder.path, content);
+    return step;
+}
+
+int agent_rig_gate(const struct agent_rig *r)
+{
+    assert_int_equal(mkfifo(folder_path(&r->folder, "gate"), 0600), 0);
+    int fd = open(folder_path(&r->folder, "gate"), O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+void agent_rig_open_gate(int fd)
+{
+    assert_int_equal(write(fd, "\n", 1), 1);
+}
+
+const char *agent_rig_join(const char *a, const char *b)
+{
+    static char text[6144];
+    (void)snprintf(text, sizeof(text), "%s,%s", a, b);
+    return text;
+}
+
+void agent_rig_until_killed(struct agent_rig *r, const char *steps)
+{
+    int status = 0;
+    r->ack = false; /* how far the acknowledgements came before the kill would be chance */
+    agent_rig_end(r, 0);
+    pid_t child = fork();
+    if (child == 0) {
+        agent_rig_begin(r);
+        agent_rig_connect(r, 1);
+        if (steps)
+            agent_rig_execute(r, "r1", steps);
+        agent_rig_settle(r);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGKILL);
+    agent_rig_begin(r);
 }

@@ -27,7 +27,11 @@ struct agent_rig {
     struct buf output;       /* live output, as "offset:text" */
     struct buf last_outputs; /* the outputs in step_ended, each ended by a newline */
     struct buf messages;     /* of the entries, each ended by a newline */
+    int64_t retention_ms;    /* of the next agent; 0: the default */
+    int64_t undo_max_bytes;  /* the same; 0: no limit */
+    bool keeps_connection;   /* does not drop it where a new one is wanted */
     bool refuse_sends;       /* the connection is gone, but the agent does not know */
+    int renewals;            /* how often the agent wanted a new connection */
     bool failed, stopped;
     bool ack;                          /* acknowledge every report, soon */
     struct wire_ack due[RIG_ACKS_MAX]; /* what is to be acknowledged */
@@ -56,3 +60,33 @@ void agent_rig_settle(struct agent_rig *r);
 const char *agent_rig_sent(struct agent_rig *r);
 /* The executions that hello lists, as "r1/4 r2/1 "; static storage. */
 const char *agent_rig_hello(struct agent_rig *r);
+
+/* ---- For tests ------------------------------------------------------------------------------ */
+
+#define ECHO_STEP "{\"name\":\"e\",\"type\":\"echo\",\"params\":{\"message\":\"hello\"}}"
+#define ROLLBACK(rollout) "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"" rollout "\",\"epoch\":1}"
+#define CANCEL(rollout, now)                                                                       \
+    "{\"v\":1,\"type\":\"cancel\",\"rollout\":\"" rollout "\",\"epoch\":1,\"now\":" now "}"
+/* A further order, which may be forced. */
+#define ROUND(rollout, round, force)                                                               \
+    "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"" rollout "\",\"epoch\":1,\"round\":" round      \
+    ",\"force\":" force "}"
+
+/* The state of a test is its rig. */
+int agent_rig_set_up(void **state);
+int agent_rig_tear_down(void **state);
+
+/* A step that runs a shell with the text, which may use the folder's path as %s; `more`: further
+ * fields. Good until the fourth next call. */
+const char *agent_rig_shell(const struct agent_rig *r, const char *name, const char *text,
+                            const char *more);
+/* A step that writes the file "target" of the folder. */
+const char *agent_rig_write(const struct agent_rig *r, const char *content);
+const char *agent_rig_join(const char *a, const char *b);
+/* A step waits at a gate until the test opens it. */
+#define AT_GATE "read x < %s/gate"
+int agent_rig_gate(const struct agent_rig *r);
+void agent_rig_open_gate(int fd);
+/* Runs an agent in a process of its own, which one of its steps kills; then goes on here. `steps`:
+ * NULL when it has them already. */
+void agent_rig_until_killed(struct agent_rig *r, const char *steps);

@@ -18,81 +18,8 @@
 
 #include <cmocka.h>
 
-#define ECHO_STEP "{\"name\":\"e\",\"type\":\"echo\",\"params\":{\"message\":\"hello\"}}"
-#define ROLLBACK(rollout) "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"" rollout "\",\"epoch\":1}"
-#define CANCEL(rollout, now)                                                                       \
-    "{\"v\":1,\"type\":\"cancel\",\"rollout\":\"" rollout "\",\"epoch\":1,\"now\":" now "}"
-
-static int set_up(void **state)
-{
-    struct agent_rig *r = MEM_NEW(struct agent_rig);
-    assert_non_null(r);
-    agent_rig_init(r);
-    *state = r;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct agent_rig *r = *state;
-    agent_rig_done(r);
-    mem_free(r);
-    return 0;
-}
-
-/* A step that runs a shell with the text, which may use the folder's path as %s. */
-static const char *shell_step(const struct agent_rig *r, const char *name, const char *text,
-                              const char *more)
-{
-    static char steps[4][2048];
-    static unsigned next;
-    char script[1024];
-    char *step = steps[next++ % 4];
-    const char *at = strstr(text, "%s");
-    if (at)
-        (void)snprintf(script, sizeof(script), "%.*s%s%s", (int)(at - text), text, r->folder.path,
-                       at + 2);
-    else
-        (void)snprintf(script, sizeof(script), "%s", text);
-    (void)snprintf(step, sizeof(steps[0]),
-                   "{\"name\":\"%s\",\"type\":\"script\",\"params\":{\"script\":\"/bin/sh\","
-                   "\"args\":[\"-c\",\"%s\"]}%s}",
-                   name, script, more);
-    return step;
-}
-
-static const char *write_step(const struct agent_rig *r, const char *content)
-{
-    static char step[2048];
-    (void)snprintf(step, sizeof(step),
-                   "{\"name\":\"w\",\"type\":\"file_write\",\"params\":{\"path\":\"%s/target\","
-                   "\"content\":\"%s\"}}",
-                   r->folder.path, content);
-    return step;
-}
-
-/* A step waits at a gate until the test opens it. */
-#define AT_GATE "read x < %s/gate"
-
-static int gate_make(const struct agent_rig *r)
-{
-    assert_int_equal(mkfifo(folder_path(&r->folder, "gate"), 0600), 0);
-    int fd = open(folder_path(&r->folder, "gate"), O_RDWR | O_CLOEXEC);
-    assert_true(fd >= 0);
-    return fd;
-}
-
-static void gate_open(int fd)
-{
-    assert_int_equal(write(fd, "\n", 1), 1);
-}
-
-static const char *join(const char *a, const char *b)
-{
-    static char text[6144];
-    (void)snprintf(text, sizeof(text), "%s,%s", a, b);
-    return text;
-}
+#define ROLLBACK_AGAIN(rollout)                                                                    \
+    "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"" rollout "\",\"epoch\":1,\"round\":2}"
 
 /* ---- Executions -------------------------------------------------------------------------- */
 
@@ -113,7 +40,7 @@ static void a_step_that_changes_the_host_is_on_record_before_it_begins(void **st
 {
     struct agent_rig *r = *state;
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", write_step(r, "new"));
+    agent_rig_execute(r, "r1", agent_rig_write(r, "new"));
     while (!r->sent.data || !strstr(r->sent.data, "begun")) {
         assert_string_equal(file_get(folder_path(&r->folder, "target")), "");
         (void)uv_run(&r->loop, UV_RUN_ONCE);
@@ -129,7 +56,8 @@ static void a_failing_execution_brings_the_file_back(void **state)
     file_put(folder_path(&r->folder, "target"), "old");
     agent_rig_connect(r, 1);
     agent_rig_execute(r, "r1",
-                      join(write_step(r, "new"), shell_step(r, "s", "cat %s/target; exit 3", "")));
+                      agent_rig_join(agent_rig_write(r, "new"),
+                                     agent_rig_shell(r, "s", "cat %s/target; exit 3", "")));
     agent_rig_await(r, "over=");
     const char *sent = agent_rig_sent(r);
     assert_non_null(strstr(sent, "1=failed"));
@@ -166,7 +94,7 @@ static void a_step_is_stopped_at_its_time_limit(void **state)
 {
     struct agent_rig *r = *state;
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", shell_step(r, "s", "sleep 600", ",\"timeoutSeconds\":0.2"));
+    agent_rig_execute(r, "r1", agent_rig_shell(r, "s", "sleep 600", ",\"timeoutSeconds\":0.2"));
     agent_rig_await(r, "over=");
     assert_non_null(strstr(agent_rig_sent(r), "0=timed_out"));
 }
@@ -177,8 +105,8 @@ static void a_failed_attempt_is_followed_by_another(void **state)
     agent_rig_connect(r, 1);
     agent_rig_execute(
         r, "r1",
-        shell_step(r, "s", "echo x >> %s/count; test $KITSUNE_ATTEMPT = 2",
-                   ",\"retry\":{\"maximumAttempts\":3,\"initialIntervalSeconds\":0.01}"));
+        agent_rig_shell(r, "s", "echo x >> %s/count; test $KITSUNE_ATTEMPT = 2",
+                        ",\"retry\":{\"maximumAttempts\":3,\"initialIntervalSeconds\":0.01}"));
     agent_rig_await(r, "ended=");
     const char *sent = agent_rig_sent(r);
     assert_non_null(strstr(sent, "retrying0.1"));
@@ -190,9 +118,9 @@ static void executions_run_one_at_a_time_in_order_of_arrival(void **state)
 {
     struct agent_rig *r = *state;
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", shell_step(r, "s", "echo one >> %s/log; sleep 0.2", ""));
-    agent_rig_execute(r, "r2", shell_step(r, "s", "echo two >> %s/log", ""));
-    agent_rig_execute(r, "r3", shell_step(r, "s", "echo three >> %s/log", ""));
+    agent_rig_execute(r, "r1", agent_rig_shell(r, "s", "echo one >> %s/log; sleep 0.2", ""));
+    agent_rig_execute(r, "r2", agent_rig_shell(r, "s", "echo two >> %s/log", ""));
+    agent_rig_execute(r, "r3", agent_rig_shell(r, "s", "echo three >> %s/log", ""));
     agent_rig_settle(r);
     assert_string_equal(file_get(folder_path(&r->folder, "log")), "one\ntwo\nthree\n");
 }
@@ -200,13 +128,13 @@ static void executions_run_one_at_a_time_in_order_of_arrival(void **state)
 static void live_output_comes_while_the_step_runs(void **state)
 {
     struct agent_rig *r = *state;
-    AUTO_CLOSE int gate = gate_make(r);
+    AUTO_CLOSE int gate = agent_rig_gate(r);
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", shell_step(r, "s", "echo first; " AT_GATE "; echo end", ""));
+    agent_rig_execute(r, "r1", agent_rig_shell(r, "s", "echo first; " AT_GATE "; echo end", ""));
     while (!r->output.data)
         (void)uv_run(&r->loop, UV_RUN_ONCE);
     assert_string_equal(r->output.data, "0:first\n");
-    gate_open(gate);
+    agent_rig_open_gate(gate);
     agent_rig_await(r, "ended=");
     assert_string_equal(r->output.data, "0:first\n6:end\n");
     assert_string_equal(r->last_outputs.data, "first\nend\n\n");
@@ -218,19 +146,19 @@ static void an_execute_that_comes_twice_runs_once(void **state)
 {
     struct agent_rig *r = *state;
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", shell_step(r, "s", "echo x >> %s/count", ""));
-    agent_rig_execute(r, "r1", shell_step(r, "s", "echo x >> %s/count", ""));
+    agent_rig_execute(r, "r1", agent_rig_shell(r, "s", "echo x >> %s/count", ""));
+    agent_rig_execute(r, "r1", agent_rig_shell(r, "s", "echo x >> %s/count", ""));
     agent_rig_await(r, "ended=");
     agent_rig_settle(r);
     (void)agent_rig_sent(r);
-    agent_rig_execute(r, "r1", shell_step(r, "s", "echo x >> %s/count", ""));
+    agent_rig_execute(r, "r1", agent_rig_shell(r, "s", "echo x >> %s/count", ""));
     agent_rig_settle(r);
     /* Who asks again does not know how it ended. */
     assert_string_equal(agent_rig_sent(r),
                         "[r1 1:started 2:begun0.1 3:0=succeeded 4:ended=succeeded]");
     agent_rig_restart(r);
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", shell_step(r, "s", "echo x >> %s/count", ""));
+    agent_rig_execute(r, "r1", agent_rig_shell(r, "s", "echo x >> %s/count", ""));
     agent_rig_settle(r);
     assert_string_equal(agent_rig_sent(r),
                         "[r1 1:started 2:begun0.1 3:0=succeeded 4:ended=succeeded]");
@@ -264,7 +192,7 @@ static void without_a_connection_everything_goes_on(void **state)
 {
     struct agent_rig *r = *state;
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", join(shell_step(r, "a", "sleep 0.1", ""), ECHO_STEP));
+    agent_rig_execute(r, "r1", agent_rig_join(agent_rig_shell(r, "a", "sleep 0.1", ""), ECHO_STEP));
     agent_disconnected(r->agent);
     agent_rig_settle(r);
     assert_string_equal(agent_rig_sent(r), "");
@@ -292,7 +220,7 @@ static void a_cancel_at_once_ends_the_running_step(void **state)
 {
     struct agent_rig *r = *state;
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", shell_step(r, "s", "sleep 600", ""));
+    agent_rig_execute(r, "r1", agent_rig_shell(r, "s", "sleep 600", ""));
     agent_rig_await(r, "begun0.1");
     agent_rig_frame(r, CANCEL("r1", "true"));
     agent_rig_await(r, "ended=cancelled]");
@@ -304,13 +232,14 @@ static void a_cancel_at_once_ends_the_running_step(void **state)
 static void a_cancel_lets_the_running_step_finish(void **state)
 {
     struct agent_rig *r = *state;
-    AUTO_CLOSE int gate = gate_make(r);
+    AUTO_CLOSE int gate = agent_rig_gate(r);
     agent_rig_connect(r, 1);
-    agent_rig_execute(
-        r, "r1", join(shell_step(r, "a", AT_GATE, ""), shell_step(r, "b", "touch %s/never", "")));
+    agent_rig_execute(r, "r1",
+                      agent_rig_join(agent_rig_shell(r, "a", AT_GATE, ""),
+                                     agent_rig_shell(r, "b", "touch %s/never", "")));
     agent_rig_await(r, "begun0.1");
     agent_rig_frame(r, CANCEL("r1", "false"));
-    gate_open(gate);
+    agent_rig_open_gate(gate);
     agent_rig_await(r, "ended=");
     assert_non_null(strstr(agent_rig_sent(r), "0=succeeded"));
     assert_int_equal(access(folder_path(&r->folder, "never"), F_OK), -1);
@@ -325,7 +254,7 @@ static void a_cancel_that_overtakes_its_execute_wins(void **state)
     agent_rig_restart(r);
     agent_rig_connect(r, 1);
     (void)agent_rig_sent(r);
-    agent_rig_execute(r, "r1", shell_step(r, "s", "touch %s/never", ""));
+    agent_rig_execute(r, "r1", agent_rig_shell(r, "s", "touch %s/never", ""));
     agent_rig_settle(r);
     assert_string_equal(agent_rig_sent(r), "[r1 1:started 2:ended=cancelled]");
     assert_int_equal(access(folder_path(&r->folder, "never"), F_OK), -1);
@@ -334,16 +263,16 @@ static void a_cancel_that_overtakes_its_execute_wins(void **state)
 static void what_waits_in_the_queue_can_be_cancelled_and_rolled_back(void **state)
 {
     struct agent_rig *r = *state;
-    AUTO_CLOSE int gate = gate_make(r);
+    AUTO_CLOSE int gate = agent_rig_gate(r);
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", shell_step(r, "s", AT_GATE, ""));
-    agent_rig_execute(r, "r2", shell_step(r, "s", "touch %s/never", ""));
-    agent_rig_execute(r, "r3", shell_step(r, "s", "touch %s/never", ""));
+    agent_rig_execute(r, "r1", agent_rig_shell(r, "s", AT_GATE, ""));
+    agent_rig_execute(r, "r2", agent_rig_shell(r, "s", "touch %s/never", ""));
+    agent_rig_execute(r, "r3", agent_rig_shell(r, "s", "touch %s/never", ""));
     agent_rig_frame(r, CANCEL("r2", "false"));
     agent_rig_frame(r, ROLLBACK("r3"));
     agent_rig_await(r, "[r2 1:started 2:ended=cancelled]");
     agent_rig_await(r, "[r3 1:started 2:ended=cancelled+undo 3:undoing 4:over=rolled_back]");
-    gate_open(gate);
+    agent_rig_open_gate(gate);
     agent_rig_await(r, "ended=succeeded");
     agent_rig_settle(r);
     assert_int_equal(access(folder_path(&r->folder, "never"), F_OK), -1);
@@ -354,7 +283,7 @@ static void a_finished_execution_is_undone_on_request(void **state)
     struct agent_rig *r = *state;
     file_put(folder_path(&r->folder, "target"), "old");
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", write_step(r, "new"));
+    agent_rig_execute(r, "r1", agent_rig_write(r, "new"));
     agent_rig_await(r, "ended=succeeded");
     agent_rig_settle(r);
     agent_rig_restart(r);
@@ -383,6 +312,29 @@ static void a_rollback_of_what_is_not_known_cannot_succeed(void **state)
     assert_non_null(strstr(r->messages.data, "no record of this rollout on this server"));
 }
 
+/* Further entries would get numbers that the orchestrator has from the agent before it. */
+static void what_is_not_known_is_answered_alike_however_often_its_undo_is_ordered(void **state)
+{
+    struct agent_rig *r = *state;
+    agent_rig_connect(r, 1);
+    agent_rig_frame(r, ROLLBACK("r1"));
+    agent_rig_await(r, "over=");
+    agent_rig_settle(r);
+    (void)agent_rig_sent(r);
+    agent_rig_frame(r, ROLLBACK_AGAIN("r1"));
+    agent_rig_await(r, "over=");
+    agent_rig_settle(r);
+    assert_string_equal(agent_rig_sent(r), "[r1 1:over=rollback_failed]");
+    agent_rig_restart(r);
+    agent_rig_connect(r, 1);
+    agent_rig_settle(r);
+    (void)agent_rig_sent(r);
+    agent_rig_frame(r, ROLLBACK_AGAIN("r1"));
+    agent_rig_await(r, "over=");
+    agent_rig_settle(r);
+    assert_string_equal(agent_rig_sent(r), "[r1 1:over=rollback_failed]");
+}
+
 /* Each is asked for while what was recorded before it is on its way to the disk. */
 static void an_order_to_undo_waits_for_the_record_that_it_goes_by(void **state)
 {
@@ -403,16 +355,16 @@ static void an_order_to_undo_waits_for_the_record_that_it_goes_by(void **state)
 static void a_rollback_waits_for_the_execution_under_way(void **state)
 {
     struct agent_rig *r = *state;
-    AUTO_CLOSE int gate = gate_make(r);
+    AUTO_CLOSE int gate = agent_rig_gate(r);
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", write_step(r, "new"));
+    agent_rig_execute(r, "r1", agent_rig_write(r, "new"));
     agent_rig_await(r, "ended=succeeded");
     agent_rig_settle(r);
-    agent_rig_execute(r, "r2", shell_step(r, "s", AT_GATE, ""));
+    agent_rig_execute(r, "r2", agent_rig_shell(r, "s", AT_GATE, ""));
     agent_rig_await(r, "[r2 1:started");
     (void)agent_rig_sent(r);
     agent_rig_frame(r, ROLLBACK("r1"));
-    gate_open(gate);
+    agent_rig_open_gate(gate);
     agent_rig_await(r, "over=");
     const char *sent = agent_rig_sent(r);
     assert_true(strstr(sent, "ended=succeeded") < strstr(sent, "undoing"));
@@ -461,8 +413,8 @@ static void an_agent_that_stops_lets_the_running_step_end(void **state)
     struct agent_rig *r = *state;
     agent_rig_connect(r, 1);
     agent_rig_execute(r, "r1",
-                      join(shell_step(r, "a", "echo a >> %s/log; sleep 0.2", ""),
-                           shell_step(r, "b", "echo b >> %s/log", "")));
+                      agent_rig_join(agent_rig_shell(r, "a", "echo a >> %s/log; sleep 0.2", ""),
+                                     agent_rig_shell(r, "b", "echo b >> %s/log", "")));
     agent_rig_await(r, "begun0.1");
     agent_rig_end(r, 30000);
     assert_non_null(strstr(r->sent.data, "0=succeeded"));
@@ -474,7 +426,9 @@ static void a_step_that_was_interrupted_has_failed_and_is_undone(void **state)
     struct agent_rig *r = *state;
     file_put(folder_path(&r->folder, "target"), "old");
     agent_rig_connect(r, 1);
-    agent_rig_execute(r, "r1", join(write_step(r, "new"), shell_step(r, "s", "sleep 600", "")));
+    agent_rig_execute(
+        r, "r1",
+        agent_rig_join(agent_rig_write(r, "new"), agent_rig_shell(r, "s", "sleep 600", "")));
     agent_rig_await(r, "begun1.1");
     agent_rig_restart(r);
     agent_rig_settle(r);
@@ -488,34 +442,14 @@ static void a_step_that_was_interrupted_has_failed_and_is_undone(void **state)
     assert_non_null(strstr(r->messages.data, "whether it took effect is not known"));
 }
 
-/* Runs an agent in a process of its own, which one of its steps kills. */
-static void run_until_killed(struct agent_rig *r, const char *steps)
-{
-    int status = 0;
-    r->ack = false; /* how far the acknowledgements came before the kill would be chance */
-    agent_rig_end(r, 0);
-    pid_t child = fork();
-    if (child == 0) {
-        agent_rig_begin(r);
-        agent_rig_connect(r, 1);
-        if (steps)
-            agent_rig_execute(r, "r1", steps);
-        agent_rig_settle(r);
-        _exit(0);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status));
-    assert_int_equal(WTERMSIG(status), SIGKILL);
-    agent_rig_begin(r);
-}
-
 static void an_idempotent_step_that_a_crash_cut_off_is_run_again(void **state)
 {
     struct agent_rig *r = *state;
-    run_until_killed(
-        r, join(shell_step(r, "a", "echo a >> %s/log", ""),
-                shell_step(r, "s", "cd %s; test -e died || { touch died; kill -9 $PPID; }",
-                           ",\"onInterrupt\":\"retry\"")));
+    agent_rig_until_killed(
+        r, agent_rig_join(agent_rig_shell(r, "a", "echo a >> %s/log", ""),
+                          agent_rig_shell(r, "s",
+                                          "cd %s; test -e died || { touch died; kill -9 $PPID; }",
+                                          ",\"onInterrupt\":\"retry\"")));
     agent_rig_settle(r);
     agent_rig_connect(r, 1);
     const char *sent = agent_rig_sent(r);
@@ -527,8 +461,10 @@ static void a_step_that_a_crash_cut_off_and_that_may_not_run_again_has_failed(vo
 {
     struct agent_rig *r = *state;
     file_put(folder_path(&r->folder, "target"), "old");
-    run_until_killed(r, join(write_step(r, "new"),
-                             shell_step(r, "s", "echo x >> %s/count; kill -9 $PPID; sleep 1", "")));
+    agent_rig_until_killed(
+        r,
+        agent_rig_join(agent_rig_write(r, "new"),
+                       agent_rig_shell(r, "s", "echo x >> %s/count; kill -9 $PPID; sleep 1", "")));
     agent_rig_settle(r);
     agent_rig_connect(r, 1);
     assert_non_null(strstr(agent_rig_sent(r), "1=failed"));
@@ -539,8 +475,8 @@ static void a_step_that_a_crash_cut_off_and_that_may_not_run_again_has_failed(vo
 static void a_step_that_kills_its_agent_every_time_is_given_up(void **state)
 {
     struct agent_rig *r = *state;
-    const char *step = shell_step(r, "s", "echo x >> %s/count; kill -9 $PPID; sleep 1",
-                                  ",\"onInterrupt\":\"retry\"");
+    const char *step = agent_rig_shell(r, "s", "echo x >> %s/count; kill -9 $PPID; sleep 1",
+                                       ",\"onInterrupt\":\"retry\"");
     r->ack = false;
     agent_rig_end(r, 0);
     for (int death = 0; death < EXECUTOR_MAX_INTERRUPTED; death++) {
@@ -574,9 +510,9 @@ static void an_interrupted_rollback_goes_on(void **state)
     (void)snprintf(steps, sizeof(steps),
                    "%s,{\"name\":\"u\",\"type\":\"script\",\"params\":{\"script\":\"/bin/false\","
                    "\"args\":[\"%s\"],\"rollback_script\":\"%s/undo.sh\"}}",
-                   write_step(r, "new"), r->folder.path, r->folder.path);
+                   agent_rig_write(r, "new"), r->folder.path, r->folder.path);
     assert_int_equal(chmod(folder_path(&r->folder, "undo.sh"), 0700), 0);
-    run_until_killed(r, steps);
+    agent_rig_until_killed(r, steps);
     assert_string_equal(file_get(folder_path(&r->folder, "target")), "new");
     agent_rig_settle(r);
     assert_string_equal(file_get(folder_path(&r->folder, "target")), "old");
@@ -595,7 +531,7 @@ static bool run_short_of_memory(struct agent_rig *r, uint64_t n)
     buf_printf(&b,
                "{\"v\":1,\"type\":\"execute\",\"rollout\":\"r1\",\"epoch\":1,"
                "\"rollbackOnFailure\":true,\"steps\":[%s]}",
-               join(ECHO_STEP, write_step(r, "new")));
+               agent_rig_join(ECHO_STEP, agent_rig_write(r, "new")));
     assert_int_equal(wire_decode(b.data, b.len, &frame, &err), ERR_OK);
     agent_rig_connect(r, 1);
     r->refuse_sends = true;
@@ -637,7 +573,7 @@ static void want_of_memory_at_any_point_loses_nothing(void **state)
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, agent_rig_set_up, agent_rig_tear_down)
 
 int main(void)
 {
@@ -661,6 +597,7 @@ int main(void)
         TEST(what_waits_in_the_queue_can_be_cancelled_and_rolled_back),
         TEST(a_finished_execution_is_undone_on_request),
         TEST(a_rollback_of_what_is_not_known_cannot_succeed),
+        TEST(what_is_not_known_is_answered_alike_however_often_its_undo_is_ordered),
         TEST(an_order_to_undo_waits_for_the_record_that_it_goes_by),
         TEST(a_rollback_waits_for_the_execution_under_way),
         TEST(an_orchestrator_on_old_data_is_refused),

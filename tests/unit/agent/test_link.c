@@ -330,6 +330,54 @@ static void a_lost_connection_is_made_again(void **state)
     AWAIT(r, r->welcomes == 2);
 }
 
+static void a_new_connection_is_made_where_one_is_wanted(void **state)
+{
+    struct rig *r = *state;
+    link_start(r->link);
+    AWAIT(r, r->welcomes == 1);
+    link_renew(r->link);
+    assert_false(link_up(r->link));
+    assert_int_equal(r->losses, 1);
+    assert_false(link_send(r->link, "{}", 2, false));
+    AWAIT(r, r->welcomes == 2 && r->closed == 1);
+    assert_int_equal(r->connections, 2);
+    assert_int_equal(r->losses, 1);
+    assert_true(link_up(r->link));
+}
+
+/* The welcome of a connection that was begun before may not be taken for that of the new one. */
+static void a_connection_that_is_not_welcomed_yet_gives_way_to_a_new_one(void **state)
+{
+    struct rig *r = *state;
+    r->greets = false;
+    link_start(r->link);
+    AWAIT(r, r->hellos == 1);
+    welcome(r);
+    r->greets = true;
+    link_renew(r->link);
+    AWAIT(r, r->welcomes == 1);
+    assert_int_equal(r->connections, 2);
+    assert_int_equal(r->hellos, 2);
+    assert_int_equal(r->losses, 0);
+    link_renew(r->link);
+    link_renew(r->link); /* while it connects */
+    AWAIT(r, r->welcomes == 2);
+    assert_int_equal(r->losses, 1);
+    assert_true(link_up(r->link));
+}
+
+static void a_link_that_is_stopped_makes_no_new_connection(void **state)
+{
+    struct rig *r = *state;
+    link_start(r->link);
+    AWAIT(r, r->welcomes == 1);
+    link_renew(r->link);
+    stop(r);
+    link_renew(r->link);
+    AWAIT(r, r->closed == 1);
+    assert_int_equal(r->connections, 1);
+}
+
 static void a_frame_that_is_none_ends_the_connection(void **state)
 {
     struct rig *r = *state;
@@ -411,6 +459,9 @@ int main(void)
         TEST(it_says_that_it_lives),
         TEST(a_silent_orchestrator_is_left_and_looked_for_again),
         TEST(a_lost_connection_is_made_again),
+        TEST(a_new_connection_is_made_where_one_is_wanted),
+        TEST(a_connection_that_is_not_welcomed_yet_gives_way_to_a_new_one),
+        TEST(a_link_that_is_stopped_makes_no_new_connection),
         TEST(a_frame_that_is_none_ends_the_connection),
         TEST(a_command_before_the_welcome_ends_the_connection),
         TEST(an_orchestrator_that_is_refused_is_left_and_tried_again),

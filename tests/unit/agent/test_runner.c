@@ -205,6 +205,29 @@ static void want_of_memory_fails_the_step_and_may_pass(void **state)
     assert_true(n > 0);
 }
 
+static void an_output_that_cannot_be_kept_is_said_to_be_lost(void **state)
+{
+    struct rig *r = *state;
+    bool lost = false;
+    uint64_t failed = 1;
+    assert_int_equal(buf_reserve(&r->output, 256, NULL), ERR_OK);
+    for (uint64_t n = 0; failed > 0; n++) {
+        assert_true(n < 100);
+        r->done = 0;
+        mem_fail_once(n);
+        start(r, "echo", "{\"message\":\"hello\"}");
+        failed = mem_fail_count();
+        mem_fail_never();
+        assert_int_equal(r->done, 1);
+        if (r->result.outcome != HANDLER_OK)
+            continue;
+        bool said = strstr(r->output.data, "output was lost") != NULL;
+        assert_true(said || strcmp(r->output.data, "hello\n") == 0);
+        lost = lost || said;
+    }
+    assert_true(lost);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -218,6 +241,7 @@ int main(void)
         TEST(bytes_that_are_no_text_come_out_as_replacements),
         TEST(a_cancelled_operation_ends),
         TEST(want_of_memory_fails_the_step_and_may_pass),
+        TEST(an_output_that_cannot_be_kept_is_said_to_be_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,15 +1,11 @@
-#include "agent/undo_journal.h"
 #include "common/base/cleanup.h"
-#include "common/base/error.h"
-#include "unit/agent/support_folder.h"
+#include "unit/agent/support_journal.h"
 
-#include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -19,133 +15,6 @@
 
 #include <cmocka.h>
 
-enum { WAIT_SECONDS = 30 };
-#define NOW_MS INT64_C(1800000000000)
-
-struct rig {
-    struct folder folder;
-    struct undo_journal *j;
-    sem_t woken;
-    int done;
-    enum error_code result;
-};
-
-static void wake(void *ctx)
-{
-    struct rig *r = ctx;
-    (void)sem_post(&r->woken);
-}
-
-static void rig_open(struct rig *r)
-{
-    struct error err = {0};
-    const struct undo_journal_config config = {
-        .data_dir = r->folder.path, .wake = wake, .wake_ctx = r};
-    if (undo_journal_open(&config, &r->j, &err) != ERR_OK)
-        fail_msg("%s", err.message);
-}
-
-static void rig_reopen(struct rig *r)
-{
-    undo_journal_close(r->j);
-    r->j = NULL;
-    rig_open(r);
-}
-
-static int set_up(void **state)
-{
-    struct rig *r = MEM_NEW(struct rig);
-    assert_non_null(r);
-    folder_make(&r->folder);
-    (void)sem_init(&r->woken, 0, 0);
-    rig_open(r);
-    *state = r;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct rig *r = *state;
-    undo_journal_close(r->j);
-    (void)sem_destroy(&r->woken);
-    folder_remove(&r->folder);
-    mem_free(r);
-    return 0;
-}
-
-static void count_done(void *ctx, enum error_code result)
-{
-    struct rig *r = ctx;
-    r->done++;
-    r->result = result;
-}
-
-/* Waits until `count` appends are durable. */
-static void await(struct rig *r, int count)
-{
-    struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += WAIT_SECONDS;
-    while (r->done < count) {
-        assert_int_equal(sem_timedwait(&r->woken, &until), 0);
-        undo_journal_collect(r->j);
-    }
-    assert_int_equal(r->result, ERR_OK);
-}
-
-static struct wire_entry entry(int64_t seq, enum report_type type, int state)
-{
-    return (struct wire_entry){
-        .seq = seq, .type = (int)type, .time_ms = 5, .step = -1, .state = state};
-}
-
-static struct undo_append append_of(struct rig *r, const char *rollout)
-{
-    return (struct undo_append){
-        .server = "s1", .rollout = rollout, .time_ms = NOW_MS, .done = count_done, .ctx = r};
-}
-
-static void append(struct rig *r, const struct undo_append *a)
-{
-    struct error err = {0};
-    int before = r->done;
-    assert_int_equal(undo_journal_append(r->j, a, &err), ERR_OK);
-    await(r, before + 1);
-}
-
-/* An execution of `count` entries, the last of which ends it. */
-static void append_ended(struct rig *r, const char *rollout, size_t count)
-{
-    struct wire_entry entries[8];
-    assert_true(count <= ARRAY_LEN(entries));
-    for (size_t i = 0; i < count; i++)
-        entries[i] = entry((int64_t)i + 1, REPORT_STARTED, EXECUTION_RUNNING);
-    entries[count - 1] = entry((int64_t)count, REPORT_ENDED, EXECUTION_SUCCEEDED);
-    struct undo_append a = append_of(r, rollout);
-    a.entries = entries;
-    a.entry_count = count;
-    a.settled = true;
-    append(r, &a);
-}
-
-static size_t entry_count(struct rig *r, const char *rollout)
-{
-    struct error err = {0};
-    struct undo_image image = {0};
-    assert_int_equal(undo_journal_load(r->j, "s1", rollout, &image, &err), ERR_OK);
-    size_t count = image.entries.count;
-    undo_image_done(&image);
-    return count;
-}
-
-static struct undo_status status_of(struct rig *r, const char *rollout)
-{
-    struct error err = {0};
-    struct undo_status status = {0};
-    assert_int_equal(undo_journal_find(r->j, "s1", rollout, NOW_MS, &status, &err), ERR_OK);
-    return status;
-}
-
 /* ---- Tests ------------------------------------------------------------------------------- */
 
 static void what_was_appended_is_there_after_a_restart(void **state)
@@ -153,8 +22,8 @@ static void what_was_appended_is_there_after_a_restart(void **state)
     struct rig *r = *state;
     struct error err = {0};
     struct undo_image image = {0};
-    struct wire_entry entries[] = {entry(1, REPORT_STARTED, EXECUTION_RUNNING),
-                                   entry(2, REPORT_STEP_ENDED, STEP_FAILED)};
+    struct wire_entry entries[] = {journal_entry(1, REPORT_STARTED, EXECUTION_RUNNING),
+                                   journal_entry(2, REPORT_STEP_ENDED, STEP_FAILED)};
     entries[1].step = 3;
     entries[1].attempt = 2;
     entries[1].has_exit_code = true;
@@ -162,21 +31,21 @@ static void what_was_appended_is_there_after_a_restart(void **state)
     entries[1].message = (char *)(uintptr_t) "it broke";
     entries[1].output = (char *)(uintptr_t) "two\nlines";
     struct undo_capture capture = {3, (char *)(uintptr_t) "{\"a\":1}"};
-    struct undo_append a = append_of(r, "r1");
+    struct undo_append a = journal_append_of(r, "r1");
     a.spec = "{spec}";
     a.spec_len = strlen(a.spec);
     a.entries = entries;
     a.entry_count = 2;
     a.captures = &capture;
     a.capture_count = 1;
-    a.undo_deaths = 2;
-    append(r, &a);
-    rig_reopen(r);
+    a.restarts = 2;
+    journal_append(r, &a);
+    journal_reopen(r);
     assert_int_equal(undo_journal_load(r->j, "s1", "r1", &image, &err), ERR_OK);
     assert_string_equal(image.spec, "{spec}");
     assert_int_equal(image.spec_len, 6);
     assert_int_equal(image.status.last_seq, 2);
-    assert_int_equal(image.status.undo_deaths, 2);
+    assert_int_equal(image.status.restarts, 2);
     assert_false(image.status.settled);
     assert_int_equal(image.entries.count, 2);
     const struct wire_entry *second = ARRAY_AT(&image.entries, struct wire_entry, 1);
@@ -200,7 +69,7 @@ static void the_instance_is_made_once(void **state)
     char first[ID_BUFFER];
     (void)snprintf(first, sizeof(first), "%s", undo_journal_instance(r->j));
     assert_true(id_valid(first));
-    rig_reopen(r);
+    journal_reopen(r);
     assert_string_equal(undo_journal_instance(r->j), first);
 }
 
@@ -209,12 +78,12 @@ static void an_entry_that_is_there_stays_as_it_is(void **state)
     struct rig *r = *state;
     struct error err = {0};
     struct undo_image image = {0};
-    append_ended(r, "r1", 2);
-    struct wire_entry again = entry(2, REPORT_ENDED, EXECUTION_FAILED);
-    struct undo_append a = append_of(r, "r1");
+    journal_append_ended(r, "r1", 2);
+    struct wire_entry again = journal_entry(2, REPORT_ENDED, EXECUTION_FAILED);
+    struct undo_append a = journal_append_of(r, "r1");
     a.entries = &again;
     a.entry_count = 1;
-    append(r, &a);
+    journal_append(r, &a);
     assert_int_equal(undo_journal_load(r->j, "s1", "r1", &image, &err), ERR_OK);
     assert_int_equal(image.entries.count, 2);
     assert_int_equal(ARRAY_AT(&image.entries, struct wire_entry, 1)->state, EXECUTION_SUCCEEDED);
@@ -227,12 +96,12 @@ static void the_first_capture_of_a_step_wins(void **state)
     struct error err = {0};
     char *undo = NULL;
     struct undo_capture capture = {0, (char *)(uintptr_t) "{\"was\":\"original\"}"};
-    struct undo_append a = append_of(r, "r1");
+    struct undo_append a = journal_append_of(r, "r1");
     a.captures = &capture;
     a.capture_count = 1;
-    append(r, &a);
+    journal_append(r, &a);
     capture.undo = (char *)(uintptr_t) "{\"was\":\"half changed\"}";
-    append(r, &a);
+    journal_append(r, &a);
     assert_int_equal(undo_journal_capture(r->j, "s1", "r1", 0, &undo, &err), ERR_OK);
     assert_string_equal(undo, "{\"was\":\"original\"}");
     mem_free(undo);
@@ -244,14 +113,14 @@ static void the_first_spec_wins(void **state)
     struct rig *r = *state;
     struct error err = {0};
     struct undo_image image = {0};
-    struct undo_append a = append_of(r, "r1");
+    struct undo_append a = journal_append_of(r, "r1");
     a.spec = "one";
     a.spec_len = 3;
-    append(r, &a);
+    journal_append(r, &a);
     a.spec = "two";
-    append(r, &a);
+    journal_append(r, &a);
     a.spec = NULL;
-    append(r, &a);
+    journal_append(r, &a);
     assert_int_equal(undo_journal_load(r->j, "s1", "r1", &image, &err), ERR_OK);
     assert_string_equal(image.spec, "one");
     undo_image_done(&image);
@@ -272,22 +141,22 @@ static void open_executions_are_those_that_go_on_or_are_not_acknowledged(void **
     struct rig *r = *state;
     struct error err = {0};
     char names[256] = "";
-    append_ended(r, "acknowledged", 3);
-    append_ended(r, "half", 3);
-    struct undo_append a = append_of(r, "running");
-    struct wire_entry started = entry(1, REPORT_STARTED, EXECUTION_RUNNING);
+    journal_append_ended(r, "acknowledged", 3);
+    journal_append_ended(r, "half", 3);
+    struct undo_append a = journal_append_of(r, "running");
+    struct wire_entry started = journal_entry(1, REPORT_STARTED, EXECUTION_RUNNING);
     a.entries = &started;
     a.entry_count = 1;
-    append(r, &a);
-    a = append_of(r, "other");
+    journal_append(r, &a);
+    a = journal_append_of(r, "other");
     a.server = "s2";
     a.entries = &started;
     a.entry_count = 1;
-    append(r, &a);
+    journal_append(r, &a);
     assert_int_equal(undo_journal_ack(r->j, "s1", "acknowledged", 3, &err), ERR_OK);
     assert_int_equal(undo_journal_ack(r->j, "s1", "half", 2, &err), ERR_OK);
     assert_int_equal(undo_journal_ack(r->j, "s1", "running", 1, &err), ERR_OK);
-    rig_reopen(r);
+    journal_reopen(r);
     assert_int_equal(undo_journal_open_executions(r->j, "s1", collect_name, names, &err), ERR_OK);
     assert_string_equal(names, "half/3 running/1 ");
 }
@@ -296,18 +165,18 @@ static void an_acknowledgement_never_goes_back(void **state)
 {
     struct rig *r = *state;
     struct error err = {0};
-    append_ended(r, "r1", 3);
+    journal_append_ended(r, "r1", 3);
     assert_int_equal(undo_journal_ack(r->j, "s1", "r1", 3, &err), ERR_OK);
     assert_int_equal(undo_journal_ack(r->j, "s1", "r1", 1, &err), ERR_OK);
-    rig_reopen(r);
-    assert_int_equal(status_of(r, "r1").acked_seq, 3);
+    journal_reopen(r);
+    assert_int_equal(journal_status(r, "r1").acked_seq, 3);
 }
 
 static void entries_are_read_in_portions(void **state)
 {
     struct rig *r = *state;
     struct error err = {0};
-    append_ended(r, "r1", 8);
+    journal_append_ended(r, "r1", 8);
     int64_t at = 0;
     size_t portions = 0;
     while (at < 8) {
@@ -331,41 +200,13 @@ static void the_highest_epoch_of_each_orchestrator_is_kept(void **state)
     assert_int_equal(undo_journal_save_epoch(r->j, "s1", "o1", 5, &err), ERR_OK);
     assert_int_equal(undo_journal_save_epoch(r->j, "s1", "o1", 4, &err), ERR_OK);
     assert_int_equal(undo_journal_save_epoch(r->j, "s1", "o2", 1, &err), ERR_OK);
-    rig_reopen(r);
+    journal_reopen(r);
     assert_int_equal(undo_journal_epoch(r->j, "s1", "o1", &epoch, &err), ERR_OK);
     assert_int_equal(epoch, 5);
     assert_int_equal(undo_journal_epoch(r->j, "s1", "o2", &epoch, &err), ERR_OK);
     assert_int_equal(epoch, 1);
     assert_int_equal(undo_journal_epoch(r->j, "s2", "o1", &epoch, &err), ERR_OK);
     assert_int_equal(epoch, 0);
-}
-
-static void an_old_execution_goes_with_its_files(void **state)
-{
-    struct rig *r = *state;
-    struct error err = {0};
-    char path[UNDO_FILES_PATH_MAX];
-    char file[UNDO_FILES_PATH_MAX + 16];
-    struct undo_status status;
-    struct stat st;
-    append_ended(r, "old", 1);
-    append_ended(r, "unacknowledged", 1);
-    assert_int_equal(undo_journal_folder(r->j, "s1", "old", 0, path, &err), ERR_OK);
-    (void)snprintf(file, sizeof(file), "%s/original", path);
-    file_put(file, "bytes");
-    assert_int_equal(undo_journal_ack(r->j, "s1", "old", 1, &err), ERR_OK);
-    assert_int_equal(undo_journal_expire(r->j, NOW_MS + 29 * INT64_C(86400000), &err), ERR_OK);
-    rig_reopen(r);
-    assert_int_equal(entry_count(r, "old"), 1);
-    assert_int_equal(stat(file, &st), 0);
-    int64_t later_ms = NOW_MS + 31 * INT64_C(86400000);
-    /* It may go at any moment from now on: it is not begun with again. */
-    assert_int_equal(undo_journal_find(r->j, "s1", "old", later_ms, &status, &err), ERR_NOT_FOUND);
-    assert_int_equal(undo_journal_expire(r->j, later_ms, &err), ERR_OK);
-    rig_reopen(r);
-    assert_int_equal(undo_journal_find(r->j, "s1", "old", NOW_MS, &status, &err), ERR_NOT_FOUND);
-    assert_int_equal(stat(path, &st), -1);
-    assert_int_equal(entry_count(r, "unacknowledged"), 1);
 }
 
 static void a_folder_is_private_and_its_path_is_absolute(void **state)
@@ -396,10 +237,10 @@ static void a_capture_with_files_is_made_durable_with_them(void **state)
     assert_int_equal(symlink("/nowhere", file), 0);
     (void)snprintf(file, sizeof(file), "%s/deeper", path);
     assert_int_equal(mkdir(file, 0700), 0);
-    struct undo_append a = append_of(r, "r1");
+    struct undo_append a = journal_append_of(r, "r1");
     a.captures = &capture;
     a.capture_count = 1;
-    append(r, &a);
+    journal_append(r, &a);
     assert_int_equal(r->result, ERR_OK);
 }
 
@@ -409,8 +250,7 @@ static void a_second_agent_on_the_same_directory_is_refused(void **state)
     struct error err = {0};
     struct undo_journal *second = NULL;
     char want[2 * FOLDER_PATH_MAX];
-    const struct undo_journal_config config = {
-        .data_dir = r->folder.path, .wake = wake, .wake_ctx = r};
+    const struct undo_journal_config config = journal_config(r, r->folder.path);
     assert_int_equal(undo_journal_open(&config, &second, &err), ERR_BUSY);
     (void)snprintf(want, sizeof(want), "another agent runs on the data directory \"%s\"",
                    r->folder.path);
@@ -423,7 +263,7 @@ static void a_directory_that_cannot_be_used_is_refused(void **state)
     struct rig *r = *state;
     struct error err = {0};
     struct undo_journal *j = NULL;
-    struct undo_journal_config config = {.data_dir = "/proc/nowhere", .wake = wake, .wake_ctx = r};
+    struct undo_journal_config config = journal_config(r, "/proc/nowhere");
     assert_int_not_equal(undo_journal_open(&config, &j, &err), ERR_OK);
     assert_non_null(strstr(err.message, "/proc/nowhere"));
     file_put(folder_path(&r->folder, "file"), "");
@@ -441,24 +281,24 @@ static void what_is_durable_survives_a_kill(void **state)
     r->j = NULL;
     pid_t child = fork();
     if (child == 0) {
-        rig_open(r);
-        append_ended(r, "r1", 4);
+        journal_open(r);
+        journal_append_ended(r, "r1", 4);
         _exit(42);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 42);
-    rig_open(r);
-    assert_int_equal(entry_count(r, "r1"), 4);
-    assert_true(status_of(r, "r1").settled);
+    journal_open(r);
+    assert_int_equal(journal_entry_count(r, "r1"), 4);
+    assert_true(journal_status(r, "r1").settled);
 }
 
 static void want_of_memory_takes_nothing(void **state)
 {
     struct rig *r = *state;
     struct error err = {0};
-    struct wire_entry e = entry(1, REPORT_STARTED, EXECUTION_RUNNING);
-    struct undo_append a = append_of(r, "r1");
+    struct wire_entry e = journal_entry(1, REPORT_STARTED, EXECUTION_RUNNING);
+    struct undo_append a = journal_append_of(r, "r1");
     a.spec = "{}";
     a.spec_len = 2;
     a.entries = &e;
@@ -471,7 +311,7 @@ static void want_of_memory_takes_nothing(void **state)
         mem_fail_never();
     }
     assert_int_equal(code, ERR_OK);
-    await(r, 1);
+    journal_await(r, 1);
     code = ERR_NO_MEMORY;
     for (uint64_t n = 0; code == ERR_NO_MEMORY; n++) {
         struct undo_image image = {0};
@@ -486,8 +326,7 @@ static void want_of_memory_takes_nothing(void **state)
     r->j = NULL;
     code = ERR_NO_MEMORY;
     for (uint64_t n = 0; code == ERR_NO_MEMORY; n++) {
-        const struct undo_journal_config config = {
-            .data_dir = r->folder.path, .wake = wake, .wake_ctx = r};
+        const struct undo_journal_config config = journal_config(r, r->folder.path);
         assert_true(n < 200);
         mem_fail_after(n);
         code = undo_journal_open(&config, &r->j, &err);
@@ -496,7 +335,7 @@ static void want_of_memory_takes_nothing(void **state)
     assert_int_equal(code, ERR_OK);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, journal_set_up, journal_tear_down)
 
 int main(void)
 {
@@ -510,7 +349,6 @@ int main(void)
         TEST(an_acknowledgement_never_goes_back),
         TEST(entries_are_read_in_portions),
         TEST(the_highest_epoch_of_each_orchestrator_is_kept),
-        TEST(an_old_execution_goes_with_its_files),
         TEST(a_folder_is_private_and_its_path_is_absolute),
         TEST(a_capture_with_files_is_made_durable_with_them),
         TEST(a_second_agent_on_the_same_directory_is_refused),

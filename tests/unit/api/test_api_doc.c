@@ -21,7 +21,8 @@ static const struct json_table *const tables[] = {
     &api_validation_table,   &api_cancel_table,      &api_request_table,
     &api_event_table,        &api_event_list_table,  &api_output_table,
     &api_server_table,       &api_server_list_table, &api_handler_table,
-    &api_handler_list_table, &api_health_table,
+    &api_handler_list_table, &api_health_table,      &api_rollback_table,
+    &api_resolve_table,      &api_lock_table,        &api_unlock_table,
 };
 
 /* ---- The description against the tables --------------------------------------------------------
@@ -187,7 +188,7 @@ static void every_answer_of_the_description_is_a_known_document(void **state)
             }
         }
     }
-    assert_int_equal(operations, 18);
+    assert_int_equal(operations, 23);
     json_free(doc);
 }
 
@@ -257,18 +258,21 @@ static void documents_come_out_as_they_went_in(void **state)
                       "\"errors\":[{\"path\":\"steps[0]\",\"message\":\"m\"}]}");
     expect_round_trip(
         &api_rollout_list_table,
-        "{\"rollouts\":[{\"id\":\"r1\",\"name\":\"n\",\"by\":\"b\",\"state\":"
+        "{\"rollouts\":[{\"id\":\"r1\",\"name\":\"n\",\"by\":\"b\",\"retryOf\":\"r0\",\"state\":"
         "\"paused\",\"created\":\"c\",\"ended\":\"e\",\"servers\":36,\"counts\":" COUNTS
         "}],\"next\":\"r0\"}");
     expect_round_trip(
         &api_rollout_table,
-        "{\"id\":\"r1\",\"name\":\"n\",\"by\":\"b\",\"state\":\"rolled_back\",\"reason\":\"w\","
+        "{\"id\":\"r1\",\"name\":\"n\",\"by\":\"b\",\"retryOf\":\"r0\",\"state\":\"rolled_back\","
+        "\"reason\":\"w\","
         "\"created\":\"c\",\"ended\":\"e\",\"strategy\":\"Rolling\",\"batch\":1,\"batches\":2,"
         "\"servers\":36,\"counts\":" COUNTS
         ",\"lastSeq\":77,\"plan\":{\"name\":\"n\"},\"executions\":[{\"server\":\"web-1\","
-        "\"state\":\"rolled_back\",\"outcome\":\"failed\",\"connected\":true,\"started\":\"s\","
-        "\"ended\":\"e\",\"waitingFor\":\"r0\",\"step\":\"up\",\"message\":\"m\",\"steps\":["
-        "{\"name\":\"up\",\"state\":\"failed\",\"attempt\":2,\"changed\":true,\"exitCode\":0,"
+        "\"state\":\"rolled_back\",\"outcome\":\"failed\",\"connected\":true,\"conflict\":true,"
+        "\"resolved\":true,\"started\":\"s\",\"ended\":\"e\",\"waitingFor\":\"r0\","
+        "\"lockedBy\":\"b\",\"lockReason\":\"r\",\"step\":\"up\",\"message\":\"m\",\"steps\":["
+        "{\"name\":\"up\",\"state\":\"failed\",\"attempt\":2,\"changed\":true,\"conflict\":true,"
+        "\"exitCode\":0,"
         "\"durationMs\":12,\"message\":\"m\"}]}],\"more\":35}");
     expect_round_trip(&api_validation_table,
                       "{\"valid\":true,\"name\":\"n\",\"strategy\":\"Canary\","
@@ -276,6 +280,11 @@ static void documents_come_out_as_they_went_in(void **state)
     expect_round_trip(&api_cancel_table,
                       "{\"now\":true,\"rollback\":true,\"by\":\"b\",\"reason\":\"r\"}");
     expect_round_trip(&api_request_table, "{\"by\":\"b\",\"reason\":\"r\"}");
+    expect_round_trip(&api_rollback_table, "{\"servers\":[\"a\",\"b\"],\"now\":true,"
+                                           "\"force\":true,\"by\":\"b\",\"reason\":\"r\"}");
+    expect_round_trip(&api_resolve_table, "{\"as\":\"rolled_back\",\"by\":\"b\",\"reason\":\"r\"}");
+    expect_round_trip(&api_lock_table, "{\"by\":\"b\",\"reason\":\"r\"}");
+    expect_round_trip(&api_unlock_table, "{\"by\":\"b\"}");
     expect_round_trip(
         &api_event_list_table,
         "{\"events\":[{\"seq\":7,\"time\":\"t\",\"type\":\"step_ended\",\"server\":"
@@ -290,6 +299,12 @@ static void documents_come_out_as_they_went_in(void **state)
                       "\"hostname\":\"h\",\"address\":\"a\",\"since\":\"s\",\"rollout\":\"r1\","
                       "\"waiting\":1,\"handlers\":[\"echo\",\"sleep\"]}],\"next\":\"web-1\","
                       "\"connected\":1,\"known\":2}");
+    expect_round_trip(
+        &api_server_table,
+        "{\"id\":\"web-1\",\"connected\":false,\"waiting\":0,\"handlers\":[],\"undoBytes\":5,"
+        "\"undoMaxBytes\":9,\"lock\":{\"locked\":false,\"by\":\"b\",\"reason\":\"r\",\"since\":"
+        "\"s\",\"unlockedBy\":\"u\",\"unlocked\":\"t\"},\"touchedBy\":[{\"rollout\":\"r1\","
+        "\"created\":\"c\",\"undone\":true}]}");
     expect_round_trip(&api_handler_list_table,
                       "{\"handlers\":[{\"type\":\"echo\",\"doc\":\"d\",\"undo\":\"u\","
                       "\"idempotent\":true,\"changes\":false,\"params\":{\"type\":\"object\"}}]}");
@@ -331,6 +346,23 @@ static void a_requests_misspelt_field_is_refused(void **state)
     assert_non_null(strstr(err.message, "rollback"));
 }
 
+static void a_person_settles_a_server_as_one_of_three_states_and_says_why(void **state)
+{
+    (void)state;
+    static const char *const refused[] = {
+        "{\"as\":\"unknown\",\"reason\":\"r\"}",
+        "{\"as\":\"failed\"}",
+        "{\"as\":\"failed\",\"reason\":\"\"}",
+        "{\"reason\":\"r\"}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        struct api_resolve resolve = {0};
+        assert_int_equal(
+            json_read(refused[i], strlen(refused[i]), 1000, &api_resolve_table, &resolve, NULL),
+            ERR_INVALID);
+    }
+}
+
 static void decoding_without_memory_fails_cleanly(void **state)
 {
     (void)state;
@@ -360,6 +392,7 @@ int main(void)
         cmocka_unit_test(what_is_not_known_yet_is_left_out),
         cmocka_unit_test(a_newer_servers_fields_are_passed_over),
         cmocka_unit_test(a_requests_misspelt_field_is_refused),
+        cmocka_unit_test(a_person_settles_a_server_as_one_of_three_states_and_says_why),
         cmocka_unit_test(decoding_without_memory_fails_cleanly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

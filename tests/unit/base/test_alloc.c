@@ -81,6 +81,19 @@ static void allocations_fail_from_the_nth_on_until_told_otherwise(void **state)
     assert_int_equal(successes(), 6);
 }
 
+static void one_allocation_alone_can_be_made_to_fail(void **state)
+{
+    (void)state;
+    for (int n = 0; n < 6; n++) {
+        mem_fail_once((uint64_t)n);
+        int got = successes();
+        uint64_t failed = mem_fail_count();
+        mem_fail_never();
+        assert_int_equal(got, 5);
+        assert_int_equal(failed, 1);
+    }
+}
+
 static void a_failed_realloc_keeps_what_was_there(void **state)
 {
     (void)state;
@@ -130,6 +143,7 @@ int main(void)
         cmocka_unit_test(an_array_too_large_for_memory_is_refused),
         cmocka_unit_test(a_copy_of_at_most_len_bytes_ends_with_a_nul),
         cmocka_unit_test(allocations_fail_from_the_nth_on_until_told_otherwise),
+        cmocka_unit_test(one_allocation_alone_can_be_made_to_fail),
         cmocka_unit_test(a_failed_realloc_keeps_what_was_there),
         cmocka_unit_test(one_threads_failures_are_not_anothers),
         cmocka_unit_test(taking_a_pointer_forgets_it),

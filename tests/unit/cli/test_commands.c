@@ -116,7 +116,7 @@ static void step_types_are_documented_without_an_orchestrator(void **state)
     struct run run = {.url = nowhere};
     run_cli(&run, "handlers");
     assert_int_equal(run.status, CLI_OK);
-    contains(run.out, "yum_upgrade  yes");
+    contains(run.out, "yum_upgrade    yes");
     run_cli(&run, "handlers file_write");
     assert_int_equal(run.status, CLI_OK);
     contains(run.out, "PARAM ");
@@ -128,8 +128,9 @@ static void step_types_are_documented_without_an_orchestrator(void **state)
     expect_json(run.out);
     run_cli(&run, "handlers ech");
     assert_int_equal(run.status, CLI_USAGE);
-    assert_string_equal(run.err, "kitsune: there is no step type \"ech\": there are echo, "
-                                 "file_write, script, sleep, yum_upgrade\n");
+    assert_string_equal(run.err, "kitsune: there is no step type \"ech\": there are command_check, "
+                                 "echo, file_write, http_check, script, service, sleep, tcp_check, "
+                                 "yum_upgrade\n");
     run_done(&run);
 }
 
@@ -172,11 +173,27 @@ static void version_and_help_are_told(void **state)
 static void every_command_that_asks_says_when_nobody_is_there(void **state)
 {
     (void)state;
-    static const char *const commands_that_ask[] = {
-        "list",       "show r1",      "show r1 --all", "show r1 --server a",
-        "watch r1",   "events r1",    "events r1 -f",  "logs r1",
-        "logs r1 -f", "cancel r1",    "pause r1",      "resume r1",
-        "servers",    "server web-1", "submit -",      "list --all"};
+    static const char *const commands_that_ask[] = {"list",
+                                                    "show r1",
+                                                    "show r1 --all",
+                                                    "show r1 --server a",
+                                                    "watch r1",
+                                                    "events r1",
+                                                    "events r1 -f",
+                                                    "logs r1",
+                                                    "logs r1 -f",
+                                                    "cancel r1",
+                                                    "pause r1",
+                                                    "resume r1",
+                                                    "servers",
+                                                    "server web-1",
+                                                    "submit -",
+                                                    "list --all",
+                                                    "rollback r",
+                                                    "retry r1",
+                                                    "lock a -m x",
+                                                    "unlock a",
+                                                    "resolve r1 a --as failed -m x"};
     char expected[256];
     (void)snprintf(expected, sizeof(expected),
                    "kitsune: cannot reach the orchestrator at %s: connection refused (is "
@@ -425,7 +442,8 @@ static void servers_are_listed_with_what_is_not_shown(void **state)
     struct run run = {.url = server_url(server)};
     run_cli(&run, "servers -n 1");
     assert_int_equal(run.status, CLI_OK);
-    contains(run.out, "web-1   yes        -            -        -              2  -     -\n");
+    contains(run.out,
+             "web-1   yes        -            -        -              2  no      -     -\n");
     contains(run.out, "5 of 7 servers are connected; 6 are not shown (--all shows them)\n");
     run_cli(&run, "servers -n 1 -o json");
     expect_json(run.out);

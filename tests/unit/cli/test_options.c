@@ -105,7 +105,7 @@ static void a_mistyped_command_or_option_gets_a_hint(void **state)
     (void)state;
     refuse("sumbit x", "unknown command \"sumbit\" (did you mean \"submit\"?)");
     refuse("qqqqqqq", "unknown command \"qqqqqqq\" (\"kitsune help\" lists the commands)");
-    refuse("rollback x", "unknown command \"rollback\" (did you mean \"cancel --rollback\"?)");
+    refuse("rolback x", "unknown command \"rolback\" (did you mean \"rollback\"?)");
     refuse("submit x --wacth", "unknown option --wacth (did you mean --watch?)");
     refuse("submit x --qqqqqqq", "unknown option --qqqqqqq");
     refuse("submit x -q", "unknown option -q");
@@ -123,6 +123,8 @@ static void what_is_missing_or_too_much_is_named(void **state)
     refuse("list -n", "-n wants a value: N");
     refuse("submit x --watch=yes", "--watch takes no value");
     refuse("submit x --id a --id b", "--id is given twice");
+    refuse("show x --server a --server b", "--server is given twice");
+    refuse("resolve x", "resolve: ID SERVER is missing (usage: kitsune resolve ID SERVER)");
     refuse("list -o yaml", "--output: \"yaml\" is neither table nor json");
     refuse("-o json", "a command is missing");
 }

@@ -100,6 +100,35 @@ static void a_failed_rollout_reads_as_it_happened(void **state)
     progress_free(p);
 }
 
+static void orders_of_people_read_as_they_were_given(void **state)
+{
+    (void)state;
+    struct progress *p = begin_fresh(4);
+    expect(p, EVENT("rollback_requested", ",\"by\":\"me\",\"message\":\"leak\""),
+           "rollback requested by me: leak");
+    expect(p, EVENT("rollback_requested", ON("web-1") ",\"force\":true"),
+           "rollback of web-1 requested");
+    expect(p,
+           EVENT("execution_resolved",
+                 ON("web-2") ",\"state\":\"rolled_back\",\"by\":\"me\",\"message\":\"new\""),
+           "web-2 settled as rolled_back by me: new");
+    progress_free(p);
+}
+
+static void undoing_again_is_counted_from_nought(void **state)
+{
+    (void)state;
+    struct api_rollout r = {.id = id, .state = ROLLOUT_ROLLED_BACK, .servers = 4};
+    r.counts.succeeded = 4;
+    r.counts.rolled_back = 1;
+    r.counts.rollback_failed = 1;
+    struct progress *p = begin(&r);
+    expect(p, EVENT("rollback_started", ",\"count\":2"), "rollback started: 2 servers");
+    assert_int_equal(progress_view(p)->undone_before, 2);
+    assert_int_equal(progress_view(p)->undo, 2);
+    progress_free(p);
+}
+
 static void servers_that_fall_silent_are_counted_until_they_come_back(void **state)
 {
     (void)state;
@@ -323,6 +352,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failed_rollout_reads_as_it_happened),
+        cmocka_unit_test(orders_of_people_read_as_they_were_given),
+        cmocka_unit_test(undoing_again_is_counted_from_nought),
         cmocka_unit_test(servers_that_fall_silent_are_counted_until_they_come_back),
         cmocka_unit_test(a_picture_taken_in_the_middle_is_carried_on),
         cmocka_unit_test(what_people_asked_for_is_told_with_who_and_why),

@@ -59,6 +59,15 @@ static void json_escapes_what_json_lets_stand(void **state)
     assert_string_equal(b.data, "{\"a\":\"\\u009b\\u007f\xc3\xbc\"}\n");
 }
 
+static void what_is_no_json_steers_nothing_either(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf b = BUF_INIT;
+    static const char text[] = "<p>\x1b[2J\r\n\t\x9b\xed\xa0\x80";
+    render_json(&b, text, sizeof(text) - 1);
+    assert_string_equal(b.data, "<p>\\u001b[2J\\u000d\n\t\xef\xbf\xbd\xef\xbf\xbd");
+}
+
 static void widths_are_columns_and_not_bytes(void **state)
 {
     (void)state;
@@ -222,6 +231,7 @@ int main(void)
         cmocka_unit_test(escapes_of_terminals_are_made_visible),
         cmocka_unit_test(output_keeps_its_lines_and_loses_its_escapes),
         cmocka_unit_test(json_escapes_what_json_lets_stand),
+        cmocka_unit_test(what_is_no_json_steers_nothing_either),
         cmocka_unit_test(widths_are_columns_and_not_bytes),
         cmocka_unit_test(a_text_is_cut_between_characters),
         cmocka_unit_test(columns_line_up_whatever_characters_they_hold),

@@ -281,6 +281,35 @@ static void ctrl_c_leaves_the_rollout_running_and_says_so(void **state)
 /* ---- events and logs ---------------------------------------------------------------------------
  */
 
+static void events_of_a_rollout_that_was_opened_again_are_followed_past_its_first_end(void **state)
+{
+    (void)state;
+    char *open = running(4);
+    char *first = doc_sse(3, "rollout_ended", ",\"state\":\"succeeded\"");
+    char *events = doc_join(strdup(first), doc_sse(4, "rollback_requested", ""),
+                            doc_sse(5, "rollout_ended", ",\"state\":\"rolled_back\""), NULL);
+    struct doc_rollout over = {.state = ROLLOUT_ROLLED_BACK, .last_seq = 5, .servers = 2};
+    char *ended = doc_rollout(&over);
+    const struct canned table[] = {
+        {.request = "GET /v1/rollouts/r?limit=1 ", .body = open, .uses = 1},
+        {.request = "GET /v1/rollouts/r?limit=1 ", .body = ended},
+        {.request = EVENTS("0 "), .body = events, .end = CANNED_HOLD}};
+    struct server *server = server_start(table, 3);
+    struct run run = {.url = server_url(server)};
+    /* While it is open, and after it was closed again. */
+    for (int i = 0; i < 2; i++) {
+        run_cli(&run, "events r --follow");
+        assert_int_equal(run.status, CLI_OK);
+        contains(run.out, "5  2026-11-21 06:00:05  rollout_ended");
+    }
+    run_done(&run);
+    server_stop(server);
+    free(open);
+    free(first);
+    free(events);
+    free(ended);
+}
+
 static void events_are_followed_as_a_table(void **state)
 {
     (void)state;
@@ -396,6 +425,7 @@ int main(void)
         cmocka_unit_test(without_an_orchestrator_the_watching_is_given_up),
         cmocka_unit_test(a_rollout_that_is_gone_is_not_waited_for),
         cmocka_unit_test(ctrl_c_leaves_the_rollout_running_and_says_so),
+        cmocka_unit_test(events_of_a_rollout_that_was_opened_again_are_followed_past_its_first_end),
         cmocka_unit_test(events_are_followed_as_a_table),
         cmocka_unit_test(live_output_joins_what_was_printed_before),
         cmocka_unit_test(live_output_of_other_servers_is_passed_over),

@@ -281,6 +281,19 @@ static void a_file_that_is_no_database_is_refused(void **state)
     expect_refusal(path, DB_READ_WRITE, &schema_one, ERR_CORRUPT, "not a database");
 }
 
+/* SQLite would take it for one that may only be read, and a person would be sent to look at its
+ * mode. */
+static void a_header_that_forbids_writing_is_damage(void **state)
+{
+    const char *path = tmp_dir_file(*state, "a.db");
+    static const char version = 6;
+    db_close(open_or_fail(path, DB_READ_WRITE, &schema_one));
+    AUTO_CLOSE int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, &version, 1, 18), 1);
+    expect_refusal(path, DB_READ_WRITE, &schema_one, ERR_CORRUPT, "its header is damaged");
+    expect_refusal(path, DB_READ_ONLY, &schema_one, ERR_CORRUPT, "its header is damaged");
+}
+
 static void a_missing_folder_or_file_is_named(void **state)
 {
     expect_refusal(tmp_dir_file(*state, "no/such.db"), DB_READ_WRITE, &schema_one, ERR_NOT_FOUND,
@@ -356,11 +369,15 @@ static void disk_failures_are_told_apart(void **state)
         {SQLITE_OK, SQLITE_IOERR_WRITE, EDQUOT, ERR_NO_SPACE},
         {SQLITE_OK, SQLITE_IOERR_WRITE, EIO, ERR_IO},
         {SQLITE_OK, SQLITE_READONLY, EROFS, ERR_DENIED},
+        {SQLITE_OK, SQLITE_IOERR_WRITE, EROFS, ERR_DENIED},
+        /* The file was taken away from under it: nothing that it writes would be found again. */
+        {SQLITE_OK, SQLITE_READONLY_DBMOVED, 0, ERR_IO},
         /* What errno said before is not about this failure. */
         {SQLITE_OK, SQLITE_IOERR_WRITE, 0, ERR_IO},
         /* A failed fsync is no lack of space whatever errno says. */
         {SQLITE_IOERR_FSYNC, SQLITE_OK, EIO, ERR_IO},
         {SQLITE_IOERR_FSYNC, SQLITE_OK, ENOSPC, ERR_IO},
+        {SQLITE_IOERR_FSYNC, SQLITE_OK, EROFS, ERR_IO},
     };
     disk_install();
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -604,6 +621,7 @@ int main(void)
         TEST(another_programs_database_is_refused_and_left_alone),
         TEST(an_unmarked_database_with_tables_is_refused),
         TEST(a_file_that_is_no_database_is_refused),
+        TEST(a_header_that_forbids_writing_is_damage),
         TEST(a_missing_folder_or_file_is_named),
         TEST(a_symbolic_link_is_refused),
         TEST(the_files_are_private_whatever_the_umask),

@@ -475,6 +475,30 @@ static void a_failed_fsync_is_final(void **state)
     assert_int_equal(stored(b, SQL_COUNT), 1);
 }
 
+static void a_file_system_that_is_read_only_for_a_while_is_waited_out(void **state)
+{
+    disk_install();
+    struct bench *b = start(state);
+    AUTO_FREE struct job *jobs = jobs_new(3, 10);
+    submit(b, &jobs[0]);
+    collect(b, jobs, 1);
+    disk_fail_write(SQLITE_IOERR_WRITE, EROFS);
+    submit(b, &jobs[1]);
+    struct error why = {0};
+    assert_false(wait_stall(b, &why));
+    assert_int_equal(why.code, ERR_DENIED);
+    assert_non_null(strstr(why.message, "Read-only file system"));
+    assert_int_equal(stored(b, SQL_COUNT), 1);
+    disk_fail_write(SQLITE_OK, 0);
+    writer_retry(b->writer);
+    collect(b, &jobs[1], 1);
+    assert_int_equal(jobs[1].work.result, ERR_OK);
+    assert_false(writer_stalled(b->writer, NULL, NULL));
+    assert_null(writer_free(b->writer));
+    disk_remove();
+    assert_int_equal(stored(b, SQL_COUNT), 2);
+}
+
 static void waiting_ends_with_work_done_with_nothing_to_do_and_in_a_stall(void **state)
 {
     struct bench *b = start(state);
@@ -610,6 +634,7 @@ int main(void)
         TEST(a_stall_at_the_end_is_tried_once_more),
         TEST(a_locked_database_waits_and_loses_nothing),
         TEST(a_failed_fsync_is_final),
+        TEST(a_file_system_that_is_read_only_for_a_while_is_waited_out),
         TEST(waiting_ends_with_work_done_with_nothing_to_do_and_in_a_stall),
         TEST(freeing_waits_for_what_was_submitted),
         TEST(a_writer_that_cannot_be_made_leaves_the_database),

@@ -210,6 +210,45 @@ static void bench_answer(void *ctx, enum error_code result, const struct error *
     (void)snprintf(b->last_id, sizeof(b->last_id), "%s", id);
 }
 
+enum error_code bench_retry(struct bench *b, const char *of, const char *id, struct error *err)
+{
+    const struct dispatcher_submit request = {
+        .id = id, .by = "tester", .done = bench_answer, .ctx = b};
+    bool repeat = false;
+    return dispatcher_retry(b->dispatcher, of, &request, &repeat, err);
+}
+
+enum error_code bench_rollback(struct bench *b, const char *id, const char *server, bool force,
+                               struct error *err)
+{
+    const struct dispatcher_rollback order = {.servers = &server,
+                                              .server_count = server != NULL,
+                                              .force = force,
+                                              .by = "me",
+                                              .reason = "wrong version"};
+    return dispatcher_rollback(b->dispatcher, id, &order, bench_answer, b, err);
+}
+
+enum error_code bench_resolve(struct bench *b, const char *id, const char *server,
+                              enum execution_state as, struct error *err)
+{
+    const struct dispatcher_resolve resolve = {
+        .server = server, .as = as, .by = "me", .reason = "looked at it"};
+    return dispatcher_resolve(b->dispatcher, id, &resolve, bench_answer, b, err);
+}
+
+enum error_code bench_lock(struct bench *b, const char *server, struct error *err)
+{
+    const struct dispatcher_lock lock = {.server = server, .by = "me", .reason = "disk swap"};
+    return dispatcher_lock(b->dispatcher, &lock, bench_answer, b, err);
+}
+
+enum error_code bench_unlock(struct bench *b, const char *server, struct error *err)
+{
+    const struct dispatcher_lock lock = {.server = server, .by = "you"};
+    return dispatcher_unlock(b->dispatcher, &lock, bench_answer, b, err);
+}
+
 enum error_code bench_try_submit(struct bench *b, const char *id, const char *text, bool no_wait,
                                  struct error *err)
 {
@@ -303,6 +342,44 @@ void conn_report(struct fake_conn *c, const char *rollout, struct wire_entry ent
         .report = {.rollout = id, .entries = {.items = &entry, .count = 1}},
     };
     conn_frame(c, &frame);
+}
+
+void conn_started(struct bench *b, struct fake_conn *c, const char *rollout)
+{
+    conn_report(c, rollout, ENTRY(1, REPORT_STARTED, -1, .state = EXECUTION_RUNNING));
+    bench_settle(b);
+}
+
+void conn_touched(struct bench *b, struct fake_conn *c, const char *rollout)
+{
+    conn_report(c, rollout, ENTRY(1, REPORT_STARTED, -1, .state = EXECUTION_RUNNING));
+    conn_report(c, rollout, ENTRY(2, REPORT_STEP_STARTED, 0, .attempt = 1, .state = STEP_RUNNING));
+    bench_settle(b);
+}
+
+void conn_ended(struct bench *b, struct fake_conn *c, const char *rollout,
+                enum execution_state state)
+{
+    bool good = state == EXECUTION_SUCCEEDED;
+    conn_touched(b, c, rollout);
+    conn_report(c, rollout,
+                ENTRY(3, REPORT_STEP_ENDED, 0, .attempt = 1,
+                      .state = good ? STEP_SUCCEEDED : STEP_FAILED, .changed = true));
+    conn_report(c, rollout, ENTRY(4, REPORT_ENDED, -1, .state = (int)state));
+    bench_settle(b);
+}
+
+void conn_undone(struct bench *b, struct fake_conn *c, const char *rollout, int64_t seq,
+                 enum execution_state state)
+{
+    bool good = state == EXECUTION_ROLLED_BACK;
+    conn_report(c, rollout,
+                ENTRY(seq, REPORT_ROLLBACK_STARTED, -1, .state = EXECUTION_ROLLING_BACK));
+    conn_report(c, rollout,
+                ENTRY(seq + 1, REPORT_STEP_ROLLED_BACK, 0,
+                      .state = good ? STEP_ROLLED_BACK : STEP_ROLLBACK_FAILED));
+    conn_report(c, rollout, ENTRY(seq + 2, REPORT_ROLLED_BACK, -1, .state = (int)state));
+    bench_settle(b);
 }
 
 void conn_drop(struct fake_conn *c)

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { BENCH_MAX_FRAMES = 64 };
+enum { BENCH_MAX_FRAMES = 128 };
 
 /* One connection as the dispatcher sees it; keeps the frames that were sent. */
 struct fake_conn {
@@ -48,6 +48,16 @@ void bench_pass(struct bench *b, int64_t ms);
 void bench_submit(struct bench *b, const char *id, const char *plan);
 enum error_code bench_try_submit(struct bench *b, const char *id, const char *plan, bool no_wait,
                                  struct error *err);
+/* Asks for a retry of `of`. */
+enum error_code bench_retry(struct bench *b, const char *of, const char *id, struct error *err);
+/* Orders the undo of all, or of one server (NULL: all). */
+enum error_code bench_rollback(struct bench *b, const char *id, const char *server, bool force,
+                               struct error *err);
+enum error_code bench_resolve(struct bench *b, const char *id, const char *server,
+                              enum execution_state as, struct error *err);
+/* As "me", with the reason "disk swap". */
+enum error_code bench_lock(struct bench *b, const char *server, struct error *err);
+enum error_code bench_unlock(struct bench *b, const char *server, struct error *err);
 enum rollout_state bench_state(struct bench *b, const char *id);
 const struct execution *bench_execution(struct bench *b, const char *id, uint32_t server);
 
@@ -56,6 +66,15 @@ void conn_connect(struct bench *b, struct fake_conn *c, const char *server, cons
                   const char *rollout);
 void conn_say(struct fake_conn *c, const char *text);
 void conn_frame(struct fake_conn *c, const struct wire_frame *frame);
+/* Tells, durably, that the agent took the execution on; began its first step; ended so; undid it.
+ */
+void conn_started(struct bench *b, struct fake_conn *c, const char *rollout);
+void conn_touched(struct bench *b, struct fake_conn *c, const char *rollout);
+void conn_ended(struct bench *b, struct fake_conn *c, const char *rollout,
+                enum execution_state state);
+/* Entries from `seq` on. */
+void conn_undone(struct bench *b, struct fake_conn *c, const char *rollout, int64_t seq,
+                 enum execution_state state);
 /* Sends a report of one entry. */
 void conn_report(struct fake_conn *c, const char *rollout, struct wire_entry entry);
 #define ENTRY(seq_, type_, step_, ...)                                                             \

@@ -1,5 +1,6 @@
 #include "unit/dispatch/support_dispatch.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <setjmp.h>
@@ -161,6 +162,31 @@ static void an_agent_that_lost_its_record_while_it_undid_itself_is_not_waited_fo
     conn_drop(&back);
 }
 
+static void an_agent_that_comes_while_its_undo_becomes_durable_has_lost_nothing(void **state)
+{
+    static const char hello[] = "{\"v\":1,\"type\":\"hello\",\"id\":\"a\",\"instance\":\"i1\","
+                                "\"version\":\"1\",\"handlers\":[\"echo\"],\"executions\":[]}";
+    struct bench *b = *state;
+    struct fake_conn c, again = {0};
+    struct error err = {0};
+    conn_connect(b, &c, "a", "i1", NULL);
+    bench_submit(b, "r1", one_server);
+    bench_settle(b);
+    conn_ended(b, &c, "r1", EXECUTION_SUCCEEDED);
+    /* It has nothing more to say of it, and was not told yet to undo it. */
+    assert_int_equal(
+        dispatcher_session_open(b->dispatcher, &again, "127.0.0.1:9", &again.session, &err),
+        ERR_OK);
+    assert_int_equal(bench_rollback(b, "r1", NULL, false, &err), ERR_OK);
+    conn_say(&again, hello);
+    conn_say(&again, heartbeat);
+    bench_settle(b);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_ROLLING_BACK);
+    assert_int_equal(conn_count(&again, WIRE_ROLLBACK), 1);
+    conn_drop(&c);
+    conn_drop(&again);
+}
+
 static void a_server_that_did_not_begin_in_time_is_told_to_drop_it(void **state)
 {
     struct bench *b = *state;
@@ -217,6 +243,148 @@ static void what_is_ordered_after_the_end_is_said_until_it_is_done(void **state)
     conn_drop(&c);
 }
 
+/* r1 ends with server "a" silent; it comes back at its end, is told to undo, and is gone. */
+static void end_with_an_order(struct bench *b)
+{
+    struct fake_conn c;
+    conn_connect(b, &c, "a", "i1", NULL);
+    bench_submit(b, "r1", forgetful);
+    bench_settle(b);
+    report_started(&c, "r1");
+    bench_settle(b);
+    conn_drop(&c);
+    bench_pass(b, 8000);
+    assert_int_equal(bench_state(b, "r1"), ROLLOUT_ROLLBACK_FAILED);
+    conn_connect(b, &c, "a", "i1", "r1");
+    conn_report(&c, "r1", ENTRY(2, REPORT_ENDED, -1, .state = EXECUTION_SUCCEEDED));
+    bench_settle(b);
+    assert_int_equal(conn_count(&c, WIRE_ROLLBACK), 1);
+    conn_drop(&c);
+}
+
+/* More ended rollouts than are kept in memory. */
+static void look_at_many(struct bench *b, bool make)
+{
+    char id[32];
+    for (int i = 0; i < 2 * DISPATCH_ENDED_KEPT; i++) {
+        (void)snprintf(id, sizeof(id), "other-%d", i);
+        if (make) {
+            bench_submit(b, id, "{\"servers\":[\"z\"]," STEPS "}");
+            cancel(b, id);
+            bench_settle(b);
+        }
+        assert_int_equal(bench_state(b, id), ROLLOUT_CANCELLED);
+    }
+}
+
+static void what_an_ended_rollout_owes_is_said_though_nobody_speaks_of_it(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn c;
+    end_with_an_order(b);
+    look_at_many(b, true);
+    conn_connect(b, &c, "a", "i1", NULL);
+    assert_int_equal(conn_count(&c, WIRE_ROLLBACK), 1);
+    conn_drop(&c);
+    for (int i = 0; i < 2; i++) {
+        bench_restart(b);
+        look_at_many(b, false);
+        conn_connect(b, &c, "a", "i1", NULL);
+        assert_int_equal(conn_count(&c, WIRE_ROLLBACK), 1);
+        assert_string_equal(conn_last(&c, WIRE_ROLLBACK)->rollback.rollout, "r1");
+        conn_drop(&c);
+    }
+    conn_connect(b, &c, "a", "i1", NULL);
+    conn_undone(b, &c, "r1", 3, EXECUTION_ROLLED_BACK);
+    conn_drop(&c);
+    /* It is settled, and may be forgotten. */
+    conn_connect(b, &c, "a", "i1", NULL);
+    assert_int_equal(conn_count(&c, WIRE_ROLLBACK), 0);
+    conn_drop(&c);
+    assert_true(dispatcher_forget(b->dispatcher, "r1"));
+}
+
+static void what_is_owed_keeps_a_rollout_from_being_removed(void **state)
+{
+    struct bench *b = *state;
+    struct error err = {0};
+    end_with_an_order(b);
+    assert_false(dispatcher_forget(b->dispatcher, "r1"));
+    bench_restart(b);
+    assert_false(dispatcher_forget(b->dispatcher, "r1"));
+    /* The server never comes back: a person says how it was left. */
+    assert_int_equal(bench_resolve(b, "r1", "a", EXECUTION_ROLLED_BACK, &err), ERR_CONFLICT);
+    bench_pass(b, 8000);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_ROLLBACK_FAILED);
+    assert_false(dispatcher_forget(b->dispatcher, "r1"));
+    assert_int_equal(bench_resolve(b, "r1", "a", EXECUTION_ROLLED_BACK, &err), ERR_OK);
+    bench_settle(b);
+    assert_true(dispatcher_forget(b->dispatcher, "r1"));
+}
+
+static void one_that_goes_away_in_its_undo_after_the_end_can_be_settled(void **state)
+{
+    struct bench *b = *state;
+    struct error err = {0};
+    end_with_an_order(b);
+    bench_pass(b, 6000);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_ROLLING_BACK);
+    bench_pass(b, 2000);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_ROLLBACK_FAILED);
+    assert_int_equal(bench_resolve(b, "r1", "a", EXECUTION_ROLLED_BACK, &err), ERR_OK);
+    bench_settle(b);
+    assert_int_equal(bench_state(b, "r1"), ROLLOUT_ROLLED_BACK);
+}
+
+static void an_agent_that_lost_its_record_after_the_end_is_not_told_for_ever(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn c;
+    conn_connect(b, &c, "a", "i1", NULL);
+    bench_submit(b, "r1", forgetful);
+    bench_settle(b);
+    report_started(&c, "r1");
+    bench_settle(b);
+    conn_drop(&c);
+    bench_pass(b, 8000);
+    /* It comes back at work and is to stop; then it has lost everything. */
+    conn_connect(b, &c, "a", "i1", "r1");
+    conn_report(&c, "r1", ENTRY(2, REPORT_STEP_STARTED, 0, .attempt = 1, .state = STEP_RUNNING));
+    bench_settle(b);
+    assert_int_equal(conn_count(&c, WIRE_CANCEL), 1);
+    conn_drop(&c);
+    conn_connect(b, &c, "a", "i2", NULL);
+    assert_int_equal(conn_count(&c, WIRE_CANCEL), 0);
+    conn_say(&c, heartbeat);
+    bench_settle(b);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_ROLLBACK_FAILED);
+    assert_true(dispatcher_forget(b->dispatcher, "r1"));
+    conn_drop(&c);
+}
+
+static void what_agents_keep_for_undo_is_summed_up(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn c;
+    struct server_view view;
+    memset(&c, 0, sizeof(c));
+    assert_int_equal(dispatcher_session_open(b->dispatcher, &c, "p", &c.session, NULL), ERR_OK);
+    conn_say(&c, "{\"v\":1,\"type\":\"hello\",\"id\":\"a\",\"instance\":\"i1\",\"version\":\"1\","
+                 "\"hostname\":\"h\",\"bootId\":\"b\",\"undoBytes\":81,\"undoMaxBytes\":100,"
+                 "\"handlers\":[],\"executions\":[]}");
+    assert_int_equal(dispatcher_server(b->dispatcher, "a", &view, NULL), ERR_OK);
+    assert_int_equal(view.undo_bytes, 81);
+    assert_int_equal(view.undo_max_bytes, 100);
+    assert_int_equal(dispatcher_stats(b->dispatcher).undo_bytes, 81);
+    assert_int_equal(dispatcher_stats(b->dispatcher).undo_high, 1);
+    conn_drop(&c);
+    /* What it said last counts. */
+    conn_connect(b, &c, "a", "i1", NULL);
+    assert_int_equal(dispatcher_stats(b->dispatcher).undo_bytes, 0);
+    assert_int_equal(dispatcher_stats(b->dispatcher).undo_high, 0);
+    conn_drop(&c);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -228,7 +396,13 @@ int main(void)
         T(an_agent_whose_record_is_missing_is_not_told_to_stop),
         T(a_server_that_did_not_begin_in_time_is_told_to_drop_it),
         T(what_is_ordered_after_the_end_is_said_until_it_is_done),
+        T(what_an_ended_rollout_owes_is_said_though_nobody_speaks_of_it),
+        T(what_is_owed_keeps_a_rollout_from_being_removed),
+        T(one_that_goes_away_in_its_undo_after_the_end_can_be_settled),
+        T(an_agent_that_lost_its_record_after_the_end_is_not_told_for_ever),
+        T(what_agents_keep_for_undo_is_summed_up),
         T(an_agent_that_lost_its_record_while_it_undid_itself_is_not_waited_for),
+        T(an_agent_that_comes_while_its_undo_becomes_durable_has_lost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

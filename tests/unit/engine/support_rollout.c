@@ -1,6 +1,7 @@
 #include "unit/engine/support_rollout.h"
 
 #include "common/base/alloc.h"
+#include "unit/engine/support_plan.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -73,6 +74,15 @@ static void add_note(const struct event *note, char *text, size_t size)
         add(text, size, "%s", name);
 }
 
+static void add_rollback(const struct execution *x, uint32_t server, char *text, size_t size)
+{
+    if (x->undo_round == 1 && !x->undo_force)
+        add(text, size, "rollback(%u)", server);
+    else
+        add(text, size, "rollback%s(%u,%" PRId64 ")", x->undo_force ? "!" : "", server,
+            x->undo_round);
+}
+
 void take_decisions(struct engine *e, char *text, size_t size)
 {
     struct decision d;
@@ -85,7 +95,7 @@ void take_decisions(struct engine *e, char *text, size_t size)
             add(text, size, "%s(%u)", d.now ? "cancel_now" : "cancel", d.server);
             break;
         case DECISION_ROLLBACK:
-            add(text, size, "rollback(%u)", d.server);
+            add_rollback(engine_execution(e, d.server), d.server, text, size);
             break;
         case DECISION_BATCH_DELAY:
             add(text, size, "delay(%u,%" PRId64 ")", d.batch, d.delay_ms);
@@ -107,7 +117,12 @@ static void assert_executions_equal(const struct execution *a, const struct exec
     assert_int_equal(a->state, b->state);
     assert_int_equal(a->outcome, b->outcome);
     assert_int_equal(a->started, b->started);
+    assert_int_equal(a->touched, b->touched);
     assert_int_equal(a->undoing, b->undoing);
+    assert_int_equal(a->undo_force, b->undo_force);
+    assert_int_equal(a->undo_round, b->undo_round);
+    assert_int_equal(a->conflict, b->conflict);
+    assert_int_equal(a->resolved, b->resolved);
     assert_int_equal(a->step, b->step);
     assert_int_equal(a->last_agent_seq, b->last_agent_seq);
     assert_int_equal(a->started_ms, b->started_ms);
@@ -120,6 +135,7 @@ static void assert_steps_equal(const struct step_record *a, const struct step_re
     assert_int_equal(a->state, b->state);
     assert_int_equal(a->attempt, b->attempt);
     assert_int_equal(a->changed, b->changed);
+    assert_int_equal(a->conflict, b->conflict);
     assert_int_equal(a->has_exit_code, b->has_exit_code);
     assert_int_equal(a->exit_code, b->exit_code);
     assert_int_equal(a->duration_ms, b->duration_ms);
@@ -138,6 +154,7 @@ void assert_engines_equal(const struct engine *a, const struct engine *b)
     assert_string_equal(engine_reason(a), engine_reason(b));
     for (uint32_t i = 0; i < plan_server_count(plan); i++) {
         assert_executions_equal(engine_execution(a, i), engine_execution(b, i));
+        assert_int_equal(engine_needs_undo(a, i), engine_needs_undo(b, i));
         for (uint32_t k = 0; k < plan_step_count(plan); k++)
             assert_steps_equal(engine_step(a, i, k), engine_step(b, i, k));
     }
@@ -305,6 +322,11 @@ static struct event undo_ended(uint32_t server, enum execution_state state)
     return event;
 }
 
+const char *undo_begins(struct rollout *r, uint32_t server)
+{
+    return reports(r, entry(EVENT_EXECUTION_ROLLBACK_STARTED, server, EVENT_NO_STEP));
+}
+
 const char *undone(struct rollout *r, uint32_t server)
 {
     return reports(r, undo_ended(server, EXECUTION_ROLLED_BACK));
@@ -354,4 +376,91 @@ const char *cancelled(struct rollout *r, bool now, bool undoing)
     event.undoing = undoing;
     event.by = "alice";
     return apply(r, event);
+}
+
+static const char *orders(struct rollout *r, uint32_t server, bool force)
+{
+    struct event event = entry(EVENT_ROLLBACK_REQUESTED, server, EVENT_NO_STEP);
+    event.force = force;
+    event.by = "bob";
+    return apply(r, event);
+}
+
+const char *rollback_ordered(struct rollout *r)
+{
+    return orders(r, EVENT_NO_SERVER, false);
+}
+
+const char *server_ordered(struct rollout *r, uint32_t server)
+{
+    return orders(r, server, false);
+}
+
+const char *server_forced(struct rollout *r, uint32_t server)
+{
+    return orders(r, server, true);
+}
+
+const char *resolved(struct rollout *r, uint32_t server, enum execution_state state)
+{
+    struct event event = entry(EVENT_EXECUTION_RESOLVED, server, EVENT_NO_STEP);
+    event.state = state;
+    event.by = "bob";
+    event.message = "looked at it";
+    return apply(r, event);
+}
+
+/* ---- For orders about what was done --------------------------------------------------------- */
+
+enum rollout_state state_of(struct rollout *r)
+{
+    return engine_state(rollout_engine(r));
+}
+
+const char *reason_of(struct rollout *r)
+{
+    return engine_reason(rollout_engine(r));
+}
+
+const char *undoes_step(struct rollout *r, uint32_t server, int32_t step, enum step_state state,
+                        bool conflict)
+{
+    struct event event = entry(EVENT_STEP_ROLLED_BACK, server, step);
+    event.step_state = state;
+    event.conflict = conflict;
+    return reports(r, event);
+}
+
+void works(struct rollout *r, uint32_t server)
+{
+    (void)begins(r, server);
+    (void)reports(r, entry(EVENT_STEP_STARTED, server, 0));
+    struct event event = entry(EVENT_STEP_ENDED, server, 0);
+    event.step_state = STEP_SUCCEEDED;
+    (void)reports(r, event);
+}
+
+struct rollout *succeeded(struct plan *plan)
+{
+    struct rollout *r = rollout_of(plan);
+    (void)created(r);
+    for (uint32_t i = 0; i < plan_server_count(plan); i++) {
+        works(r, i);
+        (void)ends(r, i, EXECUTION_SUCCEEDED);
+    }
+    assert_int_equal(state_of(r), ROLLOUT_SUCCEEDED);
+    return r;
+}
+
+struct rollout *succeeded_with_unknown(uint32_t servers)
+{
+    struct plan *plan = parallel_of(servers);
+    plan->strategy.max_failures = limit_of(1);
+    struct rollout *r = rollout_of(plan);
+    (void)created(r);
+    (void)begins(r, 0);
+    (void)unknown(r, 0);
+    for (uint32_t i = 1; i < servers; i++)
+        (void)succeeds(r, i);
+    return r;
 }

@@ -4,7 +4,8 @@
  *
  *     "threshold_exceeded(1) cancel(2) batch_ended(1,3) rollback_started(1) rollback(0)"
  *
- *     start(S) cancel(S) cancel_now(S) rollback(S) delay(BATCH,MS) end
+ *     start(S) cancel(S) cancel_now(S) rollback(S) rollback(S,ROUND) rollback!(S,ROUND) with force
+ *     delay(BATCH,MS) end
  *     batch_started(BATCH,COUNT) batch_ended(BATCH,COUNT) rollout_ended(STATE)
  *     canary_passed(N) threshold_exceeded(N) rollback_started(N) and the other notes by name
  *
@@ -32,6 +33,7 @@ const char *ends(struct rollout *r, uint32_t server, enum execution_state state)
 const char *succeeds(struct rollout *r, uint32_t server); /* begins and ends; decisions of both */
 const char *fails(struct rollout *r, uint32_t server);    /* begins and ends, does not undo */
 const char *fails_and_undoes(struct rollout *r, uint32_t server); /* begins and ends, undo begun */
+const char *undo_begins(struct rollout *r, uint32_t server);
 const char *undone(struct rollout *r, uint32_t server);
 const char *undo_fails(struct rollout *r, uint32_t server);
 const char *unreachable(struct rollout *r, uint32_t server);
@@ -41,6 +43,18 @@ const char *batch_due(struct rollout *r, uint32_t batch);
 const char *paused(struct rollout *r);
 const char *resumed(struct rollout *r);
 const char *cancelled(struct rollout *r, bool now, bool undoing);
+const char *rollback_ordered(struct rollout *r); /* of all; by bob, as what follows */
+const char *server_ordered(struct rollout *r, uint32_t server);
+const char *server_forced(struct rollout *r, uint32_t server);
+const char *resolved(struct rollout *r, uint32_t server, enum execution_state state);
+const char *undoes_step(struct rollout *r, uint32_t server, int32_t step, enum step_state state,
+                        bool conflict);
+/* Its first step begins and ends, so that it may be changed. */
+void works(struct rollout *r, uint32_t server);
+/* A rollout in which all have worked and succeeded. Takes ownership of the plan. */
+struct rollout *succeeded(struct plan *plan);
+/* One of so many servers in which server 0 fell silent, and that succeeded all the same. */
+struct rollout *succeeded_with_unknown(uint32_t servers);
 /* An entry about a step; fill in what matters. */
 struct event entry(enum event_type type, uint32_t server, int32_t step);
 const char *reports(struct rollout *r, struct event entry);
@@ -49,6 +63,8 @@ const char *standing(struct rollout *r);
 /* "pending in_flight succeeded failed unreachable unknown cancelled skipped / rolled_back
  * rollback_failed", as numbers. */
 const char *counts(struct rollout *r);
+enum rollout_state state_of(struct rollout *r);
+const char *reason_of(struct rollout *r);
 /* The state of a server, and "state/outcome" where they differ. */
 const char *server_is(struct rollout *r, uint32_t server);
 

@@ -147,6 +147,45 @@ static void what_is_known_of_a_step_is_kept(void **state)
     rollout_free(r);
 }
 
+static void what_waits_to_be_confirmed_runs_until_it_says_how_that_ended(void **state)
+{
+    (void)state;
+    struct rollout *r = rollout_of(parallel_of(2));
+    const struct execution *x = engine_execution(rollout_engine(r), 0);
+    const struct event confirming = entry(EVENT_EXECUTION_CONFIRMING, 0, EVENT_NO_STEP);
+    (void)created(r);
+    assert_string_equal(reports(r, confirming), "refused: conflict");
+    (void)begins(r, 0);
+    (void)reports(r, entry(EVENT_STEP_STARTED, 0, 0));
+    (void)reports(r, step_ended(0, 0, STEP_SUCCEEDED));
+    assert_string_equal(reports(r, confirming), "");
+    assert_string_equal(server_is(r, 0), "running");
+    assert_int_equal(x->step, EVENT_NO_STEP);
+    assert_string_equal(succeeds(r, 1), "");
+    struct event end = entry(EVENT_EXECUTION_ENDED, 0, EVENT_NO_STEP);
+    end.state = EXECUTION_FAILED;
+    end.undoing = true;
+    end.message = "not confirmed within 30s";
+    assert_string_equal(reports(r, end), "threshold_exceeded(1)");
+    assert_string_equal(reports(r, confirming), "refused: conflict");
+    assert_string_equal(undone(r, 0), "batch_ended(1,2) rollback_started(1) rollback(1)");
+    rollout_free(r);
+}
+
+static void only_a_step_that_takes_time_touches_a_server(void **state)
+{
+    (void)state;
+    struct rollout *r = rollout_of(plan_of(1, 2));
+    const struct execution *x = engine_execution(rollout_engine(r), 0);
+    (void)created(r);
+    (void)begins(r, 0);
+    (void)reports(r, step_ended(0, 0, STEP_SUCCEEDED));
+    assert_false(x->touched);
+    (void)reports(r, entry(EVENT_STEP_STARTED, 0, 1));
+    assert_true(x->touched);
+    rollout_free(r);
+}
+
 static void why_a_server_failed_is_found_by_its_event(void **state)
 {
     (void)state;
@@ -163,11 +202,12 @@ static void why_a_server_failed_is_found_by_its_event(void **state)
     assert_int_equal(x->started_ms, 2000);
     assert_int_equal(x->ended_ms, 4000);
 
+    (void)undo_begins(r, 0);
     event = entry(EVENT_STEP_ROLLED_BACK, 0, 0);
     event.step_state = STEP_ROLLBACK_FAILED;
     event.message = "the file was changed since";
     (void)reports(r, event);
-    assert_int_equal(x->reason_seq, 5);
+    assert_int_equal(x->reason_seq, 6);
     assert_int_equal(x->step, 0);
     assert_int_equal(engine_step(rollout_engine(r), 0, 0)->state, STEP_ROLLBACK_FAILED);
     assert_string_equal(reports(r, event), "refused: conflict");
@@ -373,6 +413,8 @@ int main(void)
         cmocka_unit_test(a_state_that_the_entry_cannot_have_is_refused),
         cmocka_unit_test(everything_happens_once_and_in_order),
         cmocka_unit_test(what_is_known_of_a_step_is_kept),
+        cmocka_unit_test(what_waits_to_be_confirmed_runs_until_it_says_how_that_ended),
+        cmocka_unit_test(only_a_step_that_takes_time_touches_a_server),
         cmocka_unit_test(why_a_server_failed_is_found_by_its_event),
         cmocka_unit_test(only_a_server_that_has_not_started_is_unreachable),
         cmocka_unit_test(only_a_rollout_that_stops_withdraws_servers),

@@ -8,11 +8,6 @@
 #include "unit/engine/support_plan.h"
 #include "unit/engine/support_rollout.h"
 
-static const char *rollback_starts(struct rollout *r, uint32_t server)
-{
-    return reports(r, entry(EVENT_EXECUTION_ROLLBACK_STARTED, server, EVENT_NO_STEP));
-}
-
 static void servers_are_undone_latest_first_and_the_failed_one_too(void **state)
 {
     (void)state;
@@ -26,7 +21,7 @@ static void servers_are_undone_latest_first_and_the_failed_one_too(void **state)
     assert_int_equal(engine_state(rollout_engine(r)), ROLLOUT_ROLLING_BACK);
     assert_string_equal(server_is(r, 2), "rolling_back/succeeded");
     assert_string_equal(standing(r), "rollback(2) rollback(3)");
-    assert_string_equal(rollback_starts(r, 2), "");
+    assert_string_equal(undo_begins(r, 2), "");
     assert_string_equal(undone(r, 2), "rollback(1)");
     assert_string_equal(undone(r, 1), "rollback(0)");
     assert_string_equal(undone(r, 3), "");
@@ -162,7 +157,7 @@ static void a_server_that_falls_silent_while_undoing_has_failed_to(void **state)
     /* It still owes its undo, and is asked again after a restart. */
     assert_string_equal(standing(r), "rollback(0)");
     assert_string_equal(unknown(r, 0), "refused: stale");
-    assert_string_equal(rollback_starts(r, 0), "");
+    assert_string_equal(undo_begins(r, 0), "");
     assert_string_equal(server_is(r, 0), "rolling_back/failed");
     assert_string_equal(undone(r, 0), "");
     assert_string_equal(server_is(r, 0), "rolled_back/failed");
@@ -255,7 +250,7 @@ static void a_server_in_the_list_that_undoes_unasked_is_not_asked(void **state)
     }
     assert_string_equal(ends(r, 0, EXECUTION_FAILED), "rollback(0)");
     assert_string_equal(ends(r, 1, EXECUTION_FAILED), "");
-    assert_string_equal(rollback_starts(r, 1), "");
+    assert_string_equal(undo_begins(r, 1), "");
     assert_string_equal(undone(r, 1), "");
     assert_string_equal(undone(r, 0), "");
     rollout_free(r);

@@ -99,6 +99,30 @@ static void assert_nothing_left(const struct bed *bed)
     assert_int_equal(errno, ECHILD);
 }
 
+static void poked(uv_async_t *async)
+{
+    handler_cancel(async->data);
+}
+
+void bed_cancel(struct bed *bed)
+{
+    assert_int_equal(uv_async_send(&bed->poke), 0);
+}
+
+/* It does not keep the loop going. */
+static void poke_open(struct bed *bed, struct handler_run *run)
+{
+    assert_int_equal(uv_async_init(&bed->loop, &bed->poke, poked), 0);
+    bed->poke.data = run;
+    uv_unref((uv_handle_t *)&bed->poke);
+}
+
+static void poke_close(struct bed *bed)
+{
+    uv_close((uv_handle_t *)&bed->poke, NULL);
+    assert_int_equal(uv_run(&bed->loop, UV_RUN_DEFAULT), 0);
+}
+
 void bed_run(struct bed *bed, const char *type, enum handler_operation operation,
              const char *params_json)
 {
@@ -120,6 +144,8 @@ void bed_run(struct bed *bed, const char *type, enum handler_operation operation
         .params = params,
         .undo = bed->undo ? bed->undo : "{}",
         .undo_dir = bed->undo_dir,
+        .room = bed->room,
+        .force = bed->force,
         .output = take_output,
         .done = take_result,
         .ctx = bed,
@@ -127,6 +153,7 @@ void bed_run(struct bed *bed, const char *type, enum handler_operation operation
     buf_clear(&bed->output);
     bed->output_bytes = 0;
     bed->done_count = 0;
+    poke_open(bed, &run);
     int64_t begin = clock_mono_ms();
     handler_start(&run);
     if (bed->cancel_at && bed->cancel_at[0] == '\0') {
@@ -135,6 +162,7 @@ void bed_run(struct bed *bed, const char *type, enum handler_operation operation
     }
     assert_int_equal(uv_run(&bed->loop, UV_RUN_DEFAULT), 0);
     bed->duration_ms = clock_mono_ms() - begin;
+    poke_close(bed);
     assert_int_equal(bed->done_count, 1);
     assert_null(run.state);
     assert_nothing_left(bed);

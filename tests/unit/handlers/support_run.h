@@ -22,7 +22,10 @@ struct bed {
     char undo_dir[PATH_MAX / 2 + 16];
     const char *step;
     int64_t attempt;
+    struct handler_room room; /* for what prepare keeps; no limit unless set */
+    bool force;
     const char *cancel_at; /* cancels when the output holds this; "" at once; NULL never */
+    uv_async_t poke;       /* see bed_cancel */
 
     /* Of the last run. */
     struct handler_result result;
@@ -38,6 +41,8 @@ void bed_close(struct bed *bed);
 /* Runs an operation with params as JSON text. rollback and execute get what prepare captured. */
 void bed_run(struct bed *bed, const char *type, enum handler_operation operation,
              const char *params_json);
+/* From any thread, while bed_run is under way: cancels what runs. */
+void bed_cancel(struct bed *bed);
 /* The text of a path below the bed's folder; good until the 8th next call. */
 const char *bed_path(const struct bed *bed, const char *name);
 void bed_write(const char *path, const char *text);

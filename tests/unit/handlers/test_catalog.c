@@ -2,6 +2,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "unit/handlers/support_params.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,46 +14,6 @@
 
 #include <cmocka.h>
 
-/* ---- Help -------------------------------------------------------------------------------- */
-
-/* Caller owns: step_params_free. */
-static void *good(const struct step_type *type, const char *params_json)
-{
-    struct problems ps = {0};
-    struct error err = {0};
-    void *params = NULL;
-    enum error_code code = step_params_decode(type, params_json, "params", &params, &ps, &err);
-    if (code != ERR_OK)
-        print_error("%s\n%s\n", params_json, err.message);
-    problems_done(&ps);
-    assert_int_equal(code, ERR_OK);
-    return params;
-}
-
-static void assert_good(const struct step_type *type, const char *params_json)
-{
-    step_params_free(type, good(type, params_json));
-}
-
-/* Exactly one problem, at that path, with that in its message. */
-static void assert_wrong(const struct step_type *type, const char *params_json, const char *path,
-                         const char *message)
-{
-    struct problems ps = {0};
-    void *params = NULL;
-    enum error_code code = step_params_decode(type, params_json, "params", &params, &ps, NULL);
-    bool right = code == ERR_INVALID && ps.total == 1 && strcmp(ps.items[0].path, path) == 0 &&
-                 strstr(ps.items[0].message, message);
-    if (!right) {
-        print_error("%.100s\n", params_json);
-        for (size_t i = 0; i < ps.count; i++)
-            print_error("%s: %s\n", ps.items[i].path, ps.items[i].message);
-    }
-    problems_done(&ps);
-    assert_null(params);
-    assert_true(right);
-}
-
 /* The params with this value for one of them, in place of %s. */
 #define TEXT_MAX 512
 #define FILL(text, pattern, value) (void)snprintf((text), TEXT_MAX, pattern, (value))
@@ -62,8 +23,9 @@ static void assert_wrong(const struct step_type *type, const char *params_json, 
 static void every_type_is_found_by_its_name(void **state)
 {
     (void)state;
-    static const struct step_type *const types[] = {&echo_type, &sleep_type, &script_type,
-                                                    &file_write_type, &yum_upgrade_type};
+    static const struct step_type *const types[] = {
+        &echo_type,       &sleep_type,     &script_type,        &file_write_type, &yum_upgrade_type,
+        &http_check_type, &tcp_check_type, &command_check_type, &service_type};
     assert_int_equal(handler_catalog.count, ARRAY_LEN(types));
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         assert_ptr_equal(step_catalog_find(&handler_catalog, types[i]->name), types[i]);
@@ -99,6 +61,10 @@ static void traits_say_what_may_be_repeated(void **state)
     assert_int_equal(script_type.traits, STEP_TYPE_CHANGES);
     assert_int_equal(file_write_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
     assert_int_equal(yum_upgrade_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
+    assert_int_equal(http_check_type.traits, STEP_TYPE_IDEMPOTENT);
+    assert_int_equal(tcp_check_type.traits, STEP_TYPE_IDEMPOTENT);
+    assert_int_equal(command_check_type.traits, STEP_TYPE_IDEMPOTENT);
+    assert_int_equal(service_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
 }
 
 static void a_step_tells_whether_it_can_be_undone(void **state)
@@ -114,6 +80,10 @@ static void a_step_tells_whether_it_can_be_undone(void **state)
         {"yum_upgrade", "{\"package\":\"p\",\"version\":\"1\"}", NULL, STEP_UNDO_YES},
         {"script", "{\"script\":\"a\",\"rollback_script\":\"b\"}", NULL, STEP_UNDO_YES},
         {"script", "{\"script\":\"a\"}", "there is no rollback_script", STEP_UNDO_NO},
+        {"http_check", "{\"url\":\"http://a\"}", NULL, STEP_UNDO_NOTHING},
+        {"tcp_check", "{\"port\":1}", NULL, STEP_UNDO_NOTHING},
+        {"command_check", "{\"command\":\"true\"}", NULL, STEP_UNDO_NOTHING},
+        {"service", "{\"name\":\"a\",\"state\":\"started\"}", NULL, STEP_UNDO_YES},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char name[] = "step";
@@ -206,10 +176,10 @@ static void a_wrong_sleep_is_refused(void **state)
         const char *duration;
         const char *message;
     } wrong[] = {
-        {"-1", "from 0 to"},
-        {"2592000.1", "from 0 to"},
-        {"1e300", "from 0 to"},
-        {"\"721h\"", "from 0 to"},
+        {"-1", "between 0 and"},
+        {"2592000.1", "between 0 and"},
+        {"1e300", "between 0 and"},
+        {"\"721h\"", "between 0 and"},
         {"\"soon\"", "soon"},
         {"\"\"", "duration"},
         {"\"-1s\"", "negative"},

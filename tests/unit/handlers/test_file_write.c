@@ -1,3 +1,4 @@
+#include "handlers/fileio.h"
 #include "unit/handlers/support_run.h"
 
 #include "common/base/alloc.h"
@@ -100,6 +101,12 @@ static void run_fails(struct bed *bed, enum handler_operation operation, const c
 {
     bed_run(bed, "file_write", operation, params);
     assert_int_equal(bed->result.outcome, HANDLER_FAILED);
+    if (!strstr(bed->result.message, text))
+        fail_msg("\"%s\" is not in \"%s\"", text, bed->result.message);
+}
+
+static void assert_message(const struct bed *bed, const char *text)
+{
     if (!strstr(bed->result.message, text))
         fail_msg("\"%s\" is not in \"%s\"", text, bed->result.message);
 }
@@ -465,12 +472,191 @@ static void what_somebody_else_wrote_since_is_not_clobbered(void **state)
     run_ok(&bed, HANDLER_PREPARE, params);
     run_ok(&bed, HANDLER_EXECUTE, params);
     bed_write(path, "theirs");
-    run_fails(&bed, HANDLER_ROLLBACK, params, "was changed by somebody else since");
+    run_fails(&bed, HANDLER_ROLLBACK, params, "changed by somebody else since: ");
+    assert_true(bed.result.conflict);
+    assert_false(bed.result.retryable);
+    assert_message(&bed,
+                   "/f has 6 bytes (sha256 4c55a8552a2c), expected were 3 bytes (sha256 "
+                   "11507a0e2f5e) as this step left it, or 3 bytes (sha256 cba06b5736fa) as it "
+                   "was before; it stays as it is (`kitsune rollback rollout-1 --server ");
+    assert_message(&bed, " --force` undoes the step all the same)");
     assert_text(path, "theirs");
     /* When it was removed nothing of theirs is lost. */
     assert_int_equal(unlink(path), 0);
     run_ok(&bed, HANDLER_ROLLBACK, params);
     assert_text(path, "old");
+    bed_close(&bed);
+}
+
+static void with_force_it_comes_back_over_what_somebody_else_wrote(void **state)
+{
+    (void)state;
+    struct bed bed;
+    bed_open(&bed);
+    const char *path = bed_path(&bed, "f");
+    const char *params = params_of(&bed, "new", "");
+    make_original(path);
+    struct look before = look_at(path);
+    run_ok(&bed, HANDLER_PREPARE, params);
+    run_ok(&bed, HANDLER_EXECUTE, params);
+    bed_write(path, "theirs");
+    bed.force = true;
+    run_ok(&bed, HANDLER_ROLLBACK, params);
+    assert_message(&bed, "restored, over what somebody else had left there");
+    struct look after = look_at(path);
+    assert_same(&before, &after);
+    bed_close(&bed);
+}
+
+static void with_force_a_file_that_was_not_there_is_gone_whoever_wrote_it_since(void **state)
+{
+    (void)state;
+    struct bed bed;
+    bed_open(&bed);
+    const char *path = bed_path(&bed, "f");
+    const char *params = params_of(&bed, "new", "");
+    run_ok(&bed, HANDLER_PREPARE, params);
+    run_ok(&bed, HANDLER_EXECUTE, params);
+    bed_write(path, "theirs");
+    run_fails(&bed, HANDLER_ROLLBACK, params, "or nothing as it was before");
+    assert_true(bed.result.conflict);
+    assert_text(path, "theirs");
+    bed.force = true;
+    run_ok(&bed, HANDLER_ROLLBACK, params);
+    assert_files(&bed, 0);
+    bed_close(&bed);
+}
+
+static void what_is_no_file_any_more_is_somebody_elses_too(void **state)
+{
+    (void)state;
+    struct bed bed;
+    struct stat st;
+    bed_open(&bed);
+    const char *path = bed_path(&bed, "f");
+    const char *params = params_of(&bed, "new", "");
+    bed_write(path, "old");
+    run_ok(&bed, HANDLER_PREPARE, params);
+    run_ok(&bed, HANDLER_EXECUTE, params);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("/nowhere", path), 0);
+    run_fails(&bed, HANDLER_ROLLBACK, params, "is a symbolic link");
+    assert_true(bed.result.conflict);
+    bed.force = true;
+    run_ok(&bed, HANDLER_ROLLBACK, params);
+    assert_int_equal(lstat(path, &st), 0);
+    assert_true(S_ISREG(st.st_mode));
+    assert_text(path, "old");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0755), 0);
+    /* A folder may hold anything: not even force removes it. */
+    run_fails(&bed, HANDLER_ROLLBACK, params, "is a folder; remove it first");
+    assert_false(bed.result.conflict);
+    bed.force = false;
+    run_fails(&bed, HANDLER_ROLLBACK, params, "is a folder, expected were");
+    assert_true(bed.result.conflict);
+    assert_int_equal(lstat(path, &st), 0);
+    assert_true(S_ISDIR(st.st_mode));
+    bed_close(&bed);
+}
+
+static void what_to_do_about_a_conflict_is_never_cut_off(void **state)
+{
+    (void)state;
+    struct bed bed;
+    char name[NAME_MAX + 1], folder[PATH_MAX], params[PATH_MAX + 512];
+    bed_open(&bed);
+    memset(name, 'n', sizeof(name));
+    name[NAME_MAX] = '\0';
+    (void)snprintf(folder, sizeof(folder), "%s", bed.dir);
+    for (int depth = 0; depth < 8; depth++) {
+        size_t len = strlen(folder);
+        (void)snprintf(folder + len, sizeof(folder) - len, "/%.200s", name);
+        assert_int_equal(mkdir(folder, 0755), 0);
+    }
+    (void)snprintf(params, sizeof(params), "{\"path\":\"%s/%s\",\"content\":\"x\"}", folder, name);
+    (void)snprintf(folder + strlen(folder), sizeof(folder) - strlen(folder), "/%s", name);
+    run_ok(&bed, HANDLER_PREPARE, params);
+    bed_write(folder, "theirs");
+    run_fails(&bed, HANDLER_ROLLBACK, params, "--force` undoes the step all the same)");
+    assert_message(&bed, "expected were 1 bytes (sha256 ");
+    bed_close(&bed);
+}
+
+/* ---- What prepare may keep --------------------------------------------------------------- */
+
+static void a_file_too_large_to_be_kept_is_not_written_over(void **state)
+{
+    (void)state;
+    struct bed bed;
+    bed_open(&bed);
+    const char *path = bed_path(&bed, "f");
+    const char *params = params_of(&bed, "new", "");
+    bed_write(path, "");
+    assert_int_equal(truncate(path, 256 * 1024 * 1024 + 1), 0);
+    run_fails(&bed, HANDLER_PREPARE, params,
+              "has 268435457 bytes: to be undone it would have to be copied, and no file of more "
+              "than 256 MiB is; nothing was changed");
+    assert_false(bed.result.no_room);
+    assert_false(bed.result.retryable);
+    assert_int_equal(access(bed_path(&bed, "undo/original"), F_OK), -1);
+    bed_close(&bed);
+}
+
+static void a_file_for_which_there_is_no_room_is_not_copied(void **state)
+{
+    (void)state;
+    struct bed bed;
+    bed_open(&bed);
+    const char *path = bed_path(&bed, "f");
+    const char *params = params_of(&bed, "new", "");
+    bed_write(path, "");
+    assert_int_equal(truncate(path, 2048), 0);
+    bed.room =
+        (struct handler_room){.used_bytes = 1024 * 1024 + 1, .max_bytes = 1024 * 1024 + 2048};
+    run_fails(&bed, HANDLER_PREPARE, params,
+              "undoing it would need 2.0K, and of the 1.0M that this agent may keep for undo 1.0M "
+              "are used; nothing was changed (raise --undo-max-size of kitsune-agent, or lower its "
+              "--undo-retention)");
+    assert_true(bed.result.no_room);
+    assert_int_equal(access(bed_path(&bed, "undo/original"), F_OK), -1);
+    bed.room.used_bytes = 1024 * 1024 + 4096;
+    run_fails(&bed, HANDLER_PREPARE, params, "undoing it would need");
+    bed.room.used_bytes = 512;
+    run_ok(&bed, HANDLER_PREPARE, params);
+    bed.room.used_bytes = bed.room.max_bytes; /* it is of no concern any more */
+    run_ok(&bed, HANDLER_EXECUTE, params);
+    run_ok(&bed, HANDLER_ROLLBACK, params);
+    bed_close(&bed);
+}
+
+static void even_what_undo_needs_to_know_takes_room(void **state)
+{
+    (void)state;
+    struct bed bed;
+    bed_open(&bed);
+    const char *params = params_of(&bed, "new", "");
+    bed.room = (struct handler_room){.used_bytes = 90, .max_bytes = 100};
+    run_fails(&bed, HANDLER_PREPARE, params, "undoing it would need");
+    assert_true(bed.result.no_room);
+    assert_string_equal(bed.undo, "{}"); /* nothing was handed on */
+    bed_close(&bed);
+}
+
+static void a_file_that_grows_while_it_is_copied_is_given_up(void **state)
+{
+    (void)state;
+    struct bed bed;
+    struct error err = {0};
+    bed_open(&bed);
+    bed_write(bed_path(&bed, "from"), "more than was seen");
+    AUTO_CLOSE int fd = open(bed_path(&bed, "from"), O_RDONLY | O_CLOEXEC);
+    AUTO_PLACE struct file_place place = FILE_PLACE_INIT;
+    const struct file_meta meta = FILE_META_INIT;
+    const struct file_source source = {.fd = fd, .len = 4};
+    assert_int_equal(file_place_open(bed_path(&bed, "to"), &place, &err), ERR_OK);
+    assert_int_equal(file_replace(&place, "to.part", &source, &meta, &err), ERR_BUSY);
+    assert_files(&bed, 1);
     bed_close(&bed);
 }
 
@@ -639,6 +825,14 @@ int main(void)
         cmocka_unit_test(an_undo_of_a_file_whose_folder_is_gone_has_nothing_to_do),
         cmocka_unit_test(a_damaged_copy_fails_loudly_and_the_file_stays),
         cmocka_unit_test(what_somebody_else_wrote_since_is_not_clobbered),
+        cmocka_unit_test(with_force_it_comes_back_over_what_somebody_else_wrote),
+        cmocka_unit_test(with_force_a_file_that_was_not_there_is_gone_whoever_wrote_it_since),
+        cmocka_unit_test(what_is_no_file_any_more_is_somebody_elses_too),
+        cmocka_unit_test(what_to_do_about_a_conflict_is_never_cut_off),
+        cmocka_unit_test(a_file_too_large_to_be_kept_is_not_written_over),
+        cmocka_unit_test(a_file_for_which_there_is_no_room_is_not_copied),
+        cmocka_unit_test(even_what_undo_needs_to_know_takes_room),
+        cmocka_unit_test(a_file_that_grows_while_it_is_copied_is_given_up),
         cmocka_unit_test(a_run_that_was_cut_off_leaves_nothing_after_the_next),
         cmocka_unit_test(a_name_of_greatest_length_can_be_written),
         cmocka_unit_test(a_retry_after_a_failure_ends_as_a_first_try_would),

@@ -77,6 +77,27 @@ static void undo_data_past_the_bound_fails_the_prepare(void **state)
     assert_false(seen.retryable);
 }
 
+static void what_there_is_no_room_for_fails_the_prepare_alone(void **state)
+{
+    (void)state;
+    struct handler_run run = {.handler = &echo_handler,
+                              .operation = HANDLER_PREPARE,
+                              .room = {.used_bytes = 98, .max_bytes = 100},
+                              .done = remember};
+    struct handler_result result = {.outcome = HANDLER_OK};
+    assert_true(room_fits(&run, 2));
+    assert_false(room_fits(&run, 3));
+    result.undo = mem_strdup("{ }");
+    handler_finish(&run, &result);
+    assert_int_equal(seen.outcome, HANDLER_FAILED);
+    assert_true(seen.no_room);
+    run.operation = HANDLER_ROLLBACK;
+    assert_true(room_fits(&run, 3));
+    run.operation = HANDLER_PREPARE;
+    run.room.max_bytes = 0;
+    assert_true(room_fits(&run, INT64_MAX));
+}
+
 static void cancelling_what_has_ended_does_nothing(void **state)
 {
     (void)state;
@@ -123,6 +144,7 @@ int main(void)
         cmocka_unit_test(an_unknown_step_type_has_no_handler),
         cmocka_unit_test(a_long_message_is_cut_between_characters),
         cmocka_unit_test(undo_data_past_the_bound_fails_the_prepare),
+        cmocka_unit_test(what_there_is_no_room_for_fails_the_prepare_alone),
         cmocka_unit_test(cancelling_what_has_ended_does_nothing),
         cmocka_unit_test(marks_differ_by_server_rollout_and_step),
         cmocka_unit_test(errors_that_may_pass_are_worth_another_attempt),

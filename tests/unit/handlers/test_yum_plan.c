@@ -130,6 +130,39 @@ static void what_came_beside_goes_and_what_came_on_another_architecture_stays(vo
     yum_plan_done(&plan);
 }
 
+static const char *foreign(const struct array *recorded, const struct array *installed,
+                           const char *version)
+{
+    static char text[64];
+    struct rpm_version wanted;
+    assert_int_equal(rpm_version_parse(version, &wanted, NULL), ERR_OK);
+    const struct rpm_package *p = yum_plan_foreign(recorded, installed, &wanted);
+    rpm_version_done(&wanted);
+    if (!p)
+        return "";
+    yum_package_text(p, text, sizeof(text));
+    return text;
+}
+
+static void what_is_neither_recorded_nor_asked_for_is_somebody_elses(void **state)
+{
+    (void)state;
+    struct rpm_package before[] = {PACKAGE(0, "1.0", "1", "x86_64"),
+                                   PACKAGE(0, "1.0", "1", "i686")};
+    struct rpm_package half[] = {PACKAGE(0, "1.0", "1", "x86_64"), PACKAGE(0, "2.0", "1", "i686")};
+    struct rpm_package newer[] = {PACKAGE(0, "2.0", "1", "x86_64"), PACKAGE(0, "2.0", "3", "i686")};
+    struct rpm_package beside[] = {PACKAGE(0, "1.0", "1", "x86_64"),
+                                   PACKAGE(1, "1.0", "1", "x86_64")};
+    const struct array recorded = PACKAGES(before), cut_off = PACKAGES(half);
+    const struct array later = PACKAGES(newer), two = PACKAGES(beside), none = {0};
+    assert_string_equal(foreign(&recorded, &recorded, "2.0-1"), "");
+    assert_string_equal(foreign(&recorded, &cut_off, "2.0-1"), "");
+    assert_string_equal(foreign(&recorded, &none, "2.0-1"), "");
+    assert_string_equal(foreign(&recorded, &later, "2.0-1"), "2.0-3");
+    assert_string_equal(foreign(&recorded, &later, "2.0"), ""); /* any release was asked for */
+    assert_string_equal(foreign(&recorded, &two, "2.0-1"), "1:1.0-1");
+}
+
 static void memory_running_out_at_any_point_is_an_error(void **state)
 {
     (void)state;
@@ -165,6 +198,7 @@ int main(void)
         cmocka_unit_test(a_version_that_is_installed_beside_others_is_enough),
         cmocka_unit_test(the_way_back_names_exactly_what_was_there),
         cmocka_unit_test(what_came_beside_goes_and_what_came_on_another_architecture_stays),
+        cmocka_unit_test(what_is_neither_recorded_nor_asked_for_is_somebody_elses),
         cmocka_unit_test(memory_running_out_at_any_point_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,7 +205,7 @@ static void a_higher_epoch_is_newer_whatever_the_version_says(void **state)
     assert_installed(&bed, "kitsune-epoch", "2:0.5-1");
     run_ok(&bed, HANDLER_EXECUTE, "kitsune-epoch", "1:1.0-1");
     assert_installed(&bed, "kitsune-epoch", "1:1.0-1");
-    run_ok(&bed, HANDLER_ROLLBACK, "kitsune-epoch", "2:0.5-1");
+    run_ok(&bed, HANDLER_ROLLBACK, "kitsune-epoch", "1:1.0-1");
     assert_installed(&bed, "kitsune-epoch", "9.0-1");
     close_with_root(&bed);
 }
@@ -290,6 +290,32 @@ static void a_package_removed_since_is_installed_again_by_the_undo(void **state)
     run_program((const char *const[]){"dnf", "-y", "-q", option, "remove", "kitsune-demo", NULL});
     assert_installed(&bed, "kitsune-demo", "");
     run_ok(&bed, HANDLER_ROLLBACK, "kitsune-demo", "1.1-1");
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    close_with_root(&bed);
+}
+
+static void a_version_that_somebody_else_installed_since_stays_unless_forced(void **state)
+{
+    struct bed bed;
+    char option[PATH_MAX];
+    open_with_root(&bed, *state);
+    run_ok(&bed, HANDLER_PREPARE, "kitsune-demo", "1.1-1");
+    run_ok(&bed, HANDLER_EXECUTE, "kitsune-demo", "1.1-1");
+    (void)snprintf(option, sizeof(option), "--installroot=%s", bed.host.installroot);
+    run_program(
+        (const char *const[]){"dnf", "-y", "-q", option, "upgrade", "kitsune-demo-2.0-1", NULL});
+    run_yum(&bed, HANDLER_ROLLBACK, "kitsune-demo", "1.1-1");
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_true(bed.result.conflict);
+    assert_false(bed.result.retryable);
+    assert_message(&bed, "kitsune-demo is at 2.0-1, expected were 1.1-1 as this step left it, or "
+                         "1.0-1 as it was before; it stays as it is (`kitsune rollback rollout-1 ");
+    assert_message(&bed, " --force`");
+    assert_int_equal(bed.output.len, 0); /* no dnf was run */
+    assert_installed(&bed, "kitsune-demo", "2.0-1");
+    bed.force = true;
+    run_ok(&bed, HANDLER_ROLLBACK, "kitsune-demo", "1.1-1");
+    assert_false(bed.result.conflict);
     assert_installed(&bed, "kitsune-demo", "1.0-1");
     close_with_root(&bed);
 }
@@ -419,6 +445,7 @@ int main(void)
         cmocka_unit_test(a_package_that_is_not_installed_is_refused),
         cmocka_unit_test(a_root_that_is_not_there_is_named),
         cmocka_unit_test(a_package_removed_since_is_installed_again_by_the_undo),
+        cmocka_unit_test(a_version_that_somebody_else_installed_since_stays_unless_forced),
         cmocka_unit_test(a_transaction_that_was_cut_off_is_never_taken_for_success),
         cmocka_unit_test(a_program_that_did_nothing_is_found_out),
         cmocka_unit_test(a_program_that_fails_in_the_undo_fails_the_undo),

@@ -246,6 +246,8 @@ static size_t live_event(const struct rig *rig, struct journal_append *a, struct
         code = journal_append_event(a, rig->plan, &decision.note, NULL);
         used++;
     }
+    if (code == ERR_OK && event->type == EVENT_STEP_STARTED && event->step == 0)
+        code = journal_append_touch(a, rig->plan, event->server, false, NULL);
     if (code == ERR_OK && event->type == EVENT_STEP_ENDED) {
         struct journal_output output = {.server = event->server,
                                         .step = (uint32_t)event->step,

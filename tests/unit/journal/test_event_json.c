@@ -58,6 +58,7 @@ static void expect_round_trip(const struct plan *plan, const struct event *event
         fail_msg("%s: %s", b.data, err.message);
     expect_same_text(back.message, event->message);
     expect_same_text(back.by, event->by);
+    expect_same_text(back.retry_of, event->retry_of);
     /* The texts have been compared; what remains is compared whole, padding excepted. */
     back.message = event->message;
     back.by = event->by;
@@ -75,6 +76,8 @@ static void expect_round_trip(const struct plan *plan, const struct event *event
     assert_int_equal(back.rollout_state, event->rollout_state);
     assert_int_equal(back.undoing, event->undoing);
     assert_int_equal(back.now, event->now);
+    assert_int_equal(back.force, event->force);
+    assert_int_equal(back.conflict, event->conflict);
     assert_int_equal(back.changed, event->changed);
     assert_int_equal(back.has_exit_code, event->has_exit_code);
     assert_int_equal(back.exit_code, event->exit_code);
@@ -98,6 +101,20 @@ static void a_step_that_failed_reads_as_documented(void **state)
                 "{\"seq\":7,\"time\":\"2026-11-21T06:25:56.123Z\",\"type\":\"step_ended\","
                 "\"server\":\"s2\",\"step\":\"one\",\"attempt\":1,\"state\":\"failed\","
                 "\"exitCode\":3,\"message\":\"exit status 3\"}");
+}
+
+static void a_server_settled_by_hand_reads_as_documented(void **state)
+{
+    struct event event = rig_event(EVENT_EXECUTION_RESOLVED, 1);
+    event.seq = 9;
+    event.time_ms = INT64_C(1795242356123);
+    event.state = EXECUTION_ROLLED_BACK;
+    event.message = "put back by hand";
+    event.by = "root@host";
+    expect_text(*state, &event,
+                "{\"seq\":9,\"time\":\"2026-11-21T06:25:56.123Z\","
+                "\"type\":\"execution_resolved\",\"server\":\"s2\",\"state\":\"rolled_back\","
+                "\"message\":\"put back by hand\",\"by\":\"root@host\"}");
 }
 
 static void what_does_not_apply_is_left_out(void **state)
@@ -133,6 +150,8 @@ static void every_field_comes_back_as_it_was(void **state)
         .step_state = STEP_ROLLBACK_FAILED,
         .undoing = true,
         .now = true,
+        .force = true,
+        .conflict = true,
         .changed = true,
         .has_exit_code = true,
         .exit_code = -1,
@@ -140,6 +159,7 @@ static void every_field_comes_back_as_it_was(void **state)
         .count = UINT32_MAX,
         .message = "a \"quoted\"\nline, caf\xc3\xa9",
         .by = "root@host",
+        .retry_of = "r-1",
     };
     expect_round_trip(*state, &event);
     event.has_exit_code = false;
@@ -286,6 +306,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_step_that_failed_reads_as_documented),
+        cmocka_unit_test(a_server_settled_by_hand_reads_as_documented),
         cmocka_unit_test(what_does_not_apply_is_left_out),
         cmocka_unit_test(every_type_comes_back_as_it_was),
         cmocka_unit_test(every_field_comes_back_as_it_was),

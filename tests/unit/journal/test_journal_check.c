@@ -142,6 +142,17 @@ static void damage_is_named_with_rollout_and_event(void **state)
         {"INSERT INTO event(key, type, json, sum) VALUES((9 << 32) | 1, 'x', 'y', 0)",
          " - 0 an event of rollout number 9, which is not there\n"},
         {"UPDATE meta SET value = 77 WHERE name = 'epoch'", "identity and epoch"},
+        {"UPDATE rollout SET retry_of = 'r0'", " r1 0 its record is damaged (id, name or "},
+        {"UPDATE touch SET undone = 1 WHERE server = 's2'",
+         " r1 0 the record of a touched server "},
+        {"DELETE FROM touch WHERE server = 's2'",
+         " r1 0 that it touched server s2 is not recorded"},
+        {"DELETE FROM touch WHERE server = 's3'",
+         " r1 0 that it touched server s3 is not recorded"},
+        {"UPDATE touch SET key = key + 1 WHERE server = 's3'", " r1 0 the record of a touched "},
+        {"INSERT INTO touch(key, server, undone, sum) VALUES(9 << 18, 's1', 0, 0)",
+         " - 0 a touched server of rollout number 9, which is not there\n"},
+        {"UPDATE rollout SET open = 2", " r1 0 its record is damaged (state or counts)\n"},
         {"DROP TABLE output", "its tables are damaged"},
     };
     struct rig *shared = *state;
@@ -185,6 +196,8 @@ static void rows_from_before_there_were_sums_are_taken_as_they_are(void **state)
                     "ALTER TABLE rollout DROP COLUMN made_sum; ALTER TABLE rollout DROP COLUMN sum;"
                     "ALTER TABLE plan DROP COLUMN sum; ALTER TABLE event DROP COLUMN sum;"
                     "ALTER TABLE output DROP COLUMN sum;"
+                    "ALTER TABLE rollout DROP COLUMN retry_of;"
+                    "DROP TABLE touch; DROP TABLE server_lock;"
                     "DELETE FROM meta WHERE name IN ('unsummed', 'sum');"
                     "PRAGMA user_version = 1");
     rig_open(rig);

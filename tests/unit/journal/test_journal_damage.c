@@ -19,7 +19,7 @@
 enum { ROLLOUTS = 3, EVENTS_MAX = 64 };
 /* Between the places that are tried; primes, so that they fall differently into each page. The
  * first bytes, a header, are tried more closely. */
-enum { HEADER = 100, HEADER_STEP = 3, FLIP_STEP = 127, CUT_STEP = 409, FLIP_LOG_STEP = 601 };
+enum { HEADER = 100, HEADER_STEP = 3, FLIP_STEP = 197, CUT_STEP = 769, FLIP_LOG_STEP = 1009 };
 
 static const char *const ids[ROLLOUTS] = {"first", "second", "third"};
 

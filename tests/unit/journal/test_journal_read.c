@@ -83,9 +83,10 @@ static void the_scan_gives_what_is_not_over_oldest_first(void **state)
         rig_rollout(rig, rollout_state_names[i], (enum rollout_state)i);
     struct names names = {0};
     assert_int_equal(journal_scan_open(rig->journal, take_name, &names, NULL), ERR_OK);
-    /* A rollback that failed may be owed to a server that was silent. */
+    /* A rollback that failed may be needed by a server that was silent; nothing was ordered of it.
+     */
     assert_string_equal(names.text, "pending running paused rolling_back rollback_failed");
-    assert_true(names.last.undo_owed);
+    assert_false(names.last.undo_owed);
 }
 
 static void a_rollout_that_owes_an_undo_is_scanned_though_it_ended(void **state)
@@ -104,6 +105,7 @@ static void a_rollout_that_owes_an_undo_is_scanned_though_it_ended(void **state)
     assert_true(rig_wait(rig, 2));
     assert_int_equal(journal_scan_open(rig->journal, take_name, &names, NULL), ERR_OK);
     assert_string_equal(names.text, "r1");
+    assert_true(names.last.undo_owed);
 }
 
 static bool take_summary(void *ctx, const struct journal_rollout *r)

@@ -250,6 +250,51 @@ static void seconds_without_bounds_still_fit_the_milliseconds(void **state)
     assert_int_equal(wait.ms, -1500);
 }
 
+static void seconds_may_be_a_text_where_the_table_says_so(void **state)
+{
+    (void)state;
+    struct wait {
+        int64_t ms;
+    };
+    static const struct json_field fields[] = {
+        {.name = "wait",
+         .type = JSON_SECONDS,
+         JSON_AT(struct wait, ms),
+         .flags = JSON_SECONDS_TEXT | JSON_HAS_DEFAULT,
+         .min = 0.1,
+         .max = 60,
+         .fallback = 5},
+    };
+    static const struct json_table table = JSON_TABLE("wait", struct wait, fields, NULL);
+    static const struct {
+        const char *text;
+        int64_t ms;
+        const char *message; /* NULL: right */
+    } cases[] = {
+        {"{\"wait\":\"500ms\"}", 500, NULL},
+        {"{\"wait\":\"1m\"}", 60000, NULL},
+        {"{\"wait\":0.5}", 500, NULL},
+        {"{}", 5000, NULL},
+        {"{\"wait\":\"1m1s\"}", 5000, "must be between 0.1 and 60 seconds, not 61"},
+        {"{\"wait\":\"0s\"}", 5000, "must be between 0.1 and 60 seconds, not 0"},
+        {"{\"wait\":[]}", 5000,
+         "must be a number of seconds or a text such as \"1m30s\", not an array"},
+        {"{\"wait\":\"soon\"}", 5000, ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct problems ps = {0};
+        struct wait wait;
+        decode(cases[i].text, &table, "", &wait, &ps);
+        assert_int_equal(ps.total, cases[i].message ? 1 : 0);
+        if (cases[i].message && cases[i].message[0] != '\0')
+            assert_string_equal(ps.items[0].message, cases[i].message);
+        assert_int_equal(wait.ms, cases[i].ms);
+        problems_done(&ps);
+    }
+    assert_problems("{\"name\":\"n\",\"delaySeconds\":\"1s\"}",
+                    "delaySeconds: must be a number of seconds, not a string\n");
+}
+
 static void misspelt_names_get_the_closest_one(void **state)
 {
     (void)state;
@@ -447,6 +492,7 @@ int main(void)
         cmocka_unit_test(only_whole_numbers_that_a_double_carries_are_integers),
         cmocka_unit_test(seconds_are_rounded_to_the_nearest_millisecond),
         cmocka_unit_test(seconds_without_bounds_still_fit_the_milliseconds),
+        cmocka_unit_test(seconds_may_be_a_text_where_the_table_says_so),
         cmocka_unit_test(misspelt_names_get_the_closest_one),
         cmocka_unit_test(required_fields_are_missed_with_what_they_take),
         cmocka_unit_test(paths_begin_with_the_one_given),

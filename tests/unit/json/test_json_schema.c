@@ -52,6 +52,17 @@ static void a_table_becomes_a_closed_object(void **state)
     json_free(doc);
 }
 
+static void seconds_that_may_be_a_text_say_so(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf b = BUF_INIT;
+    static const struct json_field field = {
+        .type = JSON_SECONDS, .flags = JSON_SECONDS_TEXT, .max = 9, .doc = "A wait."};
+    json_schema_field(&b, &field);
+    assert_string_equal(b.data, "{\"anyOf\":[{\"type\":\"number\",\"minimum\":0,\"maximum\":9},"
+                                "{\"type\":\"string\"}],\"description\":\"A wait.\"}");
+}
+
 static void every_kind_of_field_has_its_schema(void **state)
 {
     (void)state;
@@ -113,6 +124,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_table_becomes_a_closed_object),
         cmocka_unit_test(every_kind_of_field_has_its_schema),
+        cmocka_unit_test(seconds_that_may_be_a_text_say_so),
         cmocka_unit_test(the_bounds_of_an_array_are_those_of_its_items_number),
         cmocka_unit_test(an_open_table_allows_other_members),
     };

@@ -66,6 +66,14 @@ static void on_server_closed(void *ctx, struct net_conn *conn, const char *reaso
     (void)snprintf(f->last_reason, sizeof(f->last_reason), "%s", reason);
 }
 
+static void on_refused(void *ctx, const char *peer, const char *reason)
+{
+    struct fixture *f = ctx;
+    f->refusals++;
+    (void)snprintf(f->last_refusal, sizeof(f->last_refusal), "%s", reason);
+    (void)snprintf(f->last_refused_peer, sizeof(f->last_refused_peer), "%s", peer);
+}
+
 struct net_server_config fixture_config(struct fixture *f)
 {
     return (struct net_server_config){
@@ -78,6 +86,7 @@ struct net_server_config fixture_config(struct fixture *f)
         .request_closed = on_request_closed,
         .websocket = on_websocket,
         .events = {.message = on_server_message, .closed = on_server_closed},
+        .refused = on_refused,
     };
 }
 
@@ -87,7 +96,7 @@ static void on_watchdog(uv_timer_t *timer)
     f->late = true;
 }
 
-void fixture_start(struct fixture *f, const struct net_server_config *changes)
+void fixture_start_without_server(struct fixture *f)
 {
     struct error err = {0};
     *f = (struct fixture){.echo = true};
@@ -97,6 +106,12 @@ void fixture_start(struct fixture *f, const struct net_server_config *changes)
     assert_int_equal(uv_timer_start(&f->watchdog, on_watchdog, WATCHDOG_MS, 0), 0);
     uv_unref((uv_handle_t *)&f->watchdog);
     assert_int_equal(net_new(&f->loop, 0, &f->net, &err), ERR_OK);
+}
+
+void fixture_start(struct fixture *f, const struct net_server_config *changes)
+{
+    struct error err = {0};
+    fixture_start_without_server(f);
     struct net_server_config config = fixture_config(f);
     if (changes != NULL) {
         config = *changes;
@@ -104,6 +119,12 @@ void fixture_start(struct fixture *f, const struct net_server_config *changes)
     }
     assert_int_equal(net_server_new(f->net, &config, &f->server, &err), ERR_OK);
     assert_int_not_equal(net_server_port(f->server), 0);
+}
+
+void fixture_patience(struct fixture *f, unsigned ms)
+{
+    assert_int_equal(uv_timer_start(&f->watchdog, on_watchdog, ms, 0), 0);
+    uv_unref((uv_handle_t *)&f->watchdog);
 }
 
 static void on_net_closed(void *ctx)
@@ -125,7 +146,7 @@ void fixture_stop(struct fixture *f)
     buf_done(&f->last_message);
 }
 
-static void turn(struct fixture *f)
+void run_turn(struct fixture *f)
 {
     uv_ref((uv_handle_t *)&f->watchdog);
     (void)uv_run(&f->loop, UV_RUN_ONCE);
@@ -138,13 +159,13 @@ static void turn(struct fixture *f)
 void run_until(struct fixture *f, const unsigned *value, unsigned wanted)
 {
     while (*value < wanted)
-        turn(f);
+        run_turn(f);
 }
 
 void run_until_true(struct fixture *f, const bool *value)
 {
     while (!*value)
-        turn(f);
+        run_turn(f);
 }
 
 static void on_pause_over(uv_timer_t *timer)
@@ -216,6 +237,17 @@ struct net_client_config client_config(struct client *c, const char *url)
     };
 }
 
+enum error_code client_begin(struct client *c, struct fixture *f,
+                             const struct net_client_config *config)
+{
+    struct error err = {0};
+    *c = (struct client){.f = f};
+    enum error_code code = net_connect(f->net, config, &c->conn, &err);
+    (void)snprintf(c->reason, sizeof(c->reason), "%s", err.message);
+    assert_int_equal(c->closed, 0);
+    return code;
+}
+
 void client_connect_url(struct client *c, struct fixture *f, const char *url, unsigned timeout_ms)
 {
     struct error err = {0};
@@ -261,12 +293,17 @@ static void on_raw_readable(uv_poll_t *poll, int status, int events)
 
 void raw_connect(struct raw *r, struct fixture *f, uint16_t port)
 {
-    *r = (struct raw){.f = f};
     struct sockaddr_in address;
     assert_int_equal(uv_ip4_addr("127.0.0.1", port, &address), 0);
-    r->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(r->fd >= 0);
-    assert_int_equal(connect(r->fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    raw_adopt(r, f, fd);
+}
+
+void raw_adopt(struct raw *r, struct fixture *f, int fd)
+{
+    *r = (struct raw){.f = f, .fd = fd};
     assert_int_equal(uv_poll_init_socket(&f->loop, &r->poll, r->fd), 0);
     r->poll.data = r;
     assert_int_equal(uv_poll_start(&r->poll, UV_READABLE, on_raw_readable), 0);
@@ -288,7 +325,7 @@ void raw_expect(struct raw *r, const char *text)
         if (r->eof)
             fail_msg("closed before \"%s\"; received: %.1000s", text,
                      r->in.data == NULL ? "" : r->in.data);
-        turn(r->f);
+        run_turn(r->f);
     }
 }
 
@@ -297,9 +334,21 @@ void raw_expect_end(struct raw *r)
     run_until_true(r->f, &r->eof);
 }
 
+void raw_wait(struct raw *r)
+{
+    size_t before = r->in.len;
+    while (r->in.len == before && !r->eof)
+        run_turn(r->f);
+}
+
 void raw_pause(struct raw *r)
 {
     (void)uv_poll_stop(&r->poll);
+}
+
+void raw_go_on(struct raw *r)
+{
+    assert_int_equal(uv_poll_start(&r->poll, UV_READABLE, on_raw_readable), 0);
 }
 
 static void on_raw_closed(uv_handle_t *handle)

@@ -36,6 +36,9 @@ struct fixture {
     struct net_conn *last_conn;
     struct buf last_message;
     char last_reason[256];
+    unsigned refusals; /* TLS handshakes that failed */
+    char last_refusal[256];
+    char last_refused_peer[64];
 };
 
 struct client {
@@ -61,10 +64,15 @@ struct raw {
 };
 
 void fixture_start(struct fixture *f, const struct net_server_config *changes);
+void fixture_start_without_server(struct fixture *f);
+/* For a test that needs more time than most. */
+void fixture_patience(struct fixture *f, unsigned ms);
 void fixture_stop(struct fixture *f); /* checks that nothing is left on the loop */
 /* The config that a fixture's server has; for changes. */
 struct net_server_config fixture_config(struct fixture *f);
 /* Runs the loop until *value >= wanted; fails the test when that takes too long. */
+/* Waits for one event and runs the loop for it. */
+void run_turn(struct fixture *f);
 void run_until(struct fixture *f, const unsigned *value, unsigned wanted);
 void run_until_true(struct fixture *f, const bool *value);
 /* Runs the loop for a time. */
@@ -74,8 +82,12 @@ void client_connect(struct client *c, struct fixture *f);
 void client_connect_url(struct client *c, struct fixture *f, const char *url, unsigned timeout_ms);
 void client_done(struct client *c);
 struct net_client_config client_config(struct client *c, const char *url);
+/* Begins to connect as `config` says; on failure the code and c->reason. */
+enum error_code client_begin(struct client *c, struct fixture *f,
+                             const struct net_client_config *config);
 
 void raw_connect(struct raw *r, struct fixture *f, uint16_t port);
+void raw_adopt(struct raw *r, struct fixture *f, int fd); /* a socket that is connected */
 void raw_send(struct raw *r, const void *data, size_t len);
 void raw_puts(struct raw *r, const char *text);
 /* Runs the loop until the peer has received this text. */
@@ -83,6 +95,9 @@ void raw_expect(struct raw *r, const char *text);
 /* Runs the loop until the server has closed the connection. */
 void raw_expect_end(struct raw *r);
 void raw_pause(struct raw *r); /* reads no more */
+void raw_go_on(struct raw *r); /* reads again */
+/* Runs the loop until something new has come, or the end. */
+void raw_wait(struct raw *r);
 void raw_close(struct raw *r);
 /* Upgrades to a WebSocket on /ws. */
 void raw_upgrade(struct raw *r);

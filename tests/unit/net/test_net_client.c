@@ -17,8 +17,9 @@ static void url_rules(void **state)
 {
     (void)state;
     static const char *const good[] = {
-        "http://127.0.0.1:7233", "ws://localhost",   "HTTP://a-b.example.org:1/",
-        "ws://[::1]:7233/x/y",   "http://host/base",
+        "http://127.0.0.1:7233", "ws://localhost",        "HTTP://a-b.example.org:1/",
+        "ws://[::1]:7233/x/y",   "http://host/base",      "https://host",
+        "wss://host:7233/base",  "HTTPS://[2001:db8::7]",
     };
     static const char *const bad[] = {
         "",
@@ -51,9 +52,28 @@ static void url_rules(void **state)
             fail_msg("%s is taken", bad[i]);
         assert_non_null(strstr(err.message, "URL"));
     }
-    assert_int_equal(net_url_check("https://host", &err), ERR_UNSUPPORTED);
-    assert_non_null(strstr(err.message, "TLS is not available yet"));
-    assert_int_equal(net_url_check("wss://host", &err), ERR_UNSUPPORTED);
+}
+
+static void a_url_says_whether_it_is_tls_and_whether_it_stays_here(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *url;
+        bool tls;
+        bool loopback;
+    } cases[] = {
+        {"https://host", true, false},          {"wss://127.0.0.1", true, true},
+        {"http://127.9.9.9:1", false, true},    {"ws://[::1]", false, true},
+        {"ws://LocalHost:7233", false, true},   {"http://128.0.0.1", false, false},
+        {"http://[::2]", false, false},         {"http://localhost.example.org", false, false},
+        {"http://127.0.0.1.nip", false, false}, {"http://0.0.0.0", false, false},
+        {"ftp://127.0.0.1", false, false},      {"", false, false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        if (net_url_tls(cases[i].url) != cases[i].tls ||
+            net_url_loopback(cases[i].url) != cases[i].loopback)
+            fail_msg("%s", cases[i].url);
+    }
 }
 
 /* A socket that is bound, and perhaps listens, and that nobody serves. */
@@ -263,6 +283,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(url_rules),
+        cmocka_unit_test(a_url_says_whether_it_is_tls_and_whether_it_stays_here),
         cmocka_unit_test(a_refused_connection_is_told),
         cmocka_unit_test(a_server_that_does_not_answer_times_out),
         cmocka_unit_test(an_unreachable_address_times_out),

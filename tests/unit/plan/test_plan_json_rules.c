@@ -164,8 +164,10 @@ static void an_unknown_step_type_is_told_the_one_meant_or_all(void **state)
     (void)state;
     assert_problem(PLAN_WITH_STEP("{\"name\":\"x\",\"type\":\"yum_upgrad\"}"), "steps[0].type",
                    "did you mean \"yum_upgrade\"?");
-    assert_problem(PLAN_WITH_STEP("{\"name\":\"x\",\"type\":\"quux\"}"), "steps[0].type",
-                   "echo, file_write, script, sleep, yum_upgrade");
+    assert_problem(
+        PLAN_WITH_STEP("{\"name\":\"x\",\"type\":\"quux\"}"), "steps[0].type",
+        "command_check, echo, file_write, http_check, script, service, sleep, tcp_check, "
+        "yum_upgrade");
 }
 
 static void params_are_checked_with_their_path(void **state)

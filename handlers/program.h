@@ -1,0 +1,26 @@
+/*
+ * program: a process (process.h) started for a step, with what every program of a step finds in
+ * its environment, and with the step's mark.
+ *
+ * Threading: the loop's thread. I/O: starts a program.
+ */
+#pragma once
+
+#include "handlers/handler.h"
+#include "handlers/process.h"
+
+/* Borrowed for the call, but for `ctx`. */
+struct program {
+    const char *path;         /* or a name looked up in PATH */
+    const struct array *args; /* char * */
+    void *ctx;
+    void (*output)(void *ctx, const char *data, size_t len);
+    void (*exited)(void *ctx, int64_t exit_code, int signal); /* see process_config */
+};
+
+/* Errors as of process_start(). */
+enum error_code program_start(const struct handler_run *run, const struct program *program,
+                              struct process **ret_process, struct error *err) MUST_CHECK;
+/* Says in a few words how it ended: "exit status 3", "killed by signal 9 (KILL)". */
+enum { PROGRAM_END_MAX = 64 };
+void program_end_text(int64_t exit_code, int signal, char ret_text[PROGRAM_END_MAX]);

@@ -1,0 +1,41 @@
+#include "alloc/plans.h"
+
+const char plan_of_all_fields[] =
+    "{\"name\":\"all\",\"servers\":[\"a\",\"b\",\"c\"],\"steps\":[{\"name\":\"s\",\"type\":"
+    "\"script\",\"params\":{\"script\":\"sh\",\"args\":[\"-c\",\"true\"],\"rollback_script\":\"x\"}"
+    ",\"required\":false,\"continueOnFailure\":true,\"timeoutSeconds\":2.5,\"retry\":{"
+    "\"maximumAttempts\":3,\"initialIntervalSeconds\":1,\"backoffCoefficient\":1.5,"
+    "\"maximumIntervalSeconds\":9,\"nonRetryableExitCodes\":[64,3,64]},\"onInterrupt\":\"retry\"}],"
+    "\"rolloutStrategy\":{\"type\":\"Rolling\",\"batchSize\":[1,\"50%\",\"100%\"],"
+    "\"batchDelaySeconds\":1,\"maxFailures\":\"10%\",\"maxUnreachable\":1,\"maxParallel\":2,"
+    "\"maxTouched\":9,\"startTimeoutSeconds\":5,\"reconnectTimeoutSeconds\":6},\"rollback\":{"
+    "\"scope\":\"failed\",\"confirmTimeoutSeconds\":7}}";
+
+const char plan_of_all_types[] =
+    "{\"servers\":[\"a\"],\"steps\":["
+    "{\"name\":\"1\",\"type\":\"echo\",\"params\":{\"message\":\"m\"}},"
+    "{\"name\":\"2\",\"type\":\"sleep\",\"params\":{\"duration\":0.5}},"
+    "{\"name\":\"3\",\"type\":\"script\",\"params\":{\"script\":\"sh\",\"args\":[\"x\"]}},"
+    "{\"name\":\"4\",\"type\":\"file_write\",\"params\":{\"path\":\"/x\",\"content\":\"y\"}},"
+    "{\"name\":\"5\",\"type\":\"yum_upgrade\",\"params\":{\"package\":\"nginx\","
+    "\"version\":\"1.20.1-14\"}}]}";
+
+const char plan_of_one_server[] =
+    "{\"serverID\":\"a\",\"steps\":[{\"name\":\"s\",\"type\":\"echo\",\"params\":{\"message\":"
+    "\"m\"}}]}";
+
+#define FAULT "{\"name\":\"s\",\"type\":\"ecko\",\"timeoutSeconds\":-1,\"x\":1},"
+#define FAULTS FAULT FAULT FAULT FAULT FAULT FAULT FAULT FAULT FAULT FAULT
+const char plan_of_faults[] =
+    "{\"servers\":[\"a\",\"a\",\"-\",7],\"serverID\":\"b\",\"nme\":\"x\",\"steps\":["
+    "{\"name\":\"u\",\"type\":\"nothing like it\",\"params\":{}},"
+    "{\"name\":\"t\",\"type\":\"file_write\",\"params\":{\"pat\":\"/x\"}}," FAULTS FAULTS FAULTS
+    "{\"name\":\"v\",\"type\":\"echo\",\"params\":[]}],"
+    "\"rolloutStrategy\":{\"type\":\"Sequential\",\"batchSize\":[2,1,\"x\"],\"maxFailures\":-2,"
+    "\"canaryPercentage\":0,\"maxTouched\":1}}";
+
+const char plan_of_two_servers[] =
+    "{\"name\":\"two\",\"servers\":[\"a\",\"b\"],\"steps\":[{\"name\":\"write\",\"type\":"
+    "\"file_write\",\"params\":{\"path\":\"/x\",\"content\":\"y\"}},{\"name\":\"say\",\"type\":"
+    "\"echo\",\"params\":{\"message\":\"m\"}}],\"rolloutStrategy\":{\"type\":\"Rolling\","
+    "\"batchSize\":2}}";
