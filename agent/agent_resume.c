@@ -46,6 +46,8 @@ static enum error_code spec_read(struct execution *x, const struct undo_image *i
                                  struct error *err)
 {
     struct wire_frame frame = {0};
+    if (image->spec_damaged)
+        return error_set(err, ERR_CORRUPT, "its steps are damaged on the disk");
     if (!image->spec)
         return ERR_OK;
     enum error_code code = wire_decode(image->spec, image->spec_len, &frame, err);

@@ -258,8 +258,13 @@ static void machine_read(struct host *h)
     (void)fclose(file);
 }
 
-static void say_recovered(struct db_log log)
+static void say_state(const struct undo_journal *j)
 {
+    struct db_log log = undo_journal_log_found(j);
+    struct error damage;
+    if (undo_journal_damaged(j, &damage))
+        log_error("the journal is damaged; what needs this record will fail",
+                  LOG_STR("record", damage.message), LOG_END);
     if (log.commits > 0 || log.torn_bytes > 0)
         log_info("the journal was not closed; what is whole in its log was taken over",
                  LOG_INT("commits", log.commits), LOG_INT("torn_bytes", log.torn_bytes), LOG_END);
@@ -286,7 +291,7 @@ static enum error_code parts_open(struct host *h, struct error *err)
     if (code == ERR_OK)
         code = undo_journal_open(&journal, &h->journal, err);
     if (code == ERR_OK)
-        say_recovered(undo_journal_log_found(h->journal));
+        say_state(h->journal);
     if (code == ERR_OK)
         code = net_new(h->config.loop, 0, &h->net, err);
     return code;

@@ -45,23 +45,32 @@ static const char *const migrations[] = {
     "ALTER TABLE executions RENAME COLUMN undo_deaths TO restarts;"
     "ALTER TABLE captures ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;"
     "UPDATE captures SET bytes = length(CAST(undo AS BLOB));",
+    /* Sums of the texts (undo_journal_check.c). Those of executions up to `unsummed` may have none.
+     */
+    "ALTER TABLE executions ADD COLUMN sum INTEGER;"
+    "ALTER TABLE entries ADD COLUMN sum INTEGER;"
+    "ALTER TABLE captures ADD COLUMN sum INTEGER;"
+    "INSERT INTO meta (name, value) SELECT 'unsummed', coalesce(max(id), 0) FROM executions;",
 };
 
 static const char *const statements[UNDO_STATEMENT_COUNT] = {
     [UNDO_META_GET] = "SELECT value FROM meta WHERE name = ?1",
     [UNDO_META_PUT] = "INSERT INTO meta (name, value) VALUES (?1, ?2)",
     [UNDO_EXECUTION_PUT] =
-        "INSERT INTO executions (server, rollout, spec, last_seq, settled, changed_ms, restarts)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (server, rollout) DO UPDATE SET"
+        "INSERT INTO executions"
+        " (server, rollout, spec, last_seq, settled, changed_ms, restarts, sum)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (server, rollout) DO UPDATE SET"
+        " sum = CASE WHEN spec IS NULL THEN excluded.sum ELSE sum END,"
         " spec = coalesce(spec, excluded.spec), last_seq = max(last_seq, excluded.last_seq),"
         " settled = excluded.settled, changed_ms = excluded.changed_ms,"
         " restarts = excluded.restarts RETURNING id",
     [UNDO_EXECUTION_ACK] = "UPDATE executions SET acked_seq = max(acked_seq, ?3)"
                            " WHERE server = ?1 AND rollout = ?2",
     /* What is written first stays: a capture of a second try would be of the half-changed host. */
-    [UNDO_ENTRY_PUT] = "INSERT OR IGNORE INTO entries (execution, seq, entry) VALUES (?1, ?2, ?3)",
-    [UNDO_CAPTURE_PUT] =
-        "INSERT OR IGNORE INTO captures (execution, step, undo, bytes) VALUES (?1, ?2, ?3, ?4)",
+    [UNDO_ENTRY_PUT] =
+        "INSERT OR IGNORE INTO entries (execution, seq, entry, sum) VALUES (?1, ?2, ?3, ?4)",
+    [UNDO_CAPTURE_PUT] = "INSERT OR IGNORE INTO captures (execution, step, undo, bytes, sum)"
+                         " VALUES (?1, ?2, ?3, ?4, ?5)",
     [UNDO_EPOCH_PUT] = "INSERT INTO epochs (server, orchestrator, epoch) VALUES (?1, ?2, ?3)"
                        " ON CONFLICT DO UPDATE SET epoch = max(epoch, excluded.epoch)",
     [UNDO_EXPIRED] =
@@ -74,18 +83,24 @@ static const char *const statements[UNDO_STATEMENT_COUNT] = {
     [UNDO_EXECUTION_DELETE] = "DELETE FROM executions WHERE id = ?1",
     [UNDO_OPEN] = "SELECT last_seq, acked_seq, settled, restarts, rollout FROM executions"
                   " WHERE server = ?1 AND " OPEN_CONDITION " ORDER BY id",
-    [UNDO_FIND] = "SELECT last_seq, acked_seq, settled, restarts, changed_ms, id, spec"
+    [UNDO_FIND] = "SELECT last_seq, acked_seq, settled, restarts, changed_ms, id, spec, sum"
                   " FROM executions WHERE server = ?1 AND rollout = ?2",
-    [UNDO_ENTRIES] = "SELECT entry FROM entries WHERE execution ="
+    [UNDO_ENTRIES] = "SELECT entry, execution, seq, sum FROM entries WHERE execution ="
                      " (SELECT id FROM executions WHERE server = ?1 AND rollout = ?2)"
                      " AND seq > ?3 ORDER BY seq",
     [UNDO_CAPTURED] = "SELECT step FROM captures WHERE execution ="
                       " (SELECT id FROM executions WHERE server = ?1 AND rollout = ?2)",
-    [UNDO_CAPTURE] = "SELECT undo FROM captures WHERE execution ="
+    [UNDO_CAPTURE] = "SELECT undo, execution, step, sum FROM captures WHERE execution ="
                      " (SELECT id FROM executions WHERE server = ?1 AND rollout = ?2)"
                      " AND step = ?3",
     [UNDO_EPOCH_GET] = "SELECT epoch FROM epochs WHERE server = ?1 AND orchestrator = ?2",
     [UNDO_KEPT] = "SELECT coalesce(sum(bytes), 0) FROM captures",
+    [UNDO_CHECK_EXECUTIONS] =
+        "SELECT id, server, rollout, spec, sum, last_seq, acked_seq, settled,"
+        " (SELECT count(*) FROM entries WHERE execution = id),"
+        " (SELECT coalesce(max(seq), 0) FROM entries WHERE execution = id) FROM executions",
+    [UNDO_CHECK_ENTRIES] = "SELECT entry, execution, seq, sum FROM entries",
+    [UNDO_CHECK_CAPTURES] = "SELECT undo, execution, step, sum FROM captures",
 };
 
 static const struct db_schema schema = {
@@ -152,8 +167,8 @@ static void life_end(const struct undo_journal *j)
     (void)ended;
 }
 
-static enum error_code instance_read(struct db *db, char ret[ID_BUFFER], bool *ret_there,
-                                     struct error *err)
+static enum error_code instance_read(struct db *db, const char *path, char ret[ID_BUFFER],
+                                     bool *ret_there, struct error *err)
 {
     struct db_stmt *s;
     bool row = false;
@@ -168,7 +183,7 @@ static enum error_code instance_read(struct db *db, char ret[ID_BUFFER], bool *r
         if (code == ERR_OK && text && id_valid(text))
             (void)snprintf(ret, ID_BUFFER, "%s", text);
         else if (code == ERR_OK)
-            code = error_set(err, ERR_CORRUPT, "the agent's identity is damaged");
+            code = error_set(err, ERR_CORRUPT, "%s: the agent's identity is damaged", path);
     }
     *ret_there = row;
     db_reset(s);
@@ -200,10 +215,16 @@ static enum error_code databases_open(struct undo_journal *j,
     bool there = false;
     (void)snprintf(path, sizeof(path), "%s/agent.db", config->data_dir);
     enum error_code code = db_open(path, DB_READ_WRITE, &schema, &db, err);
+    /* The steps of the schema are fixed: they fail so only on tables that are not what they were.
+     */
+    if (code == ERR_INTERNAL)
+        code = error_set(err, ERR_CORRUPT, "%s: its tables are damaged", path);
     if (code == ERR_OK)
         j->log_found = db_log_found(db);
     if (code == ERR_OK)
-        code = instance_read(db, j->instance, &there, err);
+        code = undo_journal_check(j, db, path, err);
+    if (code == ERR_OK)
+        code = instance_read(db, path, j->instance, &there, err);
     if (code == ERR_OK && !there)
         code = instance_make(db, j->instance, err);
     if (code == ERR_OK)
@@ -266,6 +287,14 @@ enum error_code undo_journal_open(const struct undo_journal_config *config,
 struct db_log undo_journal_log_found(const struct undo_journal *j)
 {
     return j->log_found;
+}
+
+bool undo_journal_damaged(const struct undo_journal *j, struct error *ret_what)
+{
+    if (j->damage.code == ERR_OK)
+        return false;
+    *ret_what = j->damage;
+    return true;
 }
 
 const char *undo_journal_instance(const struct undo_journal *j)

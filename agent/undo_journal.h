@@ -46,6 +46,9 @@ void undo_journal_close(struct undo_journal *j); /* NULL is fine */
 
 /* What a crash had left in its log; see db_log.h. */
 struct db_log undo_journal_log_found(const struct undo_journal *j);
+/* A record that is not what was written: what needs it fails, all else can go on. False when none
+ * was seen. */
+bool undo_journal_damaged(const struct undo_journal *j, struct error *ret_what);
 /* Made once with the data directory; borrowed until close. */
 const char *undo_journal_instance(const struct undo_journal *j);
 /* The one that was open before on that directory was not closed: its process died. */
@@ -123,8 +126,9 @@ struct undo_usage undo_journal_usage(const struct undo_journal *j);
 /* An execution in full, to go on with it. */
 struct undo_image {
     struct undo_status status;
-    char *spec; /* NULL: none was ever received */
+    char *spec; /* NULL: none was ever received, or it is damaged */
     size_t spec_len;
+    bool spec_damaged;
     struct array entries;  /* struct wire_entry */
     struct array captured; /* int64_t, numbers of the steps */
 };

@@ -1,5 +1,5 @@
 /* undo_journal_internal: what the parts of the undo journal share: undo_journal.c (schema, opening
- * and closing), undo_journal_write.c, undo_journal_read.c. */
+ * and closing), undo_journal_write.c, undo_journal_read.c, undo_journal_check.c. */
 #pragma once
 
 #include "agent/undo_journal.h"
@@ -24,6 +24,9 @@ enum undo_statement {
     UNDO_CAPTURE,
     UNDO_EPOCH_GET,
     UNDO_KEPT,
+    UNDO_CHECK_EXECUTIONS,
+    UNDO_CHECK_ENTRIES,
+    UNDO_CHECK_CAPTURES,
     UNDO_STATEMENT_COUNT
 };
 
@@ -34,10 +37,32 @@ struct undo_journal {
     int lock_fd;
     bool opened, died;
     int64_t retention_ms;
+    struct error damage; /* one that leaves the rest usable; ERR_OK: none was seen */
+    int64_t unsummed;    /* executions up to this number may have texts without a sum */
     struct undo_usage usage;
     char instance[ID_BUFFER];
     char files_root[UNDO_FILES_PATH_MAX]; /* constant once open: the writer's thread reads it */
 };
+
+/* ---- undo_journal_check.c ------------------------------------------------------------------ */
+
+/* What the texts sum up to: the frame that an execution came in, an entry or a capture. */
+int64_t undo_sum_spec(const char *server, const char *rollout, const char *spec, size_t len);
+int64_t undo_sum_item(int64_t execution, int64_t number, const char *text, size_t len);
+/* Whether a row of UNDO_ENTRIES, UNDO_CAPTURE and their like holds what was written. */
+enum error_code undo_item_check(const struct undo_journal *j, struct db_stmt *s, const char *what,
+                                struct error *err) MUST_CHECK;
+/* The same of a row with spec and sum in these columns. */
+enum error_code undo_spec_check(const struct undo_journal *j, struct db_stmt *s, int64_t id,
+                                int column, const char *server, const char *rollout,
+                                struct error *err) MUST_CHECK;
+/* When it is opened: reads `unsummed`, and looks all of it through unless that would take long;
+ * then what is damaged is found when it is read. Sets j->damage. ERR_CORRUPT with the file and the
+ * place. */
+enum error_code undo_journal_check(struct undo_journal *j, struct db *db, const char *path,
+                                   struct error *err) MUST_CHECK;
+
+/* ---- The others ---------------------------------------------------------------------------- */
 
 /* Takes back works that are over, and calls their `done`s. */
 void undo_works_complete(struct undo_journal *j, struct writer_work *works);

@@ -150,7 +150,9 @@ enum error_code undo_journal_entries(struct undo_journal *j, const char *server,
         if (entries.count > 0 &&
             (bytes > portion->max_bytes || entries.count == portion->max_count))
             break;
-        code = entry_add(&entries, text ? text : "", len, err);
+        code = undo_item_check(j, s, "entry", err);
+        if (code == ERR_OK)
+            code = entry_add(&entries, text ? text : "", len, err);
         if (code != ERR_OK)
             return code;
     }
@@ -180,6 +182,10 @@ static enum error_code load_head(struct undo_journal *j, const char *server, con
     if (code != ERR_OK)
         return code;
     image->status = status_of(s);
+    image->spec_damaged =
+        undo_spec_check(j, s, db_column_int(s, 5), 6, server, rollout, NULL) != ERR_OK;
+    if (image->spec_damaged)
+        return ERR_OK;
     size_t len = 0;
     const char *spec = NULL;
     code = undo_column_text(s, 6, &spec, &len, err);
@@ -240,6 +246,9 @@ enum error_code undo_journal_capture(struct undo_journal *j, const char *server,
         return code;
     if (!text)
         return error_set(err, ERR_NOT_FOUND, "nothing was captured for this step");
+    code = undo_item_check(j, s, "capture of step", err);
+    if (code != ERR_OK)
+        return code;
     char *undo = mem_strdup(text);
     if (!undo)
         return error_set(err, ERR_NO_MEMORY, NULL);

@@ -63,6 +63,10 @@ static enum error_code apply_execution(struct db *db, const struct work *w, int6
     db_bind_int(s, 5, w->settled);
     db_bind_int(s, 6, w->time_ms);
     db_bind_int(s, 7, w->restarts);
+    if (w->has_spec)
+        db_bind_int(s, 8,
+                    undo_sum_spec(w->texts + w->server.at, w->texts + w->name.at,
+                                  w->texts + w->spec.at, w->spec.len));
     code = db_step(s, &row, err);
     if (code == ERR_OK) {
         assert(row);
@@ -119,6 +123,7 @@ static enum error_code apply_entry(struct db *db, const struct work *w, const st
     db_bind_int(s, 1, id);
     db_bind_int(s, 2, item->number);
     bind_slice(s, 3, w, item->text);
+    db_bind_int(s, 4, undo_sum_item(id, item->number, w->texts + item->text.at, item->text.len));
     return db_run(s, err);
 }
 
@@ -139,6 +144,7 @@ static enum error_code apply_capture(struct db *db, struct work *w, const struct
     db_bind_int(s, 2, item->number);
     bind_slice(s, 3, w, item->text);
     db_bind_int(s, 4, bytes);
+    db_bind_int(s, 5, undo_sum_item(id, item->number, w->texts + item->text.at, item->text.len));
     code = db_run(s, err);
     if (code == ERR_OK && db_changes(db) > 0)
         w->kept_bytes += bytes;

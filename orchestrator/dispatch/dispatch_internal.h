@@ -45,14 +45,16 @@ struct slot {
     struct output *live;      /* what the running step has printed; NULL: nothing yet */
     uint32_t index;           /* in the plan */
     int32_t live_step, live_attempt;
-    bool queued;    /* in the server's queue */
-    bool apart;     /* not queued, and an order stands or its agent has it in hand */
-    bool standing;  /* the engine has an order to its agent; ahead of the journal */
-    bool touched;   /* the journal knows, or is about to, that it was touched */
-    bool undone;    /* the same: that this was undone */
-    bool wanted;    /* the engine said start, and it has not settled */
-    bool sent;      /* an execute has gone out, or may have before a restart */
-    bool rollback;  /* the engine said undo, and that stands */
+    bool queued;     /* in the server's queue */
+    bool apart;      /* not queued, and an order stands or its agent has it in hand */
+    bool standing;   /* the engine has an order to its agent; ahead of the journal */
+    bool touched;    /* the journal knows, or is about to, that it was touched */
+    bool undone;     /* the same: that this was undone */
+    bool wanted;     /* the engine said start, and it has not settled */
+    bool sent;       /* an execute has gone out, or may have before a restart */
+    bool rollback;   /* the engine said undo, and that stands: */
+    bool undo_force; /* so, and in that round, as far as is durable */
+    int64_t undo_round;
     bool missing;   /* it was in hand, and the last hello did not list it */
     bool lost;      /* the agent came back without any record of it */
     uint8_t cancel; /* 0: no, 1: after the running step, 2: now */
@@ -204,6 +206,8 @@ bool tx_commit(struct tx *tx);
 /* Drops it: nothing was applied, or fatal was called, and half of what was applied must not become
  * durable. */
 void tx_abandon(struct tx *tx);
+/* Has what an order changed about an undo that stands said once it is durable. */
+enum error_code tx_tell_undo(struct tx *tx, uint32_t server, struct error *err) MUST_CHECK;
 /* One event alone; a stale or impossible one is passed over. */
 void rollout_apply(struct rollout *r, struct event *event);
 /* The same; `done` (may be NULL) is called once it is durable, and not at all when it was passed

@@ -200,6 +200,8 @@ static enum error_code undoing_apply(const struct undoing *u, struct tx *tx, str
             continue;
         struct event event = undoing_event(u, i);
         enum error_code code = tx_apply(tx, &event, err);
+        if (code == ERR_OK)
+            code = tx_tell_undo(tx, i, err);
         if (code != ERR_OK)
             return code;
     }

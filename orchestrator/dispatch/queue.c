@@ -139,18 +139,24 @@ static void slot_send_cancel(struct slot *slot, bool now)
 
 static void slot_send_rollback(struct slot *slot)
 {
-    const struct execution *x = slot_execution(slot);
     struct wire_frame frame = {
         .type = WIRE_ROLLBACK,
         .rollback = {.rollout = slot->rollout->id,
                      .epoch = journal_epoch(slot->rollout->d->config.journal),
-                     .round = x->undo_round,
-                     .force = x->undo_force},
+                     .round = slot->undo_round,
+                     .force = slot->undo_force},
     };
     slot->rollout->d->stats.rollbacks++;
     FAILPOINT(FAIL_ROLLBACK_BEFORE);
     (void)queue_send(slot->server, &frame);
     FAILPOINT(FAIL_ROLLBACK_AFTER);
+}
+
+static void slot_await_start(struct slot *slot)
+{
+    if (slot->timer.slot == 0)
+        queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot,
+                  slot->rollout->plan->strategy.start_timeout_ms);
 }
 
 /* Lets the head of a queue go when the engine wants it and nobody has locked the server. Nothing
@@ -161,9 +167,7 @@ static void slot_pump(struct slot *slot)
     if (slot == NULL || !slot->wanted || slot->server->head != slot || slot->server->lock.set ||
         engine_stopping(slot->rollout->engine))
         return;
-    if (slot->timer.slot == 0)
-        queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot,
-                  slot->rollout->plan->strategy.start_timeout_ms);
+    slot_await_start(slot);
     slot_send_execute(slot);
 }
 
@@ -313,6 +317,9 @@ static void slot_cancel(struct slot *slot, bool now)
         rollout_apply(slot->rollout, &event);
         return;
     }
+    /* Where the server was locked, or after a restart, nobody waits for its beginning yet. */
+    if (x->state == EXECUTION_QUEUED)
+        slot_await_start(slot);
     slot_send_cancel(slot, now);
 }
 
@@ -353,6 +360,8 @@ void queue_decide(struct rollout *r, const struct decision *decision)
         return;
     case DECISION_ROLLBACK:
         if (slot != NULL && (engine_standing(r->engine, slot->index) & ORDER_ROLLBACK) != 0) {
+            slot->undo_round = decision->undo_round;
+            slot->undo_force = decision->undo_force;
             slot_rollback(slot);
             queue_sort(slot);
         }

@@ -138,6 +138,8 @@ static void rollout_recall(struct rollout *r)
         if ((orders & (ORDER_CANCEL | ORDER_CANCEL_NOW)) != 0)
             slot->cancel = (orders & ORDER_CANCEL_NOW) != 0 ? 2 : 1;
         slot->rollback = (orders & ORDER_ROLLBACK) != 0;
+        slot->undo_round = engine_execution(r->engine, i)->undo_round;
+        slot->undo_force = engine_execution(r->engine, i)->undo_force;
         queue_await(slot);
     }
 }
@@ -326,6 +328,29 @@ static enum error_code tx_decide(struct tx *tx, int64_t time_ms, struct error *e
         }
     }
     return code;
+}
+
+enum error_code tx_tell_undo(struct tx *tx, uint32_t server, struct error *err)
+{
+    const struct rollout *r = tx->rollout;
+    const struct execution *x = engine_execution(r->engine, server);
+    const struct decision decision = {.type = DECISION_ROLLBACK,
+                                      .server = server,
+                                      .undo_round = x->undo_round,
+                                      .undo_force = x->undo_force};
+    const struct effect *effect = tx->effect;
+    if ((engine_standing(r->engine, server) & ORDER_ROLLBACK) == 0)
+        return ERR_OK;
+    for (size_t i = 0; i < effect->count; i++)
+        if (effect->decisions[i].type == DECISION_ROLLBACK && effect->decisions[i].server == server)
+            return ERR_OK; /* it is told already */
+    struct error failure = {0};
+    enum error_code code = effect_add(tx->effect, &decision, &failure);
+    if (code != ERR_OK) {
+        dispatch_fatal(r->d, &failure);
+        return error_set(err, code, "%s", failure.message);
+    }
+    return ERR_OK;
 }
 
 /* Which servers a rollout has touched, and where that is undone, is recorded with the event that

@@ -249,6 +249,8 @@ static bool next_server_decision(struct engine *e, struct decision *ret)
                 ret->type = kinds[i].type;
                 ret->server = server;
                 ret->now = kinds[i].now;
+                ret->undo_round = s->x.undo_round;
+                ret->undo_force = s->x.undo_force;
                 return true;
             }
         }

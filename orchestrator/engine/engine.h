@@ -46,7 +46,7 @@ struct engine;
 enum decision_type {
     DECISION_START,       /* server: put its execution into its queue */
     DECISION_CANCEL,      /* server, now: stop it; withdraw it if it was never sent */
-    DECISION_ROLLBACK,    /* server: undo its execution, in execution.undo_round, undo_force */
+    DECISION_ROLLBACK,    /* server, undo_round, undo_force: undo its execution */
     DECISION_BATCH_DELAY, /* batch, delay_ms: send EVENT_BATCH_DUE for that batch after so long */
     DECISION_NOTE,        /* note: to be journalled with the event that was applied */
     DECISION_END          /* the rollout is over: its servers are free. Last decision of a rollout,
@@ -58,6 +58,8 @@ struct decision {
     enum decision_type type;
     uint32_t server;
     bool now;
+    int64_t undo_round; /* rollback: as they were when it was decided */
+    bool undo_force;
     uint32_t batch;
     int64_t delay_ms;
     struct event note; /* its texts are static or borrowed until the next engine_apply */

@@ -1,60 +1,25 @@
 #include "orchestrator/journal/journal_sum.h"
 
-#include <string.h>
-
-static const uint64_t sum_init = UINT64_C(0x4b49544a00000001);
-
-/* Both the multiplication by an odd number and the shifted exclusive or can be undone, so for what
- * follows, two different words never meet in one sum again. */
-static uint64_t sum_word(uint64_t sum, uint64_t word)
-{
-    sum = (sum ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-    return sum ^ (sum >> 32);
-}
-
-static uint64_t sum_int(uint64_t sum, int64_t value)
-{
-    return sum_word(sum, (uint64_t)value);
-}
-
-static uint64_t sum_text(uint64_t sum, const char *text, size_t len)
-{
-    /* The length first: what two texts that follow each other share out between them matters. */
-    sum = sum_word(sum, text == NULL ? UINT64_MAX : len);
-    while (len > 0) {
-        uint64_t word = 0;
-        size_t taken = len < sizeof(word) ? len : sizeof(word);
-        memcpy(&word, text, taken);
-        sum = sum_word(sum, word);
-        text += taken;
-        len -= taken;
-    }
-    return sum;
-}
-
-static uint64_t sum_string(uint64_t sum, const char *text)
-{
-    return sum_text(sum, text, text == NULL ? 0 : strlen(text));
-}
+#include "common/base/sum.h"
 
 int64_t sum_plan(int64_t num, const char *text, size_t len)
 {
-    return (int64_t)sum_text(sum_int(sum_init, num), text, len);
+    return (int64_t)sum_text(sum_int(SUM_INIT, num), text, len);
 }
 
 int64_t sum_event(int64_t key, const char *type, const char *json, size_t len)
 {
-    return (int64_t)sum_text(sum_string(sum_int(sum_init, key), type), json, len);
+    return (int64_t)sum_text(sum_string(sum_int(SUM_INIT, key), type), json, len);
 }
 
 int64_t sum_output(int64_t key, int64_t attempt, const char *text, size_t len)
 {
-    return (int64_t)sum_text(sum_int(sum_int(sum_init, key), attempt), text, len);
+    return (int64_t)sum_text(sum_int(sum_int(SUM_INIT, key), attempt), text, len);
 }
 
 int64_t sum_made(int64_t num, const struct journal_rollout *made)
 {
-    uint64_t sum = sum_string(sum_int(sum_init, num), made->id);
+    uint64_t sum = sum_string(sum_int(SUM_INIT, num), made->id);
     sum = sum_string(sum_string(sum, made->name), made->by);
     /* Rows from before there were retries stay right. */
     return (int64_t)(made->retry_of == NULL ? sum : sum_string(sum, made->retry_of));
@@ -62,12 +27,12 @@ int64_t sum_made(int64_t num, const struct journal_rollout *made)
 
 int64_t sum_touch(int64_t key, const char *server, int64_t undone)
 {
-    return (int64_t)sum_int(sum_string(sum_int(sum_init, key), server), undone);
+    return (int64_t)sum_int(sum_string(sum_int(SUM_INIT, key), server), undone);
 }
 
 int64_t sum_lock(const struct journal_server_lock *lock)
 {
-    uint64_t sum = sum_string(sum_int(sum_init, lock->locked), lock->server);
+    uint64_t sum = sum_string(sum_int(SUM_INIT, lock->locked), lock->server);
     sum = sum_int(sum_string(sum_string(sum, lock->by), lock->reason), lock->time_ms);
     return (int64_t)sum_int(sum_string(sum, lock->unlocked_by), lock->unlocked_ms);
 }
@@ -94,7 +59,7 @@ int64_t sum_summary(int64_t num, const struct journal_summary *summary, int64_t 
         counts->rolled_back,
         counts->rollback_failed,
     };
-    uint64_t sum = sum_string(sum_init, rollout_state_names[summary->state]);
+    uint64_t sum = sum_string(SUM_INIT, rollout_state_names[summary->state]);
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         sum = sum_int(sum, numbers[i]);
     return (int64_t)sum;
@@ -102,5 +67,5 @@ int64_t sum_summary(int64_t num, const struct journal_summary *summary, int64_t 
 
 int64_t sum_meta(const char *identity, const char *epoch, const char *unsummed)
 {
-    return (int64_t)sum_string(sum_string(sum_string(sum_init, identity), epoch), unsummed);
+    return (int64_t)sum_string(sum_string(sum_string(SUM_INIT, identity), epoch), unsummed);
 }

@@ -1,9 +1,6 @@
 /*
- * journal_sum: what a row's content sums up to, kept beside it, so that a damaged row is told from
- * a sound one (SQLite itself looks only at a page's structure). For this folder alone.
- *
- * 64 bits, against decay and not against forgery: changing any one 8 bytes of the content always
- * changes the sum. A row's key is part of it, so a row that lands under another key is noticed too.
+ * journal_sum: what the rows of the journal sum up to (see common/base/sum.h). A row's key is part
+ * of it, so a row that lands under another key is noticed too. For this folder alone.
  *
  * Threading: pure. I/O: none.
  */

@@ -125,7 +125,7 @@ static enum error_code write_all(void *world, struct error *err)
 static enum error_code expire(void *world, struct error *err)
 {
     struct world *w = world;
-    return written(w, undo_journal_expire(w->journal, LONG_AFTER_MS, err), err);
+    return written(w, undo_journal_expire(w->journal, LONG_AFTER_MS, NULL, NULL, err), err);
 }
 
 /* The agent ends and starts again. */

@@ -12,8 +12,9 @@
 struct pending {
     struct pending *next;
     struct stored copy; /* of what the append brings */
-    bool settled;
-    int64_t undo_deaths;
+    bool expires;       /* an expiry, and no append */
+    bool replaces, settled;
+    int64_t restarts;
     void (*done)(void *ctx, enum error_code result);
     void *ctx;
 };
@@ -54,14 +55,24 @@ static struct stored *stored_find(struct agent_world *w, const char *rollout)
     return NULL;
 }
 
+static void stored_init(struct stored *s, const char *rollout)
+{
+    *s = (struct stored){0};
+    (void)snprintf(s->rollout, sizeof(s->rollout), "%s", rollout);
+}
+
+static bool is_old(const struct stored *s)
+{
+    return s->old && s->status.settled && s->status.acked_seq >= s->status.last_seq;
+}
+
 struct stored *agent_world_store(struct agent_world *w, const char *rollout)
 {
     struct stored *s = stored_find(w, rollout);
     if (s != NULL || w->stored_count == WORLD_EXECUTIONS)
         return s;
     s = &w->disk[w->stored_count++];
-    *s = (struct stored){0};
-    (void)snprintf(s->rollout, sizeof(s->rollout), "%s", rollout);
+    stored_init(s, rollout);
     return s;
 }
 
@@ -80,6 +91,12 @@ bool stored_add_entry(struct stored *s, const char *text, size_t len)
     s->entries = checked(realloc(s->entries, (s->entry_count + 1) * sizeof(*s->entries)));
     s->entries[s->entry_count++] = text_copy(text, len);
     return true;
+}
+
+static void pending_put(struct agent_world *w, struct pending *p)
+{
+    *(w->pending_last != NULL ? &w->pending_last->next : &w->pending) = p;
+    w->pending_last = p;
 }
 
 static enum error_code store_append(void *ctx, const struct undo_append *append, struct error *err)
@@ -114,12 +131,28 @@ static enum error_code store_append(void *ctx, const struct undo_append *append,
         p->copy.captures[step] =
             text_copy(append->captures[i].undo, strlen(append->captures[i].undo));
     }
+    p->replaces = append->replaces;
     p->settled = append->settled;
-    p->undo_deaths = append->undo_deaths;
+    p->restarts = append->restarts;
     p->done = append->done;
     p->ctx = append->ctx;
-    *(w->pending_last != NULL ? &w->pending_last->next : &w->pending) = p;
-    w->pending_last = p;
+    pending_put(w, p);
+    return ERR_OK;
+}
+
+static enum error_code store_expire(void *ctx, int64_t time_ms,
+                                    void (*done)(void *done_ctx, enum error_code result),
+                                    void *done_ctx, struct error *err)
+{
+    struct agent_world *w = ctx;
+    (void)time_ms;
+    if (!memory_is_there())
+        return no_memory(err);
+    struct pending *p = checked(calloc(1, sizeof(*p)));
+    p->expires = true;
+    p->done = done;
+    p->ctx = done_ctx;
+    pending_put(w, p);
     return ERR_OK;
 }
 
@@ -128,6 +161,10 @@ static void disk_write(struct agent_world *w, struct pending *p)
 {
     struct stored *s = agent_world_store(w, p->copy.rollout);
     assert(s != NULL);
+    if (p->replaces) {
+        stored_done(s);
+        stored_init(s, p->copy.rollout);
+    }
     if (s->spec == NULL) {
         s->spec = p->copy.spec;
         s->spec_len = p->copy.spec_len;
@@ -146,7 +183,23 @@ static void disk_write(struct agent_world *w, struct pending *p)
         }
     }
     s->status.settled = p->settled;
-    s->status.undo_deaths = p->undo_deaths;
+    s->status.restarts = p->restarts;
+    s->old = false;
+}
+
+/* What is past its retention goes: that which is over, and known to be. */
+static void disk_expire(struct agent_world *w)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < w->stored_count; i++) {
+        struct stored *s = &w->disk[i];
+        if (is_old(s))
+            stored_done(s);
+        else
+            w->disk[kept++] = *s;
+    }
+    w->stored_count = kept;
+    w->usage.used_bytes = 0;
 }
 
 static struct pending *pending_take(struct agent_world *w)
@@ -234,6 +287,8 @@ static enum error_code store_find(void *ctx, const char *server, const char *rol
     (void)time_ms;
     if (s == NULL)
         return not_found(err);
+    if (is_old(s))
+        return error_set(err, ERR_STALE, "past its retention");
     *ret_status = s->status;
     return ERR_OK;
 }
@@ -330,6 +385,16 @@ static enum error_code store_folder(void *ctx, const char *server, const char *r
     return ERR_OK;
 }
 
+static struct undo_usage store_usage(void *ctx)
+{
+    return ((struct agent_world *)ctx)->usage;
+}
+
+static bool store_stalled(void *ctx)
+{
+    return ((struct agent_world *)ctx)->stalled;
+}
+
 /* ---- The runner ------------------------------------------------------------------------------ */
 
 static bool changes_host(const struct plan_step *step)
@@ -355,7 +420,7 @@ static void check_durable(struct agent_world *w, const struct runner_operation *
 static void runner_begin(void *ctx, const struct runner_operation *operation)
 {
     struct agent_world *w = ctx;
-    assert(!w->busy && !w->failed);
+    assert(!w->busy && !w->failed && !w->stalled);
     w->busy = true;
     w->cancelled = false;
     w->operation = *operation;
@@ -377,8 +442,8 @@ static void runner_tidy(void *ctx, const char *rollout, const char *step)
     assert(rollout[0] != '\0' && step != NULL);
 }
 
-/* The next letter: f fails for good, r may be tried again, x fails with an exit code, p prints;
- * anything else, or none, goes well. */
+/* The next letter: f fails for good, r may be tried again, x fails with an exit code, n finds no
+ * room for what it would keep, p prints; anything else, or none, goes well. */
 static void operation_end(struct agent_world *w)
 {
     struct handler_result result = {.outcome = HANDLER_OK};
@@ -393,6 +458,10 @@ static void operation_end(struct agent_world *w)
         result.has_exit_code = letter == 'x';
         result.exit_code = 3;
         (void)snprintf(result.message, sizeof(result.message), "it went wrong (%c)", letter);
+    } else if (letter == 'n' && w->operation.operation == HANDLER_PREPARE) {
+        result.outcome = HANDLER_FAILED;
+        result.no_room = true;
+        (void)snprintf(result.message, sizeof(result.message), "no room");
     } else if (w->operation.operation == HANDLER_PREPARE && changes) {
         result.undo = undo;
     } else if (changes) {
@@ -425,6 +494,14 @@ static bool link_out(void *ctx, const char *data, size_t len, bool droppable)
     grown[w->sent.len++] = '\n';
     grown[w->sent.len] = '\0';
     return true;
+}
+
+/* The connection that there is ends at once; another is made by agent_world_welcome. */
+static void link_renew_now(void *ctx)
+{
+    struct agent_world *w = ctx;
+    w->refuse_sends = true;
+    agent_disconnected(w->agent);
 }
 
 static int64_t clock_now(void *ctx)
@@ -469,9 +546,11 @@ enum error_code agent_world_start(struct agent_world *w, struct error *err)
     const struct agent_config config = {
         .identity = {.server = server, .instance = instance, .version = version},
         .catalog = &handler_catalog,
-        .link = {w, link_out},
+        .after_death = w->after_death,
+        .link = {w, link_out, link_renew_now},
         .store = {w, store_append, store_ack, store_save_epoch, store_epoch, store_open_executions,
-                  store_find, store_load, store_entries, store_capture, store_folder},
+                  store_find, store_load, store_entries, store_capture, store_folder, store_usage,
+                  store_expire, store_stalled},
         .runner = {w, runner_begin, runner_stop, runner_tidy},
         .clock = {w, clock_now, clock_now, clock_set, clock_stop},
         .owner = {w, owner_failed, owner_quiet},
@@ -544,9 +623,12 @@ enum error_code agent_world_ack_all(struct agent_world *w, struct error *err)
 bool agent_world_step(struct agent_world *w)
 {
     w->now_ms += 10;
-    if (w->pending != NULL) {
+    if (w->pending != NULL && !w->stalled) {
         struct pending *p = pending_take(w);
-        disk_write(w, p);
+        if (p->expires)
+            disk_expire(w);
+        else
+            disk_write(w, p);
         p->done(p->ctx, ERR_OK);
         pending_free(p);
         return true;

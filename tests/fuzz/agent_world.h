@@ -5,7 +5,8 @@
  *
  * The store takes its memory through common/base/alloc.h where the real one does, and says
  * ERR_NO_MEMORY; what is on its disk stays there. It also watches: no step changes the host before
- * its capture and its beginning are durable, and entries are numbered without a gap.
+ * its capture and its beginning are durable, entries are numbered without a gap, and nothing is
+ * begun while the disk is full.
  */
 #pragma once
 
@@ -28,9 +29,10 @@ struct stored {
     char *captures[WORLD_STEPS];
     struct undo_status status;
     int64_t first_seq; /* of the entries; 0: none yet */
+    bool old;          /* past its retention */
 };
 
-struct pending; /* an append that is not durable yet */
+struct pending; /* an append or an expiry that is not durable yet */
 
 struct agent_world {
     struct agent *agent; /* NULL: not running */
@@ -41,8 +43,11 @@ struct agent_world {
     struct pending *pending, *pending_last;
     struct buf sent; /* frames, each with a newline */
     bool refuse_sends;
-    bool cancelled; /* the operation under way was asked to end */
-    bool busy;      /* the runner has an operation */
+    bool after_death;        /* what the next agent is told of the one before it */
+    bool stalled;            /* the disk takes nothing for now: no append becomes durable */
+    struct undo_usage usage; /* what the store says */
+    bool cancelled;          /* the operation under way was asked to end */
+    bool busy;               /* the runner has an operation */
     struct runner_operation operation;
     char rollout[ID_BUFFER]; /* of the operation */
     bool alarm;
@@ -70,7 +75,7 @@ enum error_code agent_world_frame(struct agent_world *w, const char *text, size_
 /* Acknowledges everything that is durable, as an orchestrator does that has received it. */
 enum error_code agent_world_ack_all(struct agent_world *w, struct error *err) MUST_CHECK;
 /* Does one thing that is due: an append becomes durable, an operation ends, the alarm fires. False:
- * there is nothing. */
+ * there is nothing, but for what a stalled disk keeps back. */
 bool agent_world_step(struct agent_world *w);
 /* Puts an execution onto the disk, as an earlier agent may have left it; NULL: there is no room. */
 struct stored *agent_world_store(struct agent_world *w, const char *rollout);

@@ -5,8 +5,11 @@
  *     spec {"v":1,"type":"execute",…}    the disk holds this frame of it
  *     entry {"seq":1,"type":"started",…} and this entry
  *     captured 0                         and a capture of that step
- *     acked 3, settled, deaths 2         and this of its state
- *     outcomes frxpo                     how operations end from now on: see agent_world.c
+ *     acked 3, settled, restarts 2, old  and this of its state
+ *     died                               the agent before died
+ *     used 900                           bytes kept for undo, of 1000
+ *     stalled, space                     the disk is full from now on, or no longer
+ *     outcomes frxnpo                    how operations end from now on: see agent_world.c
  *     welcome 3                          the orchestrator of that epoch welcomes it
  *     frame {"v":1,…}                    and says this
  *     ack                                all is acknowledged
@@ -86,8 +89,10 @@ static void on_disk(struct play *p, const char *word, const char *rest)
         s->status.acked_seq = number;
     } else if (strcmp(word, "settled") == 0) {
         s->status.settled = true;
-    } else if (strcmp(word, "deaths") == 0) {
-        s->status.undo_deaths = number;
+    } else if (strcmp(word, "restarts") == 0) {
+        s->status.restarts = number;
+    } else if (strcmp(word, "old") == 0) {
+        s->old = true;
     }
 }
 
@@ -130,6 +135,12 @@ static void do_line(struct play *p, char *line)
         free(p->outcomes);
         p->outcomes = strdup(rest);
         p->world.outcomes = p->outcomes;
+    } else if (strcmp(line, "died") == 0) {
+        p->world.after_death = true;
+    } else if (strcmp(line, "used") == 0) {
+        p->world.usage = (struct undo_usage){strtol(rest, NULL, 10), 1000};
+    } else if (strcmp(line, "stalled") == 0 || strcmp(line, "space") == 0) {
+        p->world.stalled = line[1] == 't';
     } else if (strcmp(line, "kill") == 0) {
         kill_agent(p);
     } else if (!p->started) {
@@ -152,6 +163,7 @@ static void check_ended(struct play *p)
     struct error err = {0};
     kill_agent(p);
     w->outcomes = NULL;
+    w->stalled = false;
     if (!started(p))
         return;
     int steps = 0;

@@ -12,7 +12,8 @@ static const struct json_table *const tables[] = {
     &api_validation_table,      &api_event_table,        &api_event_list_table,
     &api_output_table,          &api_server_table,       &api_server_list_table,
     &api_handler_table,         &api_handler_list_table, &api_health_table,
-    &api_problem_table,         &api_counts_table,
+    &api_problem_table,         &api_counts_table,       &api_rollback_table,
+    &api_resolve_table,         &api_lock_table,         &api_unlock_table,
 };
 enum { TABLE_COUNT = sizeof(tables) / sizeof(tables[0]) };
 

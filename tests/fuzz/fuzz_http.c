@@ -82,6 +82,36 @@ static void check_frames(const struct net_conn *conn)
     }
 }
 
+struct touched {
+    const char *rollout;
+    bool found, undone;
+};
+
+static bool touched_each(void *ctx, const struct journal_touch *touch)
+{
+    struct touched *t = ctx;
+    if (strcmp(touch->rollout, t->rollout) != 0)
+        return true;
+    t->found = true;
+    t->undone = touch->undone;
+    return false;
+}
+
+/* The journal's record of who touched a server says what the events say. */
+static void check_touches(struct journal *j, const char *id, const struct engine *engine)
+{
+    const struct plan *plan = engine_plan(engine);
+    for (uint32_t i = 0; i < plan_server_count(plan); i++) {
+        const struct execution *x = engine_execution(engine, i);
+        struct touched t = {.rollout = id};
+        struct error err = {0};
+        enum error_code code =
+            journal_touches(j, plan_server(plan, i), UINT32_MAX, touched_each, &t, &err);
+        assert(code == ERR_OK && t.found == x->touched);
+        assert(!t.found || t.undone == (x->state == EXECUTION_ROLLED_BACK));
+    }
+}
+
 /* Replaying its events gives the rollout's state, and every server is counted once. */
 static void check_replay(struct world *w, const char *id)
 {
@@ -100,6 +130,7 @@ static void check_replay(struct world *w, const char *id)
     assert(here.pending + here.in_flight + here.succeeded + here.failed + here.unreachable +
                here.unknown + here.cancelled + here.skipped ==
            plan_server_count(view.plan));
+    check_touches(w->journal, id, engine);
     engine_free(engine);
     plan_free(plan);
 }

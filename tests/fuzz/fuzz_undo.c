@@ -169,7 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(changed || code == ERR_OK);
     if (code == ERR_OK) {
         read_all(j);
-        check_code(undo_journal_expire(j, LONG_AFTER_MS, &err), &err);
+        check_code(undo_journal_expire(j, LONG_AFTER_MS, NULL, NULL, &err), &err);
         writes_end(j);
         undo_journal_close(j);
     }

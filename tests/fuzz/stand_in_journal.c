@@ -1,6 +1,5 @@
-#include "tests/fuzz/stand_in_journal.h"
+#include "tests/fuzz/stand_in_journal_internal.h"
 
-#include "common/base/id.h"
 #include "common/json/json.h"
 #include "common/plan/plan_json.h"
 #include "orchestrator/journal/event_json.h"
@@ -8,42 +7,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct stored_event {
-    enum event_type type;
-    char *json;
-    size_t len;
-};
-
-struct stored_output {
-    struct stored_output *next;
-    uint32_t server, step;
-    int32_t attempt;
-    size_t len;
-    char text[];
-};
-
-/* A rollout as it is stored, and an append, which is a piece of one. */
-struct journal_append {
-    struct journal_append *next;
-    char id[ID_BUFFER];
-    char *name, *by, *plan_text;
-    size_t plan_len;
-    bool create, has_summary;
-    struct journal_summary summary;
-    uint64_t expected_seq;
-    struct stored_event *events;
-    size_t event_count, event_capacity;
-    struct stored_output *outputs;
-    void (*done)(void *ctx, enum error_code result, const struct error *err);
-    void (*reached)(void *ctx); /* of a barrier, which is nothing else */
-    void *ctx;
-};
-
-struct journal {
-    struct journal_append *rollouts, *waiting;
-    uint64_t appends;
-};
 
 DEFINE_CLEANUP(event_hold_free, struct event_doc)
 DEFINE_CLEANUP(json_free, struct json_doc)
@@ -56,12 +19,17 @@ static void push(struct journal_append **list, struct journal_append *a)
     *list = a;
 }
 
-static struct journal_append *find(const struct journal *j, const char *id)
+struct journal_append *stand_find(const struct journal *j, const char *id)
 {
     for (struct journal_append *r = j->rollouts; r != NULL; r = r->next)
         if (strcmp(r->id, id) == 0)
             return r;
     return NULL;
+}
+
+void stand_wait(struct journal *j, struct journal_append *a)
+{
+    push(&j->waiting, a);
 }
 
 static enum error_code not_found(const char *id, struct error *err)
@@ -97,6 +65,11 @@ void stand_journal_free(struct journal *j)
     while (j->waiting != NULL)
         journal_collect(j);
     append_list_free(j->rollouts);
+    while (j->locks != NULL) {
+        struct stored_lock *next = j->locks->next;
+        stand_lock_free(j->locks);
+        j->locks = next;
+    }
     mem_free(j);
 }
 
@@ -151,9 +124,12 @@ void journal_append_free(struct journal_append *a)
         mem_free(a->outputs);
         a->outputs = next;
     }
+    stand_touches_free(a->touches);
+    stand_lock_free(a->lock);
     mem_free(a->events);
     mem_free(a->name);
     mem_free(a->by);
+    mem_free(a->retry_of);
     mem_free(a->plan_text);
     mem_free(a);
 }
@@ -173,6 +149,14 @@ enum error_code journal_append_create(struct journal_append *a, const struct pla
     a->plan_len = plan_len;
     a->create = true;
     return ERR_OK;
+}
+
+enum error_code journal_append_retry_of(struct journal_append *a, const char *rollout,
+                                        struct error *err)
+{
+    assert(a->create && a->retry_of == NULL);
+    a->retry_of = mem_strdup(rollout);
+    return a->retry_of == NULL ? no_memory(err) : ERR_OK;
 }
 
 static bool reserve(struct journal_append *a)
@@ -250,7 +234,7 @@ void journal_append(struct journal *j, struct journal_append *a,
  * straight from the C library: what is durable does not fail for want of memory. */
 static void apply(struct journal *j, struct journal_append *a)
 {
-    struct journal_append *r = find(j, a->id);
+    struct journal_append *r = stand_find(j, a->id);
     assert(a->create == (r == NULL) && a->event_count > 0 && a->has_summary);
     if (r == NULL) {
         assert(a->expected_seq == 1);
@@ -270,6 +254,7 @@ static void apply(struct journal *j, struct journal_append *a)
         o->next = r->outputs;
         r->outputs = o;
     }
+    stand_touches_apply(r, a);
     r->summary = a->summary;
     journal_append_free(a);
 }
@@ -283,8 +268,10 @@ void journal_collect(struct journal *j)
         void (*reached)(void *ctx) = a->reached;
         void *ctx = a->ctx;
         waiting = a->next;
-        if (reached != NULL)
-            mem_free(a);
+        if (a->lock != NULL)
+            stand_lock_apply(j, a);
+        if (reached != NULL || a->id[0] == '\0')
+            journal_append_free(a);
         else
             apply(j, a);
         if (reached != NULL)
@@ -347,9 +334,17 @@ static struct journal_rollout record_of(const struct journal_append *r)
     struct journal_rollout record = {.id = r->id,
                                      .name = r->name,
                                      .by = r->by,
+                                     .retry_of = r->retry_of,
                                      .summary = r->summary,
                                      .last_seq = r->event_count};
     return record;
+}
+
+/* As the real one's. */
+static bool is_open(const struct journal_summary *summary)
+{
+    return !rollout_state_final(summary->state) || summary->undo_owed ||
+           summary->state == ROLLOUT_ROLLBACK_FAILED;
 }
 
 enum error_code journal_scan_open(struct journal *j,
@@ -359,7 +354,7 @@ enum error_code journal_scan_open(struct journal *j,
     (void)err;
     for (const struct journal_append *r = j->rollouts; r != NULL; r = r->next) {
         struct journal_rollout record = record_of(r);
-        if (!rollout_state_final(r->summary.state) && !each(ctx, &record))
+        if (is_open(&r->summary) && !each(ctx, &record))
             break;
     }
     return ERR_OK;
@@ -369,7 +364,7 @@ enum error_code journal_list(struct journal *j, const char *before_id, uint32_t 
                              bool (*each)(void *ctx, const struct journal_rollout *r), void *ctx,
                              struct error *err)
 {
-    const struct journal_append *before = before_id == NULL ? NULL : find(j, before_id);
+    const struct journal_append *before = before_id == NULL ? NULL : stand_find(j, before_id);
     if (before_id != NULL && before == NULL)
         return not_found(before_id, err);
     for (; limit > 0; limit--) {
@@ -390,7 +385,7 @@ enum error_code journal_get(struct journal *j, const char *id,
                             bool (*each)(void *ctx, const struct journal_rollout *r), void *ctx,
                             struct error *err)
 {
-    const struct journal_append *r = find(j, id);
+    const struct journal_append *r = stand_find(j, id);
     if (r == NULL)
         return not_found(id, err);
     struct journal_rollout record = record_of(r);
@@ -401,7 +396,7 @@ enum error_code journal_get(struct journal *j, const char *id,
 enum error_code journal_resolve(struct journal *j, const char *prefix, char ret_id[129],
                                 struct error *err)
 {
-    const struct journal_append *found = find(j, prefix);
+    const struct journal_append *found = stand_find(j, prefix);
     size_t count = found != NULL;
     for (const struct journal_append *r = j->rollouts; found == NULL && r != NULL; r = r->next) {
         if (strncmp(r->id, prefix, strlen(prefix)) != 0)
@@ -433,7 +428,7 @@ static enum error_code replay(struct engine *engine, const struct plan *plan,
 enum error_code journal_load(struct journal *j, const char *id, struct plan **ret_plan,
                              struct engine **ret_engine, uint64_t *ret_last_seq, struct error *err)
 {
-    const struct journal_append *r = find(j, id);
+    const struct journal_append *r = stand_find(j, id);
     AUTO(plan_free) struct plan *plan = NULL;
     AUTO(engine_free) struct engine *engine = NULL;
     if (r == NULL)
@@ -458,7 +453,7 @@ enum error_code journal_events(struct journal *j, const char *id, uint64_t after
                                             const char *json, size_t len),
                                void *ctx, struct error *err)
 {
-    const struct journal_append *r = find(j, id);
+    const struct journal_append *r = stand_find(j, id);
     if (r == NULL)
         return not_found(id, err);
     for (uint64_t seq = after_seq + 1; seq <= r->event_count && limit > 0; seq++, limit--) {
@@ -472,7 +467,7 @@ enum error_code journal_events(struct journal *j, const char *id, uint64_t after
 enum error_code journal_event_message(struct journal *j, const char *id, uint64_t seq,
                                       struct buf *b, struct error *err)
 {
-    const struct journal_append *r = find(j, id);
+    const struct journal_append *r = stand_find(j, id);
     AUTO(json_free) struct json_doc *doc = NULL;
     if (r == NULL || seq == 0 || seq > r->event_count)
         return not_found(id, err);
@@ -490,7 +485,7 @@ enum error_code journal_event_message(struct journal *j, const char *id, uint64_
 enum error_code journal_output(struct journal *j, const char *id, uint32_t server, uint32_t step,
                                struct buf *b, int32_t *ret_attempt, struct error *err)
 {
-    const struct journal_append *r = find(j, id);
+    const struct journal_append *r = stand_find(j, id);
     const struct stored_output *last = NULL;
     for (const struct stored_output *o = r == NULL ? NULL : r->outputs; o != NULL; o = o->next) {
         /* The newest stands first; of two of one attempt the later one counts. */

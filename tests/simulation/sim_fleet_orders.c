@@ -222,7 +222,7 @@ void sim_order_retry(struct sim *sim, uint32_t rollout)
     bool created = r->created;
     if (of->asked == ASK_REFUSED)
         r->asked = ASK_REFUSED;
-    if (r->asked == ASK_REFUSED || !of->created)
+    if (r->asked == ASK_REFUSED || !of->created || (!of->ended && !sim_faulty(sim)))
         return;
     struct sim_command *c = sim_command_new(sim, &command);
     const struct dispatcher_submit request = {.id = r->id,

@@ -18,6 +18,23 @@
 
 enum { OUTPUT_MAX = 16384, OUTPUTS = 4 };
 
+struct bed bed;
+
+int open_bed(void **state)
+{
+    (void)state;
+    bed_open(&bed);
+    return 0;
+}
+
+int close_bed(void **state)
+{
+    (void)state;
+    bed_close(&bed);
+    units_remove("t.service other.service");
+    return 0;
+}
+
 const char *shell(const char *fmt, ...)
 {
     static char outputs[OUTPUTS][OUTPUT_MAX];
@@ -80,21 +97,25 @@ const char *links_list(void)
     return shell("find /etc/systemd/system -type l -printf '%%p %%l\\n' -o -type d -print | sort");
 }
 
-void must(struct bed *bed, enum handler_operation operation, const char *params)
+void must(enum handler_operation operation, const char *params)
 {
-    bed_run(bed, "service", operation, params);
-    if (bed->result.outcome != HANDLER_OK)
-        fail_msg("%s: %s\n%s", params, bed->result.message,
-                 bed->output.data ? bed->output.data : "");
+    bed_run(&bed, "service", operation, params);
+    if (bed.result.outcome != HANDLER_OK)
+        fail_msg("%s: %s\n%s", params, bed.result.message, bed.output.data ? bed.output.data : "");
 }
 
-void must_fail(struct bed *bed, enum handler_operation operation, const char *params,
-               const char *message)
+void must_fail(enum handler_operation operation, const char *params, const char *message)
 {
-    bed_run(bed, "service", operation, params);
-    assert_int_equal(bed->result.outcome, HANDLER_FAILED);
-    if (!strstr(bed->result.message, message))
-        fail_msg("%s: %s", params, bed->result.message);
+    bed_run(&bed, "service", operation, params);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    if (!strstr(bed.result.message, message))
+        fail_msg("%s: %s", params, bed.result.message);
+}
+
+void expect_output(const char *text)
+{
+    if (!bed.output.data || !strstr(bed.output.data, text))
+        fail_msg("not in the output: %s\n%s", text, bed.output.data ? bed.output.data : "");
 }
 
 /* Without a process for it, which bed_run would find. */

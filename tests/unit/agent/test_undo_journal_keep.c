@@ -228,6 +228,7 @@ static const char *const first_version[] = {
     " ON DELETE CASCADE, step INTEGER NOT NULL, undo TEXT NOT NULL,"
     " PRIMARY KEY (execution, step)) WITHOUT ROWID",
     "INSERT INTO executions VALUES (1, 's1', 'r1', 'spec', 3, 2, 0, 5, 2)",
+    "INSERT INTO entries VALUES (1, 1, '{}'), (1, 2, '{}'), (1, 3, '{}')",
     "INSERT INTO captures VALUES (1, 0, '{\"name\":\"ü\"}')",
 };
 

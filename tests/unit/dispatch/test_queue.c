@@ -243,6 +243,60 @@ static void what_is_ordered_after_the_end_is_said_until_it_is_done(void **state)
     conn_drop(&c);
 }
 
+static void
+an_agent_that_does_not_answer_a_cancel_is_given_up_though_its_server_is_locked(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn c;
+    struct error err = {0};
+    assert_int_equal(bench_lock(b, "a", &err), ERR_OK);
+    bench_submit(b, "r1", impatient);
+    bench_settle(b);
+    /* The former process may have sent it before the lock, as far as this one knows. */
+    bench_restart(b);
+    conn_connect(b, &c, "a", "i1", NULL);
+    cancel(b, "r1");
+    bench_settle(b);
+    assert_int_equal(conn_count(&c, WIRE_CANCEL), 1);
+    assert_int_equal(bench_state(b, "r1"), ROLLOUT_RUNNING);
+    conn_drop(&c);
+    bench_pass(b, 5000);
+    assert_int_equal(bench_state(b, "r1"), ROLLOUT_CANCELLED);
+}
+
+static void force_is_told_once_it_is_durable_also_of_an_undo_that_stands(void **state)
+{
+    static const char hello[] = "{\"v\":1,\"type\":\"hello\",\"id\":\"a\",\"instance\":\"i1\","
+                                "\"version\":\"1\",\"handlers\":[\"echo\"],\"executions\":[]}";
+    struct bench *b = *state;
+    struct fake_conn c, back = {0};
+    struct error err = {0};
+    conn_connect(b, &c, "a", "i1", NULL);
+    bench_submit(b, "r1", forgetful);
+    bench_settle(b);
+    conn_ended(b, &c, "r1", EXECUTION_SUCCEEDED);
+    assert_int_equal(bench_rollback(b, "r1", NULL, false, &err), ERR_OK);
+    bench_settle(b);
+    conn_drop(&c);
+    bench_pass(b, 8000);
+    assert_int_equal(bench_state(b, "r1"), ROLLOUT_ROLLBACK_FAILED);
+    assert_int_equal(
+        dispatcher_session_open(b->dispatcher, &back, "127.0.0.1:9", &back.session, &err), ERR_OK);
+    assert_int_equal(bench_rollback(b, "r1", "a", true, &err), ERR_OK);
+    conn_say(&back, hello);
+    assert_int_equal(conn_count(&back, WIRE_ROLLBACK), 1);
+    assert_false(conn_last(&back, WIRE_ROLLBACK)->rollback.force);
+    bench_settle(b);
+    assert_int_equal(conn_count(&back, WIRE_ROLLBACK), 2);
+    assert_true(conn_last(&back, WIRE_ROLLBACK)->rollback.force);
+    assert_int_equal(conn_last(&back, WIRE_ROLLBACK)->rollback.round, 1);
+    conn_drop(&back);
+    bench_restart(b);
+    conn_connect(b, &c, "a", "i1", NULL);
+    assert_true(conn_last(&c, WIRE_ROLLBACK)->rollback.force);
+    conn_drop(&c);
+}
+
 /* r1 ends with server "a" silent; it comes back at its end, is told to undo, and is gone. */
 static void end_with_an_order(struct bench *b)
 {
@@ -397,6 +451,8 @@ int main(void)
         T(a_server_that_did_not_begin_in_time_is_told_to_drop_it),
         T(what_is_ordered_after_the_end_is_said_until_it_is_done),
         T(what_an_ended_rollout_owes_is_said_though_nobody_speaks_of_it),
+        T(an_agent_that_does_not_answer_a_cancel_is_given_up_though_its_server_is_locked),
+        T(force_is_told_once_it_is_durable_also_of_an_undo_that_stands),
         T(what_is_owed_keeps_a_rollout_from_being_removed),
         T(one_that_goes_away_in_its_undo_after_the_end_can_be_settled),
         T(an_agent_that_lost_its_record_after_the_end_is_not_told_for_ever),
