@@ -51,6 +51,16 @@ static void stall_alarm_fired(void *ctx)
     alarm_set(h->ticker, &h->stall_alarm, HOST_STALL_RETRY_MS);
 }
 
+int64_t host_age_ms(struct host *h)
+{
+    bool doubted = false;
+    int64_t now_ms = age_now(&h->age, clock_wall_ms(), clock_mono_ms(), &doubted);
+    if (doubted && !h->clock_doubted)
+        log_warn("the clock is far ahead; for a day nothing counts as old because of it", LOG_END);
+    h->clock_doubted = doubted;
+    return now_ms;
+}
+
 static void expired(void *ctx, enum error_code result)
 {
     struct host *h = ctx;
@@ -62,14 +72,10 @@ static void expired(void *ctx, enum error_code result)
 static void expire_begin(struct host *h)
 {
     struct error err = {0};
-    bool doubted = false;
     if (h->expiring)
         return;
-    int64_t now_ms = age_now(&h->age, clock_wall_ms(), clock_mono_ms(), &doubted);
-    if (doubted)
-        log_warn("the clock is far ahead; for a day nothing counts as old because of it", LOG_END);
     h->expiring = true;
-    if (undo_journal_expire(h->journal, now_ms, expired, h, &err) == ERR_OK)
+    if (undo_journal_expire(h->journal, host_age_ms(h), expired, h, &err) == ERR_OK)
         return;
     h->expiring = false;
     log_warn("old executions were not removed", LOG_STR("reason", err.message), LOG_END);

@@ -9,27 +9,32 @@ enum { ALARMS_PER_AGENT = 3 }; /* its own, the link's, the runner's */
 /* ---- The agent's seams, filled with the real parts ---------------------------------------------
  */
 
+static struct undo_journal *journal_of(void *ctx)
+{
+    return ((struct host *)ctx)->journal;
+}
+
 static enum error_code store_append(void *ctx, const struct undo_append *append, struct error *err)
 {
-    return undo_journal_append(ctx, append, err);
+    return undo_journal_append(journal_of(ctx), append, err);
 }
 
 static enum error_code store_ack(void *ctx, const char *server, const char *rollout, int64_t seq,
                                  struct error *err)
 {
-    return undo_journal_ack(ctx, server, rollout, seq, err);
+    return undo_journal_ack(journal_of(ctx), server, rollout, seq, err);
 }
 
 static enum error_code store_save_epoch(void *ctx, const char *server, const char *orchestrator,
                                         int64_t epoch, struct error *err)
 {
-    return undo_journal_save_epoch(ctx, server, orchestrator, epoch, err);
+    return undo_journal_save_epoch(journal_of(ctx), server, orchestrator, epoch, err);
 }
 
 static enum error_code store_epoch(void *ctx, const char *server, const char *orchestrator,
                                    int64_t *ret_epoch, struct error *err)
 {
-    return undo_journal_epoch(ctx, server, orchestrator, ret_epoch, err);
+    return undo_journal_epoch(journal_of(ctx), server, orchestrator, ret_epoch, err);
 }
 
 static enum error_code
@@ -38,58 +43,60 @@ store_open_executions(void *ctx, const char *server,
                                               const struct undo_status *status, struct error *err),
                       void *each_ctx, struct error *err)
 {
-    return undo_journal_open_executions(ctx, server, each, each_ctx, err);
+    return undo_journal_open_executions(journal_of(ctx), server, each, each_ctx, err);
 }
 
 static enum error_code store_find(void *ctx, const char *server, const char *rollout,
                                   int64_t time_ms, struct undo_status *ret_status,
                                   struct error *err)
 {
-    return undo_journal_find(ctx, server, rollout, time_ms, ret_status, err);
+    (void)time_ms; /* may be of a clock that has jumped */
+    return undo_journal_find(journal_of(ctx), server, rollout, host_age_ms(ctx), ret_status, err);
 }
 
 static enum error_code store_load(void *ctx, const char *server, const char *rollout,
                                   struct undo_image *ret_image, struct error *err)
 {
-    return undo_journal_load(ctx, server, rollout, ret_image, err);
+    return undo_journal_load(journal_of(ctx), server, rollout, ret_image, err);
 }
 
 static enum error_code store_entries(void *ctx, const char *server, const char *rollout,
                                      const struct undo_portion *portion, struct array *ret_entries,
                                      struct error *err)
 {
-    return undo_journal_entries(ctx, server, rollout, portion, ret_entries, err);
+    return undo_journal_entries(journal_of(ctx), server, rollout, portion, ret_entries, err);
 }
 
 static enum error_code store_capture(void *ctx, const char *server, const char *rollout,
                                      uint32_t step, char **ret_undo, struct error *err)
 {
-    return undo_journal_capture(ctx, server, rollout, step, ret_undo, err);
+    return undo_journal_capture(journal_of(ctx), server, rollout, step, ret_undo, err);
 }
 
 static enum error_code store_folder(void *ctx, const char *server, const char *rollout,
                                     uint32_t step, char ret_path[UNDO_FILES_PATH_MAX],
                                     struct error *err)
 {
-    return undo_journal_folder(ctx, server, rollout, step, ret_path, err);
+    return undo_journal_folder(journal_of(ctx), server, rollout, step, ret_path, err);
 }
 
 static struct undo_usage store_usage(void *ctx)
 {
-    return undo_journal_usage(ctx);
+    return undo_journal_usage(journal_of(ctx));
 }
 
 static enum error_code store_expire(void *ctx, int64_t time_ms,
                                     void (*done)(void *done_ctx, enum error_code result),
                                     void *done_ctx, struct error *err)
 {
-    return undo_journal_expire(ctx, time_ms, done, done_ctx, err);
+    (void)time_ms; /* the same */
+    return undo_journal_expire(journal_of(ctx), host_age_ms(ctx), done, done_ctx, err);
 }
 
 static bool store_stalled(void *ctx)
 {
     bool final = false;
-    return undo_journal_stalled(ctx, &final, NULL);
+    return undo_journal_stalled(journal_of(ctx), &final, NULL);
 }
 
 static bool link_out(void *ctx, const char *data, size_t len, bool droppable)
@@ -209,7 +216,7 @@ static enum error_code make_agent(struct host_agent *ha, struct error *err)
         .catalog = &handler_catalog,
         .after_death = undo_journal_died(h->journal),
         .link = {ha, link_out, link_anew},
-        .store = {.ctx = h->journal,
+        .store = {.ctx = h,
                   .append = store_append,
                   .ack = store_ack,
                   .save_epoch = store_save_epoch,

@@ -37,6 +37,7 @@ struct host {
     struct host_agent **agents;
     size_t count;
     struct age age; /* of what may be removed */
+    bool clock_doubted;
     char hostname[HOST_NAME_MAX_BYTES];
     char boot_id[HOST_BOOT_ID_MAX];
     bool failed, stalled;
@@ -53,6 +54,9 @@ struct host {
 enum error_code host_agent_new(struct host *h, const char *server, struct host_agent **ret_agent,
                                struct error *err) MUST_CHECK;
 void host_agent_free(struct host_agent *ha); /* NULL is fine */
+
+/* The wall clock as far as it is believed: what is removed as old is measured by it. */
+int64_t host_age_ms(struct host *h);
 
 /* What an agent's parts tell the host; ctx is the struct host_agent. */
 void host_agent_quiet(void *ctx);

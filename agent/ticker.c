@@ -6,8 +6,10 @@
 
 #include <assert.h>
 
-/* A loop that is later than this was not running. */
-enum { LATE_MS = 1000, GRACE_MS = 1000 };
+enum {
+    LATE_MS = 1000, /* a loop that is later than this was not running */
+    GRACE_MS = 5000 /* to take in what ended meanwhile: processes are looked for in all of /proc */
+};
 
 struct ticker {
     struct pacer *pacer;

@@ -84,9 +84,11 @@ static enum error_code touches_each(struct journal *j, const struct touch_query 
             .created_ms = db_column_int(s, TOUCH_COLUMN_CREATED_MS),
             .undone = touch.undone,
         };
-        if (found.rollout == NULL)
+        if (found.rollout == NULL) {
             code = error_set(err, ERR_NO_MEMORY, NULL);
-        if (code != ERR_OK || (!retain_hides(j, found.rollout) && !each(ctx, &found)))
+            break;
+        }
+        if (!retain_hides(j, found.rollout) && !each(ctx, &found))
             break;
     }
     db_reset(s);

@@ -99,6 +99,45 @@ class NotReading(unittest.TestCase):
             fleet.close()
 
 
+class StoppedAgent(unittest.TestCase):
+    def test_stopped_past_its_steps_limits_it_looks_before_it_acts_and_nothing_is_lost(self):
+        with Fleet(agents=["ends", "prints"]) as fleet:
+            for server in ("ends", "prints"):
+                os.mkfifo(fleet.path(server))
+                os.mkfifo(fleet.path(server) + "-over")
+            over = f'echo over >"{fleet.dir}/$KITSUNE_SERVER_ID-over"'
+            texts = {
+                # It ends within its limit, and nobody looks.
+                "ends": f'cat "{fleet.path("ends")}"; {over}',
+                # It stands still with its agent, which does not take what it prints.
+                "prints": f'cat "{fleet.path("prints")}"; {over}; yes 0123456789abcdef | head -c 20M; echo last',
+            }
+            rollouts = {}
+            for server, text in texts.items():
+                step = {"name": "talk", "type": "script", "timeoutSeconds": 2 if server == "ends" else 60,
+                        "params": {"script": "sh", "args": ["-c", text]}}
+                rollouts[server] = fleet.submit({"servers": [server], "steps": [step]})
+                fleet.wait_event(rollouts[server], lambda e: e["type"] == "step_started")
+            began = time.monotonic()
+            for server in texts:
+                stop(fleet.agents[server])
+                with open(fleet.path(server), "w", encoding="ascii"):
+                    pass
+                with open(fleet.path(server) + "-over", encoding="ascii") as pipe:
+                    pipe.read()
+                fleet.orchestrator.wait_line(f'"agent is silent" server={server}')
+            time.sleep(max(0.0, began + 3.5 - time.monotonic()))
+            for server in texts:
+                go_on(fleet.agents[server])
+            for server, rollout in rollouts.items():
+                fleet.kitsune("watch", rollout, check=0)
+                kinds = [e["type"] for e in fleet.events(rollout)]
+                self.assertEqual((kinds.count("step_started"), kinds.count("step_ended")), (1, 1))
+            printed = fleet.kitsune("logs", rollouts["prints"], check=0).stdout
+            self.assertIn("last\n", printed)
+            self.assertRegex(printed, r"\[\.\.\. 209\d{5} bytes left out \.\.\.\]")
+
+
 class StoppedOrchestrator(unittest.TestCase):
     def test_output_that_nobody_takes_is_bounded_in_the_agent_and_the_result_arrives(self):
         with Fleet() as fleet:
