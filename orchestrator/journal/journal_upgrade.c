@@ -14,13 +14,12 @@ struct former {
     int64_t num;
     struct journal_summary summary;
     uint64_t last_seq;
+    bool sound; /* a damaged one is passed over here, and refused where it is read */
 };
 
-/* The newest one up to number `num`. A damaged one (*ret_sound false) is passed over here, and
- * refused where it is read. */
+/* The newest one up to number `num`. */
 static enum error_code former_find(const struct journal *j, struct db *db, int64_t num,
-                                   struct former *ret, bool *ret_found, bool *ret_sound,
-                                   struct error *err)
+                                   struct former *ret, bool *ret_found, struct error *err)
 {
     struct db_stmt *s = NULL;
     struct journal_rollout r;
@@ -29,11 +28,10 @@ static enum error_code former_find(const struct journal *j, struct db *db, int64
         return code;
     db_bind_int(s, 1, num);
     code = db_step(s, ret_found, err);
-    *ret_sound = false;
     if (code == ERR_OK && *ret_found) {
         *ret = (struct former){.num = db_column_int(s, COLUMN_NUM)};
         code = rollout_read_row(s, j->unsummed, &r, err);
-        *ret_sound = code == ERR_OK;
+        ret->sound = code == ERR_OK;
         if (code == ERR_OK) {
             memcpy(ret->id, r.id, strnlen(r.id, ID_MAX));
             ret->summary = r.summary;
@@ -87,10 +85,9 @@ static enum error_code upgrade_group(struct journal *j, struct db *db, int64_t *
     for (int i = 0; i < UPGRADE_GROUP && left > 0 && code == ERR_OK; i++) {
         struct former former = {0};
         bool found = false;
-        bool sound = false;
-        code = former_find(j, db, left, &former, &found, &sound, err);
+        code = former_find(j, db, left, &former, &found, err);
         left = found ? former.num - 1 : 0;
-        if (code == ERR_OK && sound)
+        if (code == ERR_OK && former.sound)
             code = former_upgrade(j, db, &former, err);
     }
     if (code == ERR_OK)
