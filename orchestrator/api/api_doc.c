@@ -1,4 +1,4 @@
-#include "orchestrator/api/api_doc.h"
+#include "orchestrator/api/api_doc_internal.h"
 
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
@@ -11,58 +11,6 @@
 static const struct json_enum rollout_states = {rollout_state_names, ROLLOUT_STATE_COUNT};
 static const struct json_enum execution_states = {execution_state_names, EXECUTION_STATE_COUNT};
 static const struct json_enum step_states = {step_state_names, STEP_STATE_COUNT};
-
-#define COUNT_MAX ((double)JSON_INT_MAX)
-
-#define TEXT(name_, struct_, member_, doc_)                                                        \
-    {                                                                                              \
-        .name = (name_), .type = JSON_STRING, JSON_AT(struct_, member_), .flags = JSON_REQUIRED,   \
-        .doc = (doc_)                                                                              \
-    }
-#define TEXT_MAYBE(name_, struct_, member_, doc_)                                                  \
-    {                                                                                              \
-        .name = (name_), .type = JSON_STRING, JSON_AT(struct_, member_), .flags = JSON_OMIT_EMPTY, \
-        .doc = (doc_)                                                                              \
-    }
-#define COUNT(name_, struct_, member_, doc_)                                                       \
-    {                                                                                              \
-        .name = (name_), .type = JSON_INT, JSON_AT(struct_, member_), .flags = JSON_REQUIRED,      \
-        .min = 0, .max = COUNT_MAX, .doc = (doc_)                                                  \
-    }
-#define COUNT_MAYBE(name_, struct_, member_, doc_)                                                 \
-    {                                                                                              \
-        .name = (name_), .type = JSON_INT, JSON_AT(struct_, member_), .flags = JSON_OMIT_EMPTY,    \
-        .min = 0, .max = COUNT_MAX, .doc = (doc_)                                                  \
-    }
-#define FLAG(name_, struct_, member_, doc_)                                                        \
-    {                                                                                              \
-        .name = (name_), .type = JSON_BOOL, JSON_AT(struct_, member_), .flags = JSON_REQUIRED,     \
-        .doc = (doc_)                                                                              \
-    }
-#define FLAG_MAYBE(name_, struct_, member_, doc_)                                                  \
-    {                                                                                              \
-        .name = (name_), .type = JSON_BOOL, JSON_AT(struct_, member_), .flags = JSON_OMIT_EMPTY,   \
-        .doc = (doc_)                                                                              \
-    }
-#define STATE(name_, struct_, member_, values_, doc_)                                              \
-    {                                                                                              \
-        .name = (name_), .type = JSON_ENUM, JSON_AT(struct_, member_), .flags = JSON_REQUIRED,     \
-        .values = &(values_), .doc = (doc_)                                                        \
-    }
-#define LIST(name_, struct_, member_, item_, doc_)                                                 \
-    {                                                                                              \
-        .name = (name_), .type = JSON_ARRAY, JSON_AT(struct_, member_), .flags = JSON_REQUIRED,    \
-        .item = &(item_), .doc = (doc_)                                                            \
-    }
-#define LIST_MAYBE(name_, struct_, member_, item_, doc_)                                           \
-    {                                                                                              \
-        .name = (name_), .type = JSON_ARRAY, JSON_AT(struct_, member_), .flags = JSON_OMIT_EMPTY,  \
-        .item = &(item_), .doc = (doc_)                                                            \
-    }
-#define OF_TABLE(table_)                                                                           \
-    {                                                                                              \
-        .type = JSON_OBJECT, .table = &(table_)                                                    \
-    }
 
 /* ---- Problems ----------------------------------------------------------------------------------
  */

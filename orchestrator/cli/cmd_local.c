@@ -206,11 +206,14 @@ int cmd_version(struct cli *cli)
 int cmd_help(struct cli *cli)
 {
     AUTO_BUF struct buf b = BUF_INIT;
+    AUTO_BUF struct buf name = BUF_INIT;
     const struct command *command = NULL;
     struct error err = {0};
-    if (cli->options.arg_count == 0)
+    for (size_t i = 0; i < cli->options.arg_count; i++)
+        buf_printf(&name, "%s%s", i > 0 ? " " : "", cli->options.args[i]);
+    if (name.len == 0)
         options_overview(&b);
-    else if (command_find(cli->options.args[0], &command, &err) != ERR_OK)
+    else if (buf_check(&name, &err) != ERR_OK || command_find(name.data, &command, &err) != ERR_OK)
         return cli_fail(cli, &err);
     else
         options_help(&b, command);

@@ -92,7 +92,7 @@ const struct command commands[] = {
     {"schema", "", "Print the JSON Schema of a plan", NULL, "kitsune schema > plan.schema.json", 0,
      0, 0, cmd_schema},
     {"version", "", "Print the version", NULL, "kitsune version", 0, 0, 0, cmd_version},
-    {"help", "[COMMAND]", "Tell how a command is used", NULL, "kitsune help submit", 0, 0, 1,
+    {"help", "[COMMAND]", "Tell how a command is used", NULL, "kitsune help submit", 0, 0, 2,
      cmd_help},
 };
 const size_t command_count = ARRAY_LEN(commands);

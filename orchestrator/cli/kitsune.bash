@@ -32,7 +32,7 @@ _kitsune()
     local states="pending queued running succeeded failed timed_out unreachable unknown cancelled
         skipped rolling_back rolled_back rollback_failed"
     local common="--output --orchestrator --help --version"
-    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" word
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" group="" word
     local i words=""
 
     case $prev in
@@ -57,14 +57,24 @@ _kitsune()
 
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
-        if [[ $word != -* && -n ${takes[$word]+known} ]]; then
-            command=$word
+        [[ $word == -* ]] && continue
+        # A command is one word, or two: "token create".
+        if [[ -n ${takes[${group:+$group }$word]+known} ]]; then
+            command="${group:+$group }$word"
             break
         fi
+        [[ -z $group && " ${!takes[*]} " == *" $word "* ]] && group=$word
     done
 
     if [[ -z $command ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "${!takes[*]} $common" -- "$cur")
+        for word in "${!takes[@]}"; do
+            if [[ -z $group ]]; then
+                words+=" ${word%% *}"
+            elif [[ $word == "$group "* ]]; then
+                words+=" ${word#* }"
+            fi
+        done
+        mapfile -t COMPREPLY < <(compgen -W "$words $common" -- "$cur" | sort -u)
         return
     fi
     for word in ${takes[$command]}; do

@@ -43,7 +43,7 @@ const struct option_spec option_specs[OPT_COUNT] = {
                        "how long a step takes, and undoing it; else 5s"},
     [OPT_AS] = {"as", 0, OPTION_TEXT, "STATE", 0, "succeeded, failed or rolled_back"},
 };
-_Static_assert(OPT_COUNT <= 31, "the last bit says something else");
+_Static_assert(OPT_COUNT <= 63, "the last bit says something else");
 
 enum error_code command_find(const char *name, const struct command **ret_command,
                              struct error *err)
@@ -204,11 +204,47 @@ static enum error_code usage_error(const struct command *c, const char *what, st
                      *c->args ? " " : "", c->args);
 }
 
+/* Whether a word is what several commands' names begin with: "token" of "token create". */
+static bool group_known(const char *word)
+{
+    size_t len = strlen(word);
+    for (size_t i = 0; i < command_count; i++) {
+        if (strncmp(commands[i].name, word, len) == 0 && commands[i].name[len] == ' ')
+            return true;
+    }
+    return false;
+}
+
+static enum error_code group_incomplete(const char *group, struct error *err)
+{
+    AUTO_BUF struct buf b = BUF_INIT;
+    size_t len = strlen(group);
+    for (size_t i = 0; i < command_count; i++) {
+        if (strncmp(commands[i].name, group, len) == 0 && commands[i].name[len] == ' ')
+            buf_printf(&b, "%s%s", b.len > 0 ? ", " : "", commands[i].name + len + 1);
+    }
+    enum error_code code = buf_check(&b, err);
+    return code == ERR_OK ? error_set(err, ERR_INVALID, "%s: what of it? One of: %s", group, b.data)
+                          : code;
+}
+
+static enum error_code take_command(struct options *o, const char *word, struct error *err)
+{
+    char name[COMMAND_NAME_MAX * 2];
+    if (!o->group && group_known(word)) {
+        o->group = word;
+        return ERR_OK;
+    }
+    (void)snprintf(name, sizeof(name), "%s%s%s", o->group ? o->group : "", o->group ? " " : "",
+                   word);
+    return command_find(name, &o->command, err);
+}
+
 static enum error_code take_argument(struct options *o, const char *arg, struct error *err)
 {
     char what[128];
     if (!o->command)
-        return command_find(arg, &o->command, err);
+        return take_command(o, arg, err);
     if (!*arg)
         return usage_error(o->command, "an argument is empty", err);
     if (o->arg_count >= o->command->max_args) {
@@ -225,6 +261,8 @@ static enum error_code check_command(const struct options *o, struct error *err)
     const struct command *c = o->command;
     if (option_given(o, OPT_HELP) || option_given(o, OPT_VERSION))
         return ERR_OK;
+    if (!c && o->group)
+        return group_incomplete(o->group, err);
     if (!c)
         return error_set(err, ERR_INVALID, "a command is missing");
     for (size_t i = 0; i < OPT_COUNT; i++) {
@@ -279,7 +317,7 @@ static void put_padded(struct buf *b, size_t from, const char *doc)
     buf_printf(b, "  %s\n", doc);
 }
 
-static void put_options(struct buf *b, unsigned mask)
+static void put_options(struct buf *b, uint64_t mask)
 {
     for (size_t i = 0; i < OPT_COUNT; i++) {
         const struct option_spec *spec = &option_specs[i];

@@ -43,8 +43,9 @@ enum option_id {
     OPT_AS,
     OPT_COUNT
 };
-#define OPT_BIT(id) (1U << (id))
-#define OPT_SEVERAL_SERVERS (1U << 31) /* of a command: --server may be given several times */
+#define OPT_BIT(id) (UINT64_C(1) << (id))
+#define OPT_SEVERAL_SERVERS                                                                        \
+    (UINT64_C(1) << 63) /* of a command: --server may be given several times */
 /* Taken by every command. */
 #define OPT_COMMON                                                                                 \
     (OPT_BIT(OPT_OUTPUT) | OPT_BIT(OPT_ORCHESTRATOR) | OPT_BIT(OPT_HELP) | OPT_BIT(OPT_VERSION))
@@ -61,15 +62,15 @@ struct option_spec {
 };
 extern const struct option_spec option_specs[OPT_COUNT];
 
-enum { COMMAND_ARGS_MAX = 2, OPTIONS_SERVERS_MAX = 1024 };
+enum { COMMAND_ARGS_MAX = 1024, COMMAND_NAME_MAX = 64, OPTIONS_SERVERS_MAX = 1024 };
 
 struct command {
-    const char *name;
+    const char *name; /* "submit", or with its group in front: "token create" */
     const char *args; /* "PLAN.json", "[TYPE]", "" */
     const char *summary;
     const char *detail; /* further paragraphs; may be NULL */
     const char *example;
-    unsigned options; /* OPT_BIT(...), beyond OPT_COMMON */
+    uint64_t options; /* OPT_BIT(...), beyond OPT_COMMON */
     size_t min_args, max_args;
     int (*run)(struct cli *cli); /* gives the exit status */
 };
@@ -78,9 +79,10 @@ extern const size_t command_count;
 
 struct options {
     const struct command *command; /* NULL: none was named */
+    const char *group;             /* the first word of a command's two; NULL: it has one */
     const char *args[COMMAND_ARGS_MAX];
     size_t arg_count;
-    unsigned given; /* OPT_BIT(...) */
+    uint64_t given; /* OPT_BIT(...) */
     const char *texts[OPT_COUNT];
     int64_t numbers[OPT_COUNT];
     const char *servers[OPTIONS_SERVERS_MAX]; /* all that --server named */
@@ -96,7 +98,7 @@ static inline bool option_given(const struct options *o, enum option_id id)
 /* ERR_INVALID says what is wrong, and what would be right. Texts are borrowed from argv. */
 enum error_code options_parse(int argc, char *const *argv, struct options *ret_options,
                               struct error *err) MUST_CHECK;
-/* ERR_INVALID with a hint at a command of a name like that. */
+/* ERR_INVALID with a hint at a command of a name like that. `name`: one word, or two. */
 enum error_code command_find(const char *name, const struct command **ret_command,
                              struct error *err) MUST_CHECK;
 /* All commands. */
