@@ -194,7 +194,8 @@ const struct step_type script_type = {
         "Runs a program on the server. Exit status 0 is success. What it leaves running is ended "
         "after a grace time. What it prints is kept, of a long output the beginning and the end. "
         "It finds KITSUNE_SERVER_ID, KITSUNE_ROLLOUT, KITSUNE_STEP, KITSUNE_ATTEMPT and "
-        "KITSUNE_PHASE (check, execute or rollback) in its environment. A script is tried once unless "
+        "KITSUNE_PHASE (check, execute or rollback) in its environment. A script is tried once "
+        "unless "
         "the step's retry says more.",
     .undo_doc =
         "Runs rollback_script with the same args. Without one the step cannot be undone, and "

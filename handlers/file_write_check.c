@@ -95,9 +95,8 @@ static enum error_code tell_content(const struct file_write_params *params, int 
     enum error_code code = is_text ? file_read(fd, TEXT_MAX_BYTES, &present, err) : ERR_OK;
     if (code != ERR_OK)
         return code;
-    is_text = is_text && (present.len == 0 ||
-                          (!memchr(present.data, '\0', present.len) &&
-                           text_utf8_valid(present.data, present.len, NULL)));
+    is_text = is_text && (present.len == 0 || (!memchr(present.data, '\0', present.len) &&
+                                               text_utf8_valid(present.data, present.len, NULL)));
     const struct diff_text from = {params->path, present.data, present.len};
     const struct diff_text to = {params->path, params->content, strlen(params->content)};
     return is_text ? tell_diff(&from, &to, what, shown, err)

@@ -4,8 +4,8 @@
  *
  *     started prepare0.1 begun0.1 execute0.1! 0=succeeded ended=succeeded finished
  *
- * where "0=succeeded-" is a step that changed nothing (of a check: would), and "check2.1(1)" a check
- * that is told of step 1.
+ * where "0=succeeded-" is a step that changed nothing (of a check: would), and "check2.1(1)" a
+ * check that is told of step 1.
  *
  * Every function that gives a text gives what was done since the last one; static storage.
  */

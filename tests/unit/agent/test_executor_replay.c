@@ -357,7 +357,8 @@ static void check_forward(const struct rig *r, const struct executor_record *e, 
     if (e->type != REPORT_STEP_ENDED)
         return;
     seen->ended[e->step] = (enum step_state)e->state;
-    /* What changed nothing is not undone; but after an attempt that did not succeed nobody knows. */
+    /* What changed nothing is not undone; but after an attempt that did not succeed nobody knows.
+     */
     if (e->state == STEP_SUCCEEDED && !e->changed) {
         assert_false(seen->doubt[e->step]);
         seen->executed[e->step] = false;
