@@ -108,6 +108,18 @@ static void after_a_restart_it_goes_on_with_the_step_that_has_no_end(void **stat
     rig_done(&r);
 }
 
+static void an_executed_step_has_no_place_in_its_record(void **state)
+{
+    struct rig r;
+    struct error err = {0};
+    (void)state;
+    check_init(&r, 1);
+    rig_make(&r);
+    const struct executor_record record = {.type = REPORT_STEP_STARTED, .state = STEP_RUNNING};
+    assert_int_equal(executor_replay(r.x, &record, &err), ERR_CORRUPT);
+    rig_done(&r);
+}
+
 /* ---- What changed nothing ------------------------------------------------------------------ */
 
 static void a_step_that_changed_nothing_is_not_undone(void **state)
@@ -205,6 +217,7 @@ int main(void)
         cmocka_unit_test(one_that_takes_too_long_has_timed_out_whatever_it_depends_on),
         cmocka_unit_test(it_is_cancelled_at_once),
         cmocka_unit_test(after_a_restart_it_goes_on_with_the_step_that_has_no_end),
+        cmocka_unit_test(an_executed_step_has_no_place_in_its_record),
         cmocka_unit_test(a_step_that_changed_nothing_is_not_undone),
         cmocka_unit_test(an_attempt_that_failed_may_have_changed_what_the_next_finds_done),
         cmocka_unit_test(so_may_one_that_the_agents_death_cut_off),
