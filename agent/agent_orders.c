@@ -124,6 +124,7 @@ static enum error_code execute_new(struct agent *a, struct wire_execute *execute
     x->steps = execute->steps;
     execute->steps = (struct array){0};
     x->rollback_on_failure = execute->rollback_on_failure;
+    x->check = execute->check;
     x->confirm_ms = execute->confirm_ms;
     execution_queue(a, x, TURN_BEGIN);
     agent_next(a);

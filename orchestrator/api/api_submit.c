@@ -75,9 +75,11 @@ static bool call_request(struct api_call *call, struct dispatcher_submit *ret)
 {
     struct error err = {0};
     const char *wait = net_request_query(call->req, "wait");
+    const char *check = net_request_query(call->req, "check");
     *ret = (struct dispatcher_submit){
         .id = net_request_query(call->req, "id"),
         .by = net_request_query(call->req, "by"),
+        .check = check != NULL && strcmp(check, "true") == 0,
         .no_wait = wait != NULL && strcmp(wait, "false") == 0,
         .done = call_rollout_done,
         .ctx = call,
@@ -88,6 +90,8 @@ static bool call_request(struct api_call *call, struct dispatcher_submit *ret)
                          "query parameter \"id\": an id begins with a letter or digit and has at "
                          "most %d of letters, digits, \".\", \"_\" and \"-\"",
                          ID_MAX);
+    else if (check != NULL && !ret->check && strcmp(check, "false") != 0)
+        code = error_set(&err, ERR_INVALID, "query parameter \"check\": true or false");
     else if (ret->by != NULL && strlen(ret->by) > ID_MAX)
         code = error_set(&err, ERR_INVALID, "query parameter \"by\": at most %d bytes", ID_MAX);
     if (code != ERR_OK)

@@ -20,10 +20,13 @@ const struct command commands[] = {
      1, cmd_simulate},
     {"submit", "PLAN.json", "Start a rollout and print its id",
      "The plan is checked here first; with a fault nothing is sent. PLAN.json may be -, for\n"
-     "standard input. Submitting again with the same --id starts nothing new.",
+     "standard input. Submitting again with the same --id starts nothing new. With --check the\n"
+     "servers are only looked at, in the same batches: with --watch the changes that the plan\n"
+     "would make follow, and exit status 0 says that it could be told of enough servers.",
      "kitsune submit plans/nginx.json --id nginx-1.20.1 --watch",
-     OPT_BIT(OPT_ID) | OPT_BIT(OPT_WATCH) | OPT_BIT(OPT_NO_WAIT) | OPT_BIT(OPT_REQUIRE_UNDO), 1, 1,
-     cmd_submit},
+     OPT_BIT(OPT_ID) | OPT_BIT(OPT_WATCH) | OPT_BIT(OPT_NO_WAIT) | OPT_BIT(OPT_REQUIRE_UNDO) |
+         OPT_BIT(OPT_CHECK),
+     1, 1, cmd_submit},
     {"list", "", "List rollouts, newest first", NULL, "kitsune list --limit 20",
      OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_list},
     {"show", "ID", "Show a rollout and its servers",

@@ -28,5 +28,7 @@ int cmd_schema(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_help(struct cli *cli);
 
+/* Prints what a check found: what each step would change, equal results once. */
+int check_show(struct cli *cli, const char *id);
 /* Follows a rollout to its end: what `watch` does, and `submit --watch` after submitting. */
 int watch_rollout(struct cli *cli, const char *id);

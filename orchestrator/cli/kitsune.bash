@@ -7,7 +7,7 @@ _kitsune()
         [validate]="PLAN"
         [preview]="PLAN --all"
         [simulate]="PLAN --fail --unreachable --seed --step-time"
-        [submit]="PLAN --id --watch --no-wait --require-undo"
+        [submit]="PLAN --id --watch --no-wait --require-undo --check"
         [list]="--limit --all"
         [show]="--server --state --all"
         [watch]=""

@@ -42,6 +42,8 @@ const struct option_spec option_specs[OPT_COUNT] = {
     [OPT_STEP_TIME] = {"step-time", 0, OPTION_TEXT, "TIME", 0,
                        "how long a step takes, and undoing it; else 5s"},
     [OPT_AS] = {"as", 0, OPTION_TEXT, "STATE", 0, "succeeded, failed or rolled_back"},
+    [OPT_CHECK] = {"check", 0, OPTION_FLAG, NULL, 0,
+                   "change nothing: have each server say what would change"},
 };
 _Static_assert(OPT_COUNT <= 63, "the last bit says something else");
 

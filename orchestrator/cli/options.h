@@ -41,6 +41,7 @@ enum option_id {
     OPT_SEED,
     OPT_STEP_TIME,
     OPT_AS,
+    OPT_CHECK,
     OPT_COUNT
 };
 #define OPT_BIT(id) (UINT64_C(1) << (id))
