@@ -217,7 +217,8 @@ static void a_ticket_is_alone_on_the_output_and_says_how_it_is_used(void **state
     assert_int_equal(p.run.status, CLI_OK);
     assert_string_equal(p.run.out, SECRET "\n");
     contains(p.run.err, "until 2026-11-21 07:00:00 UTC");
-    contains(p.run.err, "kitsune-agent --server-id web-1 --orchestrator URL --ca-fingerprint ff00 "
+    contains(p.run.err, "kitsune-agent --server-id web-1 --orchestrator https://HOST:7233 "
+                        "--ca-fingerprint ff00 "
                         "--enrol-token-file FILE");
     assert_null(strstr(p.run.err, SECRET));
     assert_int_equal(server_asked(p.server, "POST /v1/agents/web-1/ticket {\"ttlSeconds\":600,"
