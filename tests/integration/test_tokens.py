@@ -224,5 +224,25 @@ class Page(unittest.TestCase):
             self.assertRegex(head.read(), r"\A\d+:[0-9a-f]{64}\n\Z")
 
 
+class Claims(unittest.TestCase):
+    """docs/security.md: whatever it says that a test shows, there is such a test."""
+
+    def test_every_test_that_the_page_names_is_there(self):
+        with open(os.path.join(SOURCE, "docs", "security.md"), encoding="utf-8") as page:
+            claims = re.findall(r"`([a-z0-9_]+): (\w+)`", page.read())
+        self.assertGreater(len(claims), 30)
+        tests = {}
+        for folder, _, names in os.walk(os.path.join(SOURCE, "tests")):
+            for name in names:
+                stem, kind = os.path.splitext(name)
+                if stem.startswith("test_") and kind in (".c", ".py"):
+                    with open(os.path.join(folder, name), encoding="utf-8") as file:
+                        tests.setdefault(stem[len("test_"):], []).append(file.read())
+        for stem, name in claims:
+            with self.subTest(file=stem, test=name):
+                definition = rf"^(static void|    def|class) {name}\("
+                self.assertTrue(any(re.search(definition, text, re.MULTILINE) for text in tests.get(stem, [])))
+
+
 if __name__ == "__main__":
     main()
