@@ -31,9 +31,10 @@ class Starting(unittest.TestCase):
             os.mkdir(fleet.path("dev"), 0o700)
             dev = Process([program("kitsune-orchestrator"), "--data-dir", fleet.path("dev"), "--insecure-dev",
                            "--listen", "127.0.0.1:0"])
-            self.assertIn("INSECURE", dev.wait_line("ready "))
+            ready = dev.wait_line("ready ")
+            self.assertIn("INSECURE", ready)
             self.assertIn("level=warn", dev.wait_line("INSECURE: "))
-            port = int(dev.lines[0].split("listen=127.0.0.1:")[1].split()[0])
+            port = int(ready.split("listen=127.0.0.1:")[1].split()[0])
             self.assertEqual([self.asked(port, how) for how in (
                 {}, {"Origin": f"http://127.0.0.1:{port}"},
                 # Pages from elsewhere, which a browser on this machine shows.
