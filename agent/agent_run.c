@@ -318,10 +318,13 @@ static void act_record(struct agent *a, struct run *run, const struct executor_r
         run->confirm_seq = x->last_seq;
 }
 
-/* Nothing is begun while the disk is full, not even what changes nothing. */
-static bool waits_for_disk(const struct agent *a, const struct executor_action *action)
+/* Nothing is begun while the disk is full, not even what changes nothing; nor before it is durable
+ * that what was signed is spent. */
+static bool waits_for_disk(const struct agent *a, const struct execution *x,
+                           const struct executor_action *action)
 {
-    return action->durable_first || a->config.store.stalled(a->config.store.ctx);
+    bool unspent = x->nonce[0] != '\0' && x->durable_seq == 0;
+    return action->durable_first || unspent || a->config.store.stalled(a->config.store.ctx);
 }
 
 static void act_operation(struct agent *a, struct run *run, const struct executor_action *action)
@@ -333,7 +336,7 @@ static void act_operation(struct agent *a, struct run *run, const struct executo
         run->halted = true;
         return;
     }
-    if (waits_for_disk(a, action)) {
+    if (waits_for_disk(a, run->execution, action)) {
         run_flush(a, run);
         run->awaited = run->execution->last_batch;
     }

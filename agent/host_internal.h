@@ -30,6 +30,7 @@ enum host_closing { CLOSING_NOTHING, CLOSING_AGENTS, CLOSING_LINKS, CLOSING_REST
 struct host {
     struct host_config config;
     struct undo_journal *journal;
+    struct trust *trust; /* NULL: none */
     struct net *net;
     struct ticker *ticker;
     uv_async_t async; /* the journal's thread has something for us */

@@ -87,6 +87,7 @@ static enum error_code program_start(struct program *p, struct error *err)
         .orchestrator = p->options.orchestrator,
         .data_dir = p->options.data_dir,
         .installroot = p->options.installroot,
+        .trusted_keys = p->options.trusted_keys,
         .retention_ms = p->options.undo_retention_ms,
         .undo_max_bytes = p->options.undo_max_bytes,
         .failed = program_failed,

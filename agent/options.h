@@ -16,7 +16,8 @@ struct options {
     struct array servers; /* const char *; at least one */
     const char *orchestrator;
     const char *data_dir;
-    const char *installroot; /* NULL: / */
+    const char *installroot;  /* NULL: / */
+    const char *trusted_keys; /* NULL: unsigned plans are run too */
     int64_t stop_timeout_ms;
     int64_t undo_retention_ms;
     int64_t undo_max_bytes; /* 0: no limit */

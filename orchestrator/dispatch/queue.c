@@ -114,7 +114,13 @@ static void slot_send_execute(struct slot *slot)
         .epoch = journal_epoch(d->config.journal),
         .rollback_on_failure = r->plan->rollback_scope != SCOPE_NONE,
         .confirm_ms = r->plan->confirm_timeout_ms,
+        .is_signed = r->plan->is_signed,
     };
+    struct error err = {0};
+    if (execute.is_signed && sealed_fill(r, slot->index, &execute.seal, &err) != ERR_OK) {
+        session_fault(slot->server->session, err.message);
+        return; /* the same */
+    }
     buf_clear(&d->frame);
     wire_encode_execute(&d->frame, &execute, r->steps_json, r->steps_len);
     slot->sent = true;
