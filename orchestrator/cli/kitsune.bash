@@ -24,6 +24,10 @@ _kitsune()
         [servers]="--limit --all"
         [server]=""
         [backup]="FILE --force"
+        [key new]="FILE"
+        [key show]="FILE"
+        [sign]="PLAN --key --expires --not-before --anew --out"
+        [verify]="PLAN --trusted-keys"
         [handlers]="TYPE"
         [schema]=""
         [version]=""
@@ -48,7 +52,12 @@ _kitsune()
         mapfile -t COMPREPLY < <(compgen -W "succeeded failed rolled_back" -- "$cur")
         return
         ;;
-    --orchestrator | --id | --limit | --server | --step | --after | --reason | \
+    --key | --out | --trusted-keys)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
+    --orchestrator | --id | --expires | --not-before | --limit | --server | --step | --after | --reason | \
         --fail | --unreachable | --seed | --step-time | -n | -s | -m)
         COMPREPLY=()
         return
