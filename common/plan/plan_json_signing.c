@@ -86,9 +86,11 @@ void plan_signing_check(const struct plan_signing *signing, struct problems *ps)
 {
     if (signing->version > PLAN_SIGNING_VERSION)
         problems_add(ps, "signing.version", "only version %d is known here", PLAN_SIGNING_VERSION);
-    if (signing->expires_ms != 0 && signing->expires_ms <= signing->not_before_ms)
+    bool timed = signing->not_before_ms != 0 && signing->expires_ms != 0; /* else a problem apart */
+    int64_t lifetime_ms = signing->expires_ms - signing->not_before_ms;
+    if (timed && lifetime_ms <= 0)
         problems_add(ps, "signing.expires", "must be later than notBefore");
-    if (signing->expires_ms - signing->not_before_ms > PLAN_MAX_SECONDS * INT64_C(1000))
+    if (timed && lifetime_ms > PLAN_MAX_SECONDS * INT64_C(1000))
         problems_add(ps, "signing.expires", "must be at most %d days after notBefore",
                      PLAN_MAX_SECONDS / (24 * 3600));
     check_keys(signing, ps);
