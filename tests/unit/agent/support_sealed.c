@@ -22,6 +22,7 @@ void sealed_rig_init(struct sealed_rig *s)
     struct seal_key key;
     char line[SEAL_KEY_LINE_MAX];
     memset(s, 0, sizeof(*s));
+    s->epoch = 1;
     assert_int_equal(pki_signer_new(&s->signer, NULL), ERR_OK);
     assert_int_equal(pki_signer_public(s->signer, &public, NULL), ERR_OK);
     assert_int_equal(seal_key_of(&public, "test", &key, NULL), ERR_OK);
@@ -63,6 +64,7 @@ void sealed_rig_sign(struct sealed_rig *s, const char *steps)
     buf_printf(&text, "{\"servers\":[\"s0\",\"s1\",\"s2\"],\"steps\":[%s]}", steps);
     if (plan_read(text.data, text.len, &s->plan, &err) != ERR_OK)
         fail_msg("%s", err.message);
+    s->plan->confirm_timeout_ms = s->confirm_ms;
     AUTO_BUF struct buf nonce = BUF_INIT;
     buf_printf(&nonce, "%032x", ++nonces);
     s->plan->is_signed = true;
@@ -97,8 +99,9 @@ char *sealed_rig_frame(const struct sealed_rig *s, const char *rollout, uint32_t
     const struct wire_frame frame = {
         .type = WIRE_EXECUTE,
         .execute = {.rollout = (char *)(uintptr_t)rollout,
-                    .epoch = 1,
+                    .epoch = s->epoch,
                     .rollback_on_failure = true,
+                    .confirm_ms = plan->confirm_timeout_ms,
                     .steps = plan->steps,
                     .is_signed = true,
                     .seal = {.strategy = texts[SEAL_PROOF_MAX + 1],

@@ -149,6 +149,10 @@ static void what_expires_while_it_waits_for_its_turn_is_refused(void **state)
     agent_rig_await(r, "[r2 ");
     agent_rig_settle(r);
     assert_non_null(strstr(r->messages.data, "refused: the signed plan expired at 1970"));
+    struct undo_image image = {0};
+    assert_int_equal(undo_journal_load(r->host->journal, "s1", "r2", &image, NULL), ERR_OK);
+    assert_null(image.spec);
+    undo_image_done(&image);
     assert_string_equal(file_get(folder_path(&r->folder, "count")), "");
 }
 
