@@ -165,6 +165,10 @@ static void run_new_execution(struct agent *a, struct execution *x)
 {
     struct error err = {0};
     const struct executor_event begin = {.type = EXECUTOR_BEGIN, .time_ms = wall_ms(a)};
+    if (trusted_begin(a, x, &err) != ERR_OK) {
+        trusted_refuse(a, x, x->rollback_on_failure, &err);
+        return;
+    }
     struct run *run = run_new(a, x, &err);
     if (!run) {
         agent_fail(a, &err);

@@ -66,7 +66,7 @@ struct run *run_new(const struct agent *a, struct execution *x, struct error *er
         .steps = x->steps.items,
         .traits = run->traits,
         .count = x->steps.count,
-        .rollback_on_failure = x->rollback_on_failure,
+        .rollback_on_failure = x->rollback_on_failure && !x->check,
         .check = x->check,
         .cautious = a->cautious || x->replaces,
         .confirm_ms = x->check ? 0 : x->confirm_ms,
@@ -335,10 +335,13 @@ static void act_record(struct agent *a, struct run *run, const struct executor_r
         run->confirm_seq = x->last_seq;
 }
 
-/* Nothing is begun while the disk is full, not even what changes nothing. */
-static bool waits_for_disk(const struct agent *a, const struct executor_action *action)
+/* Nothing is begun while the disk is full, not even what changes nothing; nor before it is durable
+ * that what was signed is spent. */
+static bool waits_for_disk(const struct agent *a, const struct execution *x,
+                           const struct executor_action *action)
 {
-    return action->durable_first || a->config.store.stalled(a->config.store.ctx);
+    bool unspent = x->nonce[0] != '\0' && x->durable_seq == 0;
+    return action->durable_first || unspent || a->config.store.stalled(a->config.store.ctx);
 }
 
 static void act_operation(struct agent *a, struct run *run, const struct executor_action *action)
@@ -350,7 +353,7 @@ static void act_operation(struct agent *a, struct run *run, const struct executo
         run->halted = true;
         return;
     }
-    if (waits_for_disk(a, action)) {
+    if (waits_for_disk(a, run->execution, action)) {
         run_flush(a, run);
         run->awaited = run->execution->last_batch;
     }

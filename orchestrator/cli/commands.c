@@ -126,6 +126,27 @@ const struct command commands[] = {
      "nothing\n"
      "before it was changed or cut off. Exit status 1 when something was.",
      "kitsune audit verify", OPT_BIT(OPT_HEAD), 0, 0, cmd_audit_verify},
+    {"key new", "FILE", "Make a key for signing plans",
+     "FILE gets the private key, for your eyes alone, and FILE.pub the public one: its line goes\n"
+     "into the file of trusted keys of the agents, which then run only what such keys have signed.",
+     "kitsune key new ~/.config/kitsune/signing.key", 0, 1, 1, cmd_key_new},
+    {"key show", "FILE", "Show the ids and lines of keys",
+     "Of a private key, a public one, or a file of trusted keys.",
+     "kitsune key show /etc/kitsune/trusted-keys", 0, 1, 1, cmd_key_show},
+    {"sign", "PLAN.json", "Sign a plan",
+     "Writes the plan with every default written out, since that is what is signed, and the\n"
+     "signature. A plan that others have signed gets one more; its times stay. Each agent runs "
+     "what\n"
+     "was signed once: --anew is for a plan that has been run, has expired, or was changed. The\n"
+     "time must be enough for the whole rollout.",
+     "kitsune sign nginx.json --key signing.key --expires 2h --out nginx.signed.json",
+     OPT_BIT(OPT_KEY) | OPT_BIT(OPT_EXPIRES) | OPT_BIT(OPT_NOT_BEFORE) | OPT_BIT(OPT_ANEW) |
+         OPT_BIT(OPT_OUT),
+     1, 1, cmd_sign},
+    {"verify", "PLAN.json", "Check the signatures of a plan",
+     "Whether agents with these trusted keys would run it now. Exit status 1 when they would not.",
+     "kitsune verify nginx.signed.json --trusted-keys /etc/kitsune/trusted-keys",
+     OPT_BIT(OPT_TRUSTED_KEYS), 1, 1, cmd_verify},
     {"handlers", "[TYPE]", "List the step types, or document one", NULL,
      "kitsune handlers yum_upgrade", 0, 0, 1, cmd_handlers},
     {"backup", "FILE", "Save a copy of the orchestrator's journal",

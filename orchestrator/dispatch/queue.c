@@ -120,14 +120,20 @@ static void slot_send_execute(struct slot *slot)
         session_fault(slot->server->session, "out of memory");
         return; /* it is sent when the agent comes again */
     }
-    bool check = engine_is_check(r->engine);
     struct wire_execute execute = {
         .rollout = r->id,
         .epoch = journal_epoch(d->config.journal),
-        .rollback_on_failure = !check && r->plan->rollback_scope != SCOPE_NONE,
-        .confirm_ms = check ? 0 : r->plan->confirm_timeout_ms,
-        .check = check,
+        /* As the plan says, also for a check, which does neither: so it was signed. */
+        .rollback_on_failure = r->plan->rollback_scope != SCOPE_NONE,
+        .confirm_ms = r->plan->confirm_timeout_ms,
+        .check = engine_is_check(r->engine),
+        .is_signed = r->plan->is_signed,
     };
+    struct error err = {0};
+    if (execute.is_signed && sealed_fill(r, slot->index, &execute.seal, &err) != ERR_OK) {
+        session_fault(slot->server->session, err.message);
+        return; /* the same */
+    }
     buf_clear(&d->frame);
     wire_encode_execute(&d->frame, &execute, r->steps_json, r->steps_len);
     slot->sent = true;

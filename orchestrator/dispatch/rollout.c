@@ -86,6 +86,7 @@ void rollout_free(struct rollout *r)
     plan_free(r->plan);
     mem_free(r->slots);
     mem_free(r->steps_json);
+    sealed_free(r->sealed);
     mem_free(r);
 }
 

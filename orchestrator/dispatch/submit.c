@@ -103,7 +103,9 @@ static enum error_code submit_new(struct dispatcher *d, const char *id, struct p
         return error_set(err, ERR_LIMIT,
                          "%d rollouts are open already; wait for some to end, or cancel them",
                          DISPATCH_MAX_OPEN);
-    enum error_code code = request->no_wait ? submit_no_wait(d, plan, err) : ERR_OK;
+    enum error_code code = sealed_check(plan, d->config.now_wall_ms(d->config.ctx), err);
+    if (code == ERR_OK && request->no_wait)
+        code = submit_no_wait(d, plan, err);
     AUTO(engine_free) struct engine *engine = NULL;
     if (code == ERR_OK)
         code = engine_new(plan, &engine, err);
@@ -201,6 +203,11 @@ static enum error_code retry_plan(struct dispatcher *d, const char *of, char ret
                          rollout_state_names[state]);
     for (uint32_t i = 0; i < r->slot_count; i++)
         left += retry_keeps(r, i);
+    if (r->plan->is_signed)
+        return error_set(err, ERR_CONFLICT,
+                         "the plan of rollout \"%s\" is signed, for its servers and for one run: "
+                         "sign one for those that are left (kitsune sign --anew), and submit that",
+                         r->id);
     if (left == 0)
         return error_set(err, ERR_CONFLICT,
                          "nothing of rollout \"%s\" is left to do: it succeeded on every server",

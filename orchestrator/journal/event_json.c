@@ -6,7 +6,6 @@
 
 #include <assert.h>
 #include <string.h>
-#include <time.h>
 
 /* Texts are owned when it was decoded; for writing they point anywhere. */
 struct event_doc {
@@ -27,79 +26,13 @@ struct event_doc {
 
 /* ---- Times as text ---------------------------------------------------------------------- */
 
-enum { TIME_LEN = 24 };                      /* of "2026-11-21T06:25:56.123Z" */
 #define TIME_MAX_MS INT64_C(253402300799999) /* the end of the year 9999 */
-
-/* The number that `len` digits make, or -1. */
-static int digits(const char *s, int len)
-{
-    int value = 0;
-    for (int i = 0; i < len; i++) {
-        if (s[i] < '0' || s[i] > '9')
-            return -1;
-        value = value * 10 + (s[i] - '0');
-    }
-    return value;
-}
-
-/* True for what clock_format writes. */
-static bool time_parse(const char *s, int64_t *ret_ms)
-{
-    static const char form[] = "0000-00-00T00:00:00.000Z";
-    _Static_assert(sizeof(form) - 1 == TIME_LEN, "a time has one length");
-    if (strlen(s) != TIME_LEN)
-        return false;
-    for (int i = 0; i < TIME_LEN; i++)
-        if (form[i] == '0' ? s[i] < '0' || s[i] > '9' : s[i] != form[i])
-            return false;
-    struct tm tm = {
-        .tm_year = digits(s, 4) - 1900,
-        .tm_mon = digits(s + 5, 2) - 1,
-        .tm_mday = digits(s + 8, 2),
-        .tm_hour = digits(s + 11, 2),
-        .tm_min = digits(s + 14, 2),
-        .tm_sec = digits(s + 17, 2),
-    };
-    if (tm.tm_mon < 0 || tm.tm_mon > 11 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 ||
-        tm.tm_min > 59 || tm.tm_sec > 59)
-        return false;
-    *ret_ms = (int64_t)timegm(&tm) * 1000 + digits(s + 20, 3);
-    return true;
-}
-
-static void time_decode(const struct json_value *v, const char *path, void *field,
-                        struct problems *ps)
-{
-    if (json_kind(v) != JSON_IS_STRING || !time_parse(json_string(v), field))
-        problems_add(ps, path, "must be a time like \"2026-11-21T06:25:56.123Z\"");
-}
 
 /* An agent's clock can say anything; what has no four-digit year is not written. */
 static int64_t time_writable(int64_t time_ms)
 {
     return time_ms >= 0 && time_ms <= TIME_MAX_MS ? time_ms : 0;
 }
-
-static void time_encode(struct buf *b, const void *field)
-{
-    char text[CLOCK_TEXT_MAX];
-    clock_format(*(const int64_t *)field, text);
-    buf_putc(b, '"');
-    buf_puts(b, text);
-    buf_putc(b, '"');
-}
-
-static bool time_empty(const void *field)
-{
-    return *(const int64_t *)field == 0;
-}
-
-static const struct json_custom time_custom = {
-    .decode = time_decode,
-    .encode = time_encode,
-    .empty = time_empty,
-    .schema = "{\"type\":\"string\",\"format\":\"date-time\"}",
-};
 
 /* ---- The table -------------------------------------------------------------------------- */
 
@@ -129,7 +62,7 @@ static const struct json_field fields[] = {
      .type = JSON_CUSTOM,
      JSON_AT(struct event_doc, time_ms),
      .flags = JSON_REQUIRED,
-     .custom = &time_custom,
+     .custom = &json_time_custom,
      .doc = "When the orchestrator took it, UTC."},
     {.name = "type",
      .type = JSON_ENUM,
@@ -164,7 +97,7 @@ static const struct json_field fields[] = {
      .type = JSON_CUSTOM,
      JSON_AT(struct event_doc, agent_time_ms),
      .flags = JSON_OMIT_EMPTY,
-     .custom = &time_custom,
+     .custom = &json_time_custom,
      .doc = "When the agent saw it, by its own clock."},
 };
 
