@@ -57,6 +57,8 @@ static int post_new(struct cli *cli, const char *path, const struct buf *body, c
     enum error_code code = client_call(client, &request, ret_answer, &err);
     if (code == ERR_UNAVAILABLE)
         return cli_unreachable(cli, err.message);
+    if (code == ERR_DENIED)
+        return cli_distrusted(cli, err.message);
     if (code == ERR_IO || code == ERR_TIMEOUT) {
         cli_say(cli,
                 "the connection to the orchestrator at %s failed: %s; whether the rollout was "

@@ -82,6 +82,47 @@ const struct command commands[] = {
      "kitsune lock web-3 --reason \"disk is being replaced\"", OPT_BIT(OPT_REASON), 1, 1, cmd_lock},
     {"unlock", "SERVER", "Take the lock of a server away", NULL, "kitsune unlock web-3", 0, 1, 1,
      cmd_unlock},
+    {"login", "URL", "Save how an orchestrator is reached, and your token",
+     "The token is asked for without an echo, or read from standard input or --token-file. The\n"
+     "orchestrator's CA is fetched and must have the fingerprint that is given; or --ca names it.\n"
+     "What is saved, below ~/.config/kitsune, is for you alone.",
+     "kitsune login https://kitsune.example.org:7233 --ca-fingerprint FP",
+     OPT_BIT(OPT_CA_FINGERPRINT), 1, 1, cmd_login},
+    {"whoami", "", "Tell whom the orchestrator takes you to be", NULL, "kitsune whoami", 0, 0, 0,
+     cmd_whoami},
+    {"token create", "NAME", "Give a person or a program access",
+     "The secret is printed alone, this once. Roles: a viewer looks; an operator also starts, "
+     "stops\n"
+     "and undoes rollouts; an admin also gives access. --servers and --steps confine what it can\n"
+     "change, not what it can see.",
+     "kitsune token create deploy --role operator --ttl 90d --servers \"web-*\" --out deploy.token",
+     OPT_BIT(OPT_ROLE) | OPT_BIT(OPT_TTL) | OPT_BIT(OPT_SERVERS) | OPT_BIT(OPT_STEPS) |
+         OPT_BIT(OPT_OUT),
+     1, 1, cmd_token_create},
+    {"token list", "", "List the tokens, without their secrets", NULL, "kitsune token list", 0, 0,
+     0, cmd_token_list},
+    {"token revoke", "NAME", "Take a token's access away, at once", NULL,
+     "kitsune token revoke deploy", 0, 1, 1, cmd_token_revoke},
+    {"agent ticket", "SERVER", "Let one agent enrol as a server",
+     "The ticket is printed alone, this once. It is good for one agent, an hour unless --ttl says\n"
+     "otherwise.",
+     "kitsune agent ticket web-3 --ttl 10m --out web-3.ticket",
+     OPT_BIT(OPT_TTL) | OPT_BIT(OPT_REPLACE) | OPT_BIT(OPT_OUT), 1, 1, cmd_agent_ticket},
+    {"agent list", "", "List the servers whose agents have access", NULL,
+     "kitsune agent list --all", OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_agent_list},
+    {"agent revoke", "SERVER", "Take a server's access away, at once",
+     "Every certificate and ticket of it is void, and its connection is ended.",
+     "kitsune agent revoke web-3 --reason \"the disk was stolen\"", OPT_BIT(OPT_REASON), 1, 1,
+     cmd_agent_revoke},
+    {"audit list", "", "Show who did what, and what was refused",
+     "Oldest first; --after N goes on behind an entry.",
+     "kitsune audit list --after 1200 --limit 50",
+     OPT_BIT(OPT_AFTER) | OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_audit_list},
+    {"audit verify", "", "Check that the audit log is whole",
+     "Prints its head, SEQ:HASH. Keep that elsewhere: given to --head later, it shows that "
+     "nothing\n"
+     "before it was changed or cut off. Exit status 1 when something was.",
+     "kitsune audit verify", OPT_BIT(OPT_HEAD), 0, 0, cmd_audit_verify},
     {"handlers", "[TYPE]", "List the step types, or document one", NULL,
      "kitsune handlers yum_upgrade", 0, 0, 1, cmd_handlers},
     {"backup", "FILE", "Save a copy of the orchestrator's journal",

@@ -22,6 +22,16 @@ int cmd_lock(struct cli *cli);
 int cmd_unlock(struct cli *cli);
 int cmd_servers(struct cli *cli);
 int cmd_server(struct cli *cli);
+int cmd_login(struct cli *cli);
+int cmd_whoami(struct cli *cli);
+int cmd_token_create(struct cli *cli);
+int cmd_token_list(struct cli *cli);
+int cmd_token_revoke(struct cli *cli);
+int cmd_agent_ticket(struct cli *cli);
+int cmd_agent_list(struct cli *cli);
+int cmd_agent_revoke(struct cli *cli);
+int cmd_audit_list(struct cli *cli);
+int cmd_audit_verify(struct cli *cli);
 int cmd_backup(struct cli *cli);
 int cmd_handlers(struct cli *cli);
 int cmd_schema(struct cli *cli);
@@ -30,3 +40,5 @@ int cmd_help(struct cli *cli);
 
 /* Follows a rollout to its end: what `watch` does, and `submit --watch` after submitting. */
 int watch_rollout(struct cli *cli, const char *id);
+/* Sets *ret_s when --ttl is given. CLI_OK, or an exit status after a message. */
+int cli_ttl(struct cli *cli, int64_t max_s, int64_t *ret_s);

@@ -23,6 +23,16 @@ _kitsune()
         [unlock]=""
         [servers]="--limit --all"
         [server]=""
+        [login]="--ca-fingerprint"
+        [whoami]=""
+        [token create]="--role --ttl --servers --steps --out"
+        [token list]=""
+        [token revoke]=""
+        [agent ticket]="--ttl --replace --out"
+        [agent list]="--limit --all"
+        [agent revoke]="--reason"
+        [audit list]="--after --limit --all"
+        [audit verify]="--head"
         [backup]="FILE --force"
         [handlers]="TYPE"
         [schema]=""
@@ -31,7 +41,7 @@ _kitsune()
     )
     local states="pending queued running succeeded failed timed_out unreachable unknown cancelled
         skipped rolling_back rolled_back rollback_failed"
-    local common="--output --orchestrator --help --version"
+    local common="--output --orchestrator --ca --token-file --help --version"
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" group="" word
     local i words=""
 
@@ -48,7 +58,22 @@ _kitsune()
         mapfile -t COMPREPLY < <(compgen -W "succeeded failed rolled_back" -- "$cur")
         return
         ;;
+    --role)
+        mapfile -t COMPREPLY < <(compgen -W "viewer operator admin" -- "$cur")
+        return
+        ;;
+    --ca | --token-file | --out)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
+    --steps)
+        mapfile -t COMPREPLY < <(compgen -W \
+            "$(kitsune handlers 2>/dev/null | awk 'NR > 1 && /^[a-z]/ { print $1 }')" -- "$cur")
+        return
+        ;;
     --orchestrator | --id | --limit | --server | --step | --after | --reason | \
+        --ca-fingerprint | --ttl | --servers | --head | \
         --fail | --unreachable | --seed | --step-time | -n | -s | -m)
         COMPREPLY=()
         return

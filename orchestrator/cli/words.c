@@ -100,3 +100,11 @@ void words_event(struct buf *b, const struct api_event *e)
         render_text(b, e->message);
     }
 }
+
+void words_list(struct buf *b, const struct array *texts)
+{
+    for (size_t i = 0; i < texts->count; i++) {
+        buf_puts(b, i > 0 ? ", " : "");
+        render_text(b, *ARRAY_AT(texts, char *, i));
+    }
+}
