@@ -8,6 +8,7 @@
 
 #include "common/base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <uv.h>
@@ -21,7 +22,11 @@ enum {
 
 struct host_config {
     uv_loop_t *loop;
-    const char *orchestrator; /* URL; borrowed */
+    const char *orchestrator;        /* URL; borrowed */
+    const char *ca, *ca_fingerprint; /* see identity_config; borrowed, as the next one */
+    const char *ticket; /* a file; of several agents each one's is this with "." and its id behind
+                           it */
+    bool several;       /* agents */
     const char *data_dir;
     const char *installroot; /* NULL: /; borrowed */
     int64_t retention_ms;    /* see undo_journal_config, as the next one */

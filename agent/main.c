@@ -4,6 +4,8 @@
 #include "common/base/buf.h"
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
+#include "common/net/net.h"
+#include "common/pki/pki_key.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -85,6 +87,10 @@ static enum error_code program_start(struct program *p, struct error *err)
     const struct host_config config = {
         .loop = &p->loop,
         .orchestrator = p->options.orchestrator,
+        .ca = p->options.ca,
+        .ca_fingerprint = p->options.ca_fingerprint,
+        .ticket = p->options.ticket,
+        .several = p->options.servers.count > 1,
         .data_dir = p->options.data_dir,
         .installroot = p->options.installroot,
         .retention_ms = p->options.undo_retention_ms,
@@ -136,6 +142,8 @@ int main(int argc, char **argv)
     }
     log_setup(program.options.log_format, program.options.log_level);
     program_raise_limits(&program);
+    if (net_url_tls(program.options.orchestrator))
+        (void)pki_keys_protect();
     (void)signal(SIGPIPE, SIG_IGN);
     if (program_start(&program, &err) != ERR_OK) {
         /* The process ends here, and with it all that was set up. */

@@ -16,6 +16,9 @@ struct options {
     struct array servers; /* const char *; at least one */
     const char *orchestrator;
     const char *data_dir;
+    const char *ca; /* NULL: not given, as the next two */
+    const char *ca_fingerprint;
+    const char *ticket;      /* --enrol-token-file */
     const char *installroot; /* NULL: / */
     int64_t stop_timeout_ms;
     int64_t undo_retention_ms;

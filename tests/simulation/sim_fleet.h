@@ -225,6 +225,7 @@ struct sim_node {
     uint32_t sends_to_live, appends_to_live, operations_to_live; /* 0: not by that */
     uint64_t life;
     struct agent *agent;
+    struct carrier *carrier;
     struct link *link;
     struct ticker ticker;
     struct alarm *link_alarm;
