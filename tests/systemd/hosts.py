@@ -199,7 +199,8 @@ class Hosts:
     def ssh(self, name, command, check=True, user="root"):
         """Runs a command there with OpenSSH's own client; what it prints."""
         done = subprocess.run(
-            ["ssh", "-F", self.path("config"), "-l", user, "-o", "BatchMode=yes", name, command],
+            ["ssh", "-q", "-F", self.path("config"), "-l", user, "-o", "BatchMode=yes",
+             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", name, command],
             capture_output=True, text=True, timeout=DEADLINE, check=False, stdin=subprocess.DEVNULL,
         )
         if check and done.returncode != 0:

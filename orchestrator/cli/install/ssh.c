@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { CLOSE_MS = 1000 };
+
 enum error_code ssh_global_init(struct error *err)
 {
     if (libssh2_init(0) != 0)
@@ -142,6 +144,9 @@ void ssh_close(struct ssh *ssh)
     if (!ssh)
         return;
     if (ssh->session) {
+        /* What is not blocking may be left unfreed; the other side may be dead. */
+        libssh2_session_set_blocking(ssh->session, 1);
+        libssh2_session_set_timeout(ssh->session, CLOSE_MS);
         (void)libssh2_session_disconnect(ssh->session, "done");
         (void)libssh2_session_free(ssh->session);
     }
