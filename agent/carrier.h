@@ -34,6 +34,8 @@ struct carrier_peer {
 struct carrier_conn_events {
     void (*opened)(void *ctx, struct carrier_conn *conn);
     void (*message)(void *ctx, struct carrier_conn *conn, const char *data, size_t len);
+    /* All that was queued has been sent. May be NULL. */
+    void (*drained)(void *ctx, struct carrier_conn *conn);
     /* Once, last, also of one that was never open; never before carrier_connect returns. */
     void (*closed)(void *ctx, struct carrier_conn *conn, enum net_end end, const char *reason);
 };

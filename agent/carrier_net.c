@@ -87,6 +87,14 @@ static void conn_message(void *ctx, struct net_conn *conn, const char *data, siz
         nc->events.message(nc->ctx, &nc->base, data, len);
 }
 
+static void conn_drained(void *ctx, struct net_conn *conn)
+{
+    struct net_carried *nc = ctx;
+    (void)conn;
+    if (!nc->forgotten && nc->events.drained)
+        nc->events.drained(nc->ctx, &nc->base);
+}
+
 static void conn_closed(void *ctx, struct net_conn *conn, const char *reason)
 {
     struct net_carried *nc = ctx;
@@ -114,7 +122,10 @@ static enum error_code on_net_connect(struct carrier *c, const struct carrier_co
         .max_message = config->max_message,
         .connect_timeout_ms = config->timeout_ms,
         .ctx = nc,
-        .events = {.message = conn_message, .closed = conn_closed, .opened = conn_opened},
+        .events = {.message = conn_message,
+                   .closed = conn_closed,
+                   .drained = conn_drained,
+                   .opened = conn_opened},
     };
     enum error_code code = tls ? credentials_read(&config->peer, &credentials, err) : ERR_OK;
     if (code == ERR_OK)

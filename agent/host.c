@@ -1,6 +1,8 @@
 #include "agent/host_internal.h"
 
 #include "agent/carrier_net.h"
+#include "agent/carrier_process.h"
+#include "agent/sandbox.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/id.h"
@@ -11,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { HOST_FILES_ONE = 256, HOST_FILES_SEVERAL = 1024 * 1024 }; /* of the network process */
 enum { EXPIRE_EVERY_MS = 3600 * 1000, EXPIRE_EVERY_MIN_MS = 1000, UNDO_HIGH_PERCENT = 80 };
 
 /* ---- The journal's state -----------------------------------------------------------------------
@@ -271,9 +274,28 @@ static void say_state(const struct undo_journal *j)
                  LOG_INT("commits", log.commits), LOG_INT("torn_bytes", log.torn_bytes), LOG_END);
 }
 
+/* Root gives it another user; else there is none to change to. */
+static enum error_code process_open(struct host *h, struct error *err)
+{
+    struct sandbox_user user;
+    bool root = geteuid() == 0;
+    if (root && !sandbox_user_find(&user))
+        log_warn("there is no user " SANDBOX_USER ": the network process runs as nobody", LOG_END);
+    const struct carrier_process_config config = {
+        .loop = h->config.loop,
+        .user = root ? &user : NULL,
+        .files = h->config.several ? HOST_FILES_SEVERAL : HOST_FILES_ONE,
+        .log_format = h->config.log_format,
+        .log_level = h->config.log_level,
+    };
+    return carrier_process_new(&config, &h->carrier, err);
+}
+
 static enum error_code carrier_open(struct host *h, struct error *err)
 {
     struct net *net = NULL;
+    if (h->config.apart)
+        return process_open(h, err);
     enum error_code code = net_new(h->config.loop, 0, &net, err);
     if (code != ERR_OK)
         return code;

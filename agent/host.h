@@ -7,6 +7,7 @@
 #pragma once
 
 #include "common/base/error.h"
+#include "common/base/log.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,6 +28,10 @@ struct host_config {
     const char *ticket; /* a file; of several agents each one's is this with "." and its id behind
                            it */
     bool several;       /* agents */
+    /* The network's side is a process of its own. */
+    bool apart;
+    enum log_format log_format; /* that process's, as the next one */
+    enum log_level log_level;
     const char *data_dir;
     const char *installroot; /* NULL: /; borrowed */
     int64_t retention_ms;    /* see undo_journal_config, as the next one */

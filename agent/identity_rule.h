@@ -10,7 +10,7 @@
 
 enum {
     IDENTITY_LOOK_MAX_MS = 3600 * 1000,  /* looked at again at least so often: clocks are set */
-    IDENTITY_LOOK_MIN_MS = 200,         /* and never more often */
+    IDENTITY_LOOK_MIN_MS = 200,          /* and never more often */
     IDENTITY_LOST_MAX_MS = 30 * 1000,    /* between attempts, when there was no answer */
     IDENTITY_REFUSED_MAX_MS = 5 * 60000, /* when the answer was no */
     IDENTITY_RETRY_FIRST_MS = 200

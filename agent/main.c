@@ -1,5 +1,6 @@
 /* kitsune-agent(8): options, signals, loop; the rest is host.c. */
 #include "agent/host.h"
+#include "agent/network.h"
 #include "agent/options.h"
 #include "common/base/buf.h"
 #include "common/base/failpoint.h"
@@ -91,6 +92,9 @@ static enum error_code program_start(struct program *p, struct error *err)
         .ca_fingerprint = p->options.ca_fingerprint,
         .ticket = p->options.ticket,
         .several = p->options.servers.count > 1,
+        .apart = !p->options.one_process,
+        .log_format = p->options.log_format,
+        .log_level = p->options.log_level,
         .data_dir = p->options.data_dir,
         .installroot = p->options.installroot,
         .retention_ms = p->options.undo_retention_ms,
@@ -126,6 +130,8 @@ static int program_refuse(struct program *p, const struct error *err)
 int main(int argc, char **argv)
 {
     static struct program program;
+    if (argc > 1 && strcmp(argv[1], NETWORK_MODE) == 0)
+        network_main(argc, argv);
     struct error err = {0};
     const struct options_environment environment = {
         .server_id = getenv("SERVER_ID"),

@@ -39,6 +39,9 @@ const char options_help[] =
     "                          stop (default 30s)\n"
     "  --log-format FORMAT     logfmt or json (default logfmt)\n"
     "  --log-level LEVEL       debug, info, warn or error (default info)\n"
+    "  --one-process           speak to the network in this process, not in one without "
+    "privileges:\n"
+    "                          for measuring, not for use\n"
     "  --help                  print this and exit\n"
     "  --version               print the version and exit\n"
     "\n"
@@ -65,6 +68,7 @@ enum option_key {
     KEY_STOP,
     KEY_FORMAT,
     KEY_LEVEL,
+    KEY_ONE,
     KEY_HELP,
     KEY_VERSION
 };
@@ -84,6 +88,7 @@ static const struct option long_options[] = {
     {"stop-timeout", required_argument, NULL, KEY_STOP},
     {"log-format", required_argument, NULL, KEY_FORMAT},
     {"log-level", required_argument, NULL, KEY_LEVEL},
+    {"one-process", no_argument, NULL, KEY_ONE},
     {"help", no_argument, NULL, KEY_HELP},
     {"version", no_argument, NULL, KEY_VERSION},
     {NULL, 0, NULL, 0},
@@ -184,6 +189,9 @@ static enum error_code option_take(void *ctx, int key, const char *value, struct
             return ERR_OK;
         return error_set(err, ERR_INVALID, "--log-level must be debug, info, warn or error, not %s",
                          value);
+    case KEY_ONE:
+        options->one_process = true;
+        return ERR_OK;
     case KEY_HELP:
         options->help = true;
         return ERR_OK;

@@ -25,6 +25,7 @@ struct options {
     int64_t undo_max_bytes; /* 0: no limit */
     enum log_format log_format;
     enum log_level log_level;
+    bool one_process; /* the network's side is none of its own */
     bool help, version;
     struct config *config; /* holds the texts that came from the file; NULL: there was none */
 };

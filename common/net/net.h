@@ -113,6 +113,11 @@ const char *net_request_peer(const struct net_request *req);
 /* Who is at the other end of a Unix socket, as the kernel says. False: it is none, or the peer is
  * gone. */
 bool net_request_peer_user(const struct net_request *req, uid_t *ret_uid, pid_t *ret_pid);
+/* Whether that one is in a group, also as the kernel says. */
+bool net_request_peer_in_group(const struct net_request *req, gid_t group);
+/* Wipes what is kept here of a header, or (NULL) of the body: for secrets, once they have been
+ * looked at. libwebsockets' own copy of a header stays until another takes its place. */
+void net_request_wipe(struct net_request *req, const char *name);
 void net_request_set_data(struct net_request *req,
                           void *data); /* the server's user's own pointer */
 void *net_request_data(const struct net_request *req);

@@ -463,6 +463,27 @@ const char *net_request_header(struct net_request *req, const char *name)
     return header->value;
 }
 
+static void header_wipe(struct net_header *header)
+{
+    if (header->value != NULL)
+        explicit_bzero(header->value, strlen(header->value));
+    mem_free(TAKE(header->value));
+}
+
+void net_request_wipe(struct net_request *req, const char *name)
+{
+    if (name == NULL) {
+        if (req->body.data != NULL)
+            explicit_bzero(req->body.data, req->body.capacity);
+        req->body.len = 0;
+        return;
+    }
+    for (struct net_header *header = req->headers; header != NULL; header = header->next) {
+        if (strcmp(header->name, name) == 0)
+            header_wipe(header);
+    }
+}
+
 const char *net_request_body(const struct net_request *req, size_t *ret_len)
 {
     *ret_len = req->body.len;

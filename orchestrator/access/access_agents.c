@@ -5,6 +5,11 @@
 #include <string.h>
 
 static const char ticket_prefix[] = "kie_";
+/* One text for all that is wrong with a ticket: who guesses learns nothing. */
+#define TICKET_BAD                                                                                 \
+    "the enrolment token is not good for this server: used, expired, or of another; ask for a "    \
+    "new "                                                                                         \
+    "one"
 
 /* ---- In memory ----------------------------------------------------------------------------- */
 
@@ -21,6 +26,7 @@ static struct agent *agent_find(struct access *a, const char *server)
 static bool agent_hash_add(struct access *a, struct agent *agent)
 {
     HASH_ADD_STR(a->agents, server, agent);
+    a->agents_sorted = false;
     return agent->hh.tbl != NULL;
 }
 
@@ -35,6 +41,24 @@ static bool certificate_hash_add(struct access *a, struct certificate *c)
 {
     HASH_ADD_STR(a->certificates, serial, c);
     return c->hh.tbl != NULL;
+}
+
+static void certificate_hash_remove(struct access *a, struct certificate *c)
+{
+    HASH_DEL(a->certificates, c);
+}
+
+static int by_server(struct agent *x, struct agent *y)
+{
+    return strcmp(x->server, y->server);
+}
+
+/* Agents are added and never taken away: in order once, they stay so until the next one. */
+static void agents_sort(struct access *a)
+{
+    if (!a->agents_sorted)
+        HASH_SORT(a->agents, by_server);
+    a->agents_sorted = true;
 }
 
 void agents_free(struct access *a)
@@ -212,7 +236,6 @@ enum error_code access_ticket_create(struct access *a, const struct access_ticke
     return ERR_OK;
 }
 
-/* One text for all that is wrong with a ticket: who guesses learns nothing. */
 static enum error_code ticket_find(struct access *a, const char *secret, const char *server,
                                    int64_t now_ms, struct agent **ret_agent, struct error *err)
 {
@@ -222,9 +245,7 @@ static enum error_code ticket_find(struct access *a, const char *secret, const c
         return code;
     struct agent *agent = agent_find(a, server);
     if (!agent || strcmp(agent->ticket, hash) != 0 || now_ms >= agent->ticket_expires_ms)
-        return error_set(err, ERR_DENIED,
-                         "the enrolment token is not good for this server: used, expired, or of "
-                         "another; ask for a new one");
+        return error_set(err, ERR_DENIED, TICKET_BAD);
     code = refuse_active(agent, agent->ticket_replace, now_ms, err);
     if (code == ERR_OK)
         *ret_agent = agent;
@@ -240,21 +261,36 @@ enum error_code access_ticket_check(struct access *a, const char *secret, const 
 
 /* ---- Certificates -------------------------------------------------------------------------- */
 
-static enum error_code run_for_server(struct db *db, enum access_statement statement,
-                                      const char *server, struct error *err)
+static enum error_code run_for(struct db *db, enum access_statement statement, const char *which,
+                               struct error *err)
 {
     struct db_stmt *s = NULL;
     enum error_code code = db_use(db, statement, &s, err);
     if (code != ERR_OK)
         return code;
-    bind_text(s, 1, server);
+    bind_text(s, 1, which);
+    return db_run(s, err);
+}
+
+static enum error_code apply_tidy(struct db *db, const struct change *c, struct error *err)
+{
+    struct db_stmt *s = NULL;
+    enum error_code code = db_use(db, ACCESS_CERTIFICATES_TIDY, &s, err);
+    if (code != ERR_OK)
+        return code;
+    bind_text(s, 1, c->name);
+    db_bind_int(s, 2, c->first_ms);
     return db_run(s, err);
 }
 
 static enum error_code apply_certificate(struct db *db, struct change *c, struct error *err)
 {
     struct db_stmt *s = NULL;
-    enum error_code code = db_use(db, ACCESS_CERTIFICATE_ADD, &s, err);
+    enum error_code code = apply_tidy(db, c, err);
+    if (code == ERR_OK && c->dropped[0] != '\0')
+        code = run_for(db, ACCESS_CERTIFICATE_REVOKE, c->dropped, err);
+    if (code == ERR_OK)
+        code = db_use(db, ACCESS_CERTIFICATE_ADD, &s, err);
     if (code != ERR_OK)
         return code;
     bind_text(s, 1, c->serial);
@@ -265,18 +301,39 @@ static enum error_code apply_certificate(struct db *db, struct change *c, struct
     return db_run(s, err);
 }
 
+static enum error_code apply_enrolment(struct db *db, const struct change *c, struct error *err)
+{
+    struct db_stmt *s = NULL;
+    if (!c->pem)
+        return run_for(db, ACCESS_ENROLMENT_DROP, c->name, err);
+    enum error_code code = db_use(db, ACCESS_ENROLMENT_PUT, &s, err);
+    if (code != ERR_OK)
+        return code;
+    bind_text(s, 1, c->name);
+    bind_text(s, 2, c->ticket);
+    bind_text(s, 3, c->key);
+    bind_text(s, 4, c->serial);
+    bind_text(s, 5, c->pem);
+    db_bind_int(s, 6, c->ticket_ms);
+    return db_run(s, err);
+}
+
 static enum error_code apply_enrol(struct db *db, struct change *c, struct error *err)
 {
-    enum error_code code = run_for_server(db, ACCESS_TICKET_DROP, c->name, err);
+    enum error_code code = run_for(db, ACCESS_TICKET_DROP, c->name, err);
     if (code == ERR_OK && c->replace)
-        code = run_for_server(db, ACCESS_CERTIFICATES_REVOKE, c->name, err);
+        code = run_for(db, ACCESS_CERTIFICATES_REVOKE, c->name, err);
+    if (code == ERR_OK)
+        code = apply_enrolment(db, c, err);
     return code == ERR_OK ? apply_certificate(db, c, err) : code;
 }
 
 static enum error_code apply_agent_revoke(struct db *db, struct change *c, struct error *err)
 {
-    enum error_code code = run_for_server(db, ACCESS_TICKET_DROP, c->name, err);
-    return code == ERR_OK ? run_for_server(db, ACCESS_CERTIFICATES_REVOKE, c->name, err) : code;
+    enum error_code code = run_for(db, ACCESS_TICKET_DROP, c->name, err);
+    if (code == ERR_OK)
+        code = run_for(db, ACCESS_ENROLMENT_DROP, c->name, err);
+    return code == ERR_OK ? run_for(db, ACCESS_CERTIFICATES_REVOKE, c->name, err) : code;
 }
 
 static void certificate_put(struct change *c, const struct access_certificate *certificate)
@@ -286,6 +343,37 @@ static void certificate_put(struct change *c, const struct access_certificate *c
     text_put(c->hash, sizeof(c->hash), certificate->fingerprint);
     c->first_ms = certificate->issued_ms;
     c->last_ms = certificate->not_after_ms;
+}
+
+/* Takes those that have expired out of memory, as apply_tidy does on the disk. */
+static void certificates_tidy(struct access *a, struct agent *agent, int64_t now_ms)
+{
+    struct certificate **at = &agent->certificates;
+    while (*at) {
+        struct certificate *c = *at;
+        if (c->not_after_ms > now_ms) {
+            at = &c->next;
+            continue;
+        }
+        *at = c->next;
+        certificate_hash_remove(a, c);
+        mem_free(c);
+    }
+}
+
+/* The one to be revoked when another comes: with too many, the oldest but the one that is shown. */
+static struct certificate *certificate_surplus(const struct agent *agent, const char *shown)
+{
+    struct certificate *oldest = NULL;
+    size_t good = 0;
+    for (struct certificate *c = agent->certificates; c; c = c->next) {
+        if (c->revoked)
+            continue;
+        good++;
+        if (strcmp(c->serial, shown) != 0)
+            oldest = c;
+    }
+    return good > ACCESS_MAX_CERTIFICATES ? oldest : NULL;
 }
 
 static void revoke_from(struct certificate *c)
@@ -308,15 +396,67 @@ enum error_code access_enrol(struct access *a, const char *secret,
     if (!c)
         return ERR_NO_MEMORY;
     c->replace = agent->ticket_replace;
+    c->ticket_ms = agent->ticket_expires_ms;
+    memcpy(c->ticket, agent->ticket, sizeof(c->ticket));
+    certificate_put(c, certificate);
+    if (certificate->key && certificate->pem) {
+        text_put(c->key, sizeof(c->key), certificate->key);
+        c->pem = mem_strdup(certificate->pem);
+        if (!c->pem)
+            return error_set(err, ERR_NO_MEMORY, NULL);
+    }
     code = certificate_add(a, certificate, false, err);
     if (code != ERR_OK)
         return code;
     if (c->replace)
         revoke_from(agent->certificates->next); /* the new one is the first */
+    certificates_tidy(a, agent, certificate->issued_ms);
+    memcpy(agent->used, agent->ticket, sizeof(agent->used));
     agent->ticket[0] = '\0';
-    certificate_put(c, certificate);
     change_submit(TAKE(c));
     return ERR_OK;
+}
+
+/* Of what is durable alone. */
+static enum error_code enrolment_read(struct access *a, const struct access_again *again,
+                                      const char *hash, struct buf *out, struct error *err)
+{
+    struct db_stmt *s = NULL;
+    bool row = false;
+    enum error_code code = db_use(a->reader, ACCESS_ENROLMENT_GET, &s, err);
+    if (code != ERR_OK)
+        return code;
+    bind_text(s, 1, again->server);
+    code = db_step(s, &row, err);
+    bool same = code == ERR_OK && row &&
+                strcmp(db_column_text(s, ENROLMENT_HASH, NULL), hash) == 0 &&
+                strcmp(db_column_text(s, ENROLMENT_KEY, NULL), again->key) == 0 &&
+                again->now_ms < db_column_int(s, ENROLMENT_EXPIRES);
+    if (code == ERR_OK && !same)
+        code = error_set(err, ERR_DENIED, TICKET_BAD);
+    if (code == ERR_OK)
+        code = access_certificate_check(a, db_column_text(s, ENROLMENT_SERIAL, NULL), again->server,
+                                        again->now_ms, err);
+    if (code == ERR_OK)
+        buf_puts(out, db_column_text(s, ENROLMENT_PEM, NULL));
+    db_reset(s);
+    return code == ERR_OK ? buf_check(out, err) : code;
+}
+
+enum error_code access_enrolled(struct access *a, const struct access_again *again, struct buf *out,
+                                struct error *err)
+{
+    char hash[HASH_BUFFER];
+    enum error_code code = sha256_hex(again->secret, strlen(again->secret), hash, err);
+    if (code != ERR_OK)
+        return code;
+    code = enrolment_read(a, again, hash, out, err);
+    const struct agent *agent = agent_find(a, again->server);
+    bool under_way = code == ERR_DENIED && agent && strcmp(agent->used, hash) == 0 &&
+                     writer_stats(a->writer).queued > 0;
+    if (under_way)
+        return error_set(err, ERR_BUSY, "the enrolment is on its way to the disk; ask again");
+    return code;
 }
 
 enum error_code access_renew(struct access *a, const char *serial,
@@ -333,6 +473,14 @@ enum error_code access_renew(struct access *a, const char *serial,
     code = certificate_add(a, certificate, false, err);
     if (code != ERR_OK)
         return code;
+    struct agent *agent = agent_find(a, certificate->server);
+    assert(agent);
+    certificates_tidy(a, agent, certificate->issued_ms);
+    struct certificate *surplus = certificate_surplus(agent, serial);
+    if (surplus) {
+        surplus->revoked = true;
+        text_put(c->dropped, sizeof(c->dropped), surplus->serial);
+    }
     certificate_put(c, certificate);
     change_submit(TAKE(c));
     return ERR_OK;
@@ -369,16 +517,16 @@ enum error_code access_agent_revoke(struct access *a, const char *server, int64_
         return ERR_NO_MEMORY;
     text_put(c->name, sizeof(c->name), server);
     agent->ticket[0] = '\0';
+    agent->used[0] = '\0';
     revoke_from(agent->certificates);
     change_submit(c);
     return ERR_OK;
 }
 
-bool access_agent(struct access *a, const char *server, int64_t now_ms,
-                  struct access_certificate *ret_certificate)
+static bool certificate_view(const struct agent *agent, int64_t now_ms,
+                             struct access_certificate *ret_certificate)
 {
-    const struct agent *agent = agent_find(a, server);
-    const struct certificate *c = agent ? certificate_good(agent, now_ms) : NULL;
+    const struct certificate *c = certificate_good(agent, now_ms);
     if (!c)
         return false;
     *ret_certificate = (struct access_certificate){
@@ -389,4 +537,46 @@ bool access_agent(struct access *a, const char *server, int64_t now_ms,
         .not_after_ms = c->not_after_ms,
     };
     return true;
+}
+
+bool access_agent(struct access *a, const char *server, int64_t now_ms,
+                  struct access_certificate *ret_certificate)
+{
+    const struct agent *agent = agent_find(a, server);
+    return agent && certificate_view(agent, now_ms, ret_certificate);
+}
+
+/* The first behind a server, which need not be one that is known. */
+static const struct agent *agent_behind(struct access *a, const char *after)
+{
+    const struct agent *known = agent_find(a, after);
+    if (known)
+        return known->hh.next;
+    const struct agent *agent = a->agents;
+    while (agent && strcmp(agent->server, after) <= 0)
+        agent = agent->hh.next;
+    return agent;
+}
+
+void access_agents(struct access *a, const char *after, int64_t now_ms,
+                   bool (*each)(void *ctx, const struct access_certificate *certificate), void *ctx)
+{
+    struct access_certificate certificate;
+    agents_sort(a);
+    for (const struct agent *agent = after ? agent_behind(a, after) : a->agents; agent;
+         agent = agent->hh.next) {
+        if (certificate_view(agent, now_ms, &certificate) && !each(ctx, &certificate))
+            return;
+    }
+}
+
+struct access_stats access_stats(struct access *a, int64_t now_ms, int64_t soon_ms)
+{
+    struct access_stats stats = {.tokens = a->token_count};
+    for (const struct agent *agent = a->agents; agent; agent = agent->hh.next) {
+        const struct certificate *c = certificate_good(agent, now_ms);
+        stats.agents += c != NULL;
+        stats.expiring += c && c->not_after_ms <= soon_ms;
+    }
+    return stats;
 }

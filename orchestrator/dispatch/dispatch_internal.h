@@ -110,6 +110,8 @@ struct session {
     void *conn;
     struct server *server; /* NULL: no hello yet, or replaced */
     char peer[64];
+    char *bound;          /* the server that it has shown to be; NULL: it need not be any */
+    int64_t not_after_ms; /* of what has shown that */
     int64_t heard_ms;
     struct timer timer;
     bool closing;

@@ -38,6 +38,14 @@ enum {
     DISPATCH_ENDED_KEPT = 8         /* ended rollouts kept in memory for readers */
 };
 
+/* An agent did what none does that is what it should be: what was tried, and was refused. */
+struct dispatcher_alarm {
+    const char *what;   /* "agent.hello", "agent.report", "agent.frame" */
+    const char *server; /* that it is known as, or says that it is; NULL: nobody's */
+    const char *peer;
+    const char *detail;
+};
+
 struct dispatcher_config {
     struct journal *journal; /* borrowed until dispatcher_free */
     int64_t heartbeat_ms;    /* what agents are told; a session is silent after three */
@@ -62,6 +70,8 @@ struct dispatcher_config {
     void (*fatal)(void *ctx, const struct error *err);
     /* For the log: what went on between the dispatcher and a server. */
     void (*note)(void *ctx, const char *what, const char *server, const char *detail);
+    /* May be NULL. */
+    void (*alarm)(void *ctx, const struct dispatcher_alarm *alarm);
 };
 
 /* Loads what has not ended from the journal and goes on with it. */
@@ -165,6 +175,12 @@ struct session;
  * copied. */
 enum error_code dispatcher_session_open(struct dispatcher *d, void *conn, const char *peer,
                                         struct session **ret_session, struct error *err) MUST_CHECK;
+/* Whom it has shown to be, before its first frame: it can say hello as that server alone, and is
+ * ended after not_after_ms (wall clock). `server` is copied. */
+enum error_code dispatcher_session_bind(struct session *s, const char *server, int64_t not_after_ms,
+                                        struct error *err) MUST_CHECK;
+/* Ends every session of a server, or bound to it, at once: nothing more is taken from them. */
+void dispatcher_server_end(struct dispatcher *d, const char *server, const char *reason);
 /* One frame. Protocol faults close the connection. */
 void dispatcher_session_frame(struct session *s, const char *data, size_t len);
 /* The connection is gone; frees the session. `reason` is for the log. */

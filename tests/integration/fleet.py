@@ -152,7 +152,7 @@ class Fleet:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
@@ -164,6 +164,7 @@ class Fleet:
                 *self.hub,
                 *prefix,
                 program("kitsune-orchestrator"),
+                "--insecure-dev",
                 "--listen", f"{self.host}:{self.port}",
                 "--data-dir", self.path("orchestrator"),
                 "--heartbeat", self.heartbeat,

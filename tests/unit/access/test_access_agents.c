@@ -22,7 +22,13 @@ static void ticket(struct store *s, const char *server, bool replace,
 static enum error_code enrol(struct store *s, const char *server, const char *secret,
                              const char *serial, int64_t now_ms)
 {
-    const struct access_certificate c = {serial, server, "f00d", now_ms, CERTIFICATE_ENDS};
+    const struct access_certificate c = {
+        .serial = serial,
+        .server = server,
+        .fingerprint = "f00d",
+        .issued_ms = now_ms,
+        .not_after_ms = CERTIFICATE_ENDS,
+    };
     struct error err = {0};
     return access_enrol(s->access, secret, &c, store_done, s, &err);
 }
@@ -123,7 +129,13 @@ static void a_revoked_agent_is_out_at_once_with_all_it_has(void **state)
     char secret[ACCESS_SECRET_BUFFER];
     struct error err = {0};
     struct access_certificate found;
-    const struct access_certificate renewed = {"ab", "web-1", "f00d", NOW, CERTIFICATE_ENDS + 5};
+    const struct access_certificate renewed = {
+        .serial = "ab",
+        .server = "web-1",
+        .fingerprint = "f00d",
+        .issued_ms = NOW,
+        .not_after_ms = CERTIFICATE_ENDS + 5,
+    };
     ticket(s, "web-1", false, secret);
     assert_int_equal(enrol(s, "web-1", secret, "aa", NOW), ERR_OK);
     assert_int_equal(access_renew(s->access, "aa", &renewed, store_done, s, &err), ERR_OK);
@@ -147,7 +159,13 @@ static void what_was_revoked_renews_nothing(void **state)
     struct store *s = *state;
     char secret[ACCESS_SECRET_BUFFER];
     struct error err = {0};
-    const struct access_certificate renewed = {"ab", "web-1", "f00d", NOW, CERTIFICATE_ENDS};
+    const struct access_certificate renewed = {
+        .serial = "ab",
+        .server = "web-1",
+        .fingerprint = "f00d",
+        .issued_ms = NOW,
+        .not_after_ms = CERTIFICATE_ENDS,
+    };
     ticket(s, "web-1", false, secret);
     assert_int_equal(enrol(s, "web-1", secret, "aa", NOW), ERR_OK);
     assert_int_equal(access_agent_revoke(s->access, "web-1", NOW, NULL, NULL, &err), ERR_OK);
