@@ -65,6 +65,13 @@ static void guard_tick(uv_timer_t *timer)
     api_tick(g->api);
 }
 
+/* Often enough that a certificate of short life is renewed in time, too. */
+static uint64_t guard_period_ms(const struct options *o)
+{
+    uint64_t tenth = (uint64_t)o->server_certificate_ms / 10;
+    return tenth < API_TICK_MS ? tenth : API_TICK_MS;
+}
+
 static void guard_refused(void *ctx, const char *peer, const char *reason)
 {
     (void)ctx;
@@ -151,7 +158,7 @@ enum error_code guard_start(struct guard *g, struct api *api, struct error *err)
                            "user must be a member)",
                            o->socket_group, o->socket);
     if (g->access != NULL)
-        (void)uv_timer_start(&g->tick, guard_tick, API_TICK_MS, API_TICK_MS);
+        (void)uv_timer_start(&g->tick, guard_tick, guard_period_ms(o), guard_period_ms(o));
     else
         log_warn("INSECURE: there is no TLS, and everybody on this machine may do everything "
                  "(--insecure-dev)",

@@ -317,6 +317,14 @@ static int64_t repeat_after(const struct request *request, enum error_code code,
     return code == ERR_IO || code == ERR_TIMEOUT ? pause_ms : -1;
 }
 
+/* What one that speaks TLS does with a request that has come without: it is not understood, or the
+ * connection ends. */
+static bool plain_is_refused(enum error_code code, const struct answer *answer)
+{
+    enum { BAD_REQUEST = 400 };
+    return code == ERR_IO || (code == ERR_OK && answer->status == BAD_REQUEST);
+}
+
 enum error_code client_call(struct client *client, const struct request *request,
                             struct answer *ret_answer, struct error *err)
 {
@@ -327,7 +335,7 @@ enum error_code client_call(struct client *client, const struct request *request
     bool probed = false;
     for (;;) {
         enum error_code code = call_once(client, request, ret_answer, err);
-        if (code == ERR_IO && !probed && client_speaks_tls(client))
+        if (!probed && plain_is_refused(code, ret_answer) && client_speaks_tls(client))
             return error_set(err, ERR_DENIED, "it speaks TLS: its URL begins with https://");
         probed = true;
         lost = lost || code == ERR_IO || code == ERR_TIMEOUT;

@@ -8,6 +8,7 @@
 #include "orchestrator/cli/secret_out.h"
 
 #include <string.h>
+#include <strings.h>
 
 /* "/v1/agents/SERVER/ticket" */
 static enum error_code agent_path(struct cli *cli, const char *tail, struct buf *path,
@@ -22,10 +23,17 @@ static enum error_code agent_path(struct cli *cli, const char *tail, struct buf 
 /* ---- ticket ------------------------------------------------------------------------------------
  */
 
+/* Agents come by no other way: not over the socket. */
+static bool is_https(const char *url)
+{
+    return strncasecmp(url, "https:", 6) == 0;
+}
+
 static int report_ticket(struct cli *cli, struct secret_out *out, const struct answer *answer,
                          const struct api_ticket *ticket)
 {
     AUTO_BUF struct buf expires = BUF_INIT;
+    const char *url = client_url(cli->client);
     struct error err = {0};
     if (cli->options.json && !out->file)
         return cli_write_json(cli, answer->body.data, answer->body.len) ? CLI_OK : CLI_USAGE;
@@ -40,9 +48,10 @@ static int report_ticket(struct cli *cli, struct secret_out *out, const struct a
             "0600, on that server:",
             ticket->server, expires.data);
     cli_say(cli,
-            "  kitsune-agent --server-id %s --orchestrator URL --ca-fingerprint %s "
+            "  kitsune-agent --server-id %s --orchestrator %s --ca-fingerprint %s "
             "--enrol-token-file %s",
-            ticket->server, ticket->ca_fingerprint, out->file ? out->file : "FILE");
+            ticket->server, is_https(url) ? url : "https://HOST:7233", ticket->ca_fingerprint,
+            out->file ? out->file : "FILE");
     return CLI_OK;
 }
 

@@ -46,6 +46,8 @@ static bool put_page(struct cli *cli, struct rows *rows, struct table *table,
     return cli_write(cli, &b);
 }
 
+enum { LIST_PAGE = 500 };
+
 struct listing {
     struct rows *rows;
     struct table *table;
@@ -60,7 +62,7 @@ static int next_page(struct cli *cli, struct listing *l)
     struct error err = {0};
     struct api_audit_page page = {0};
     buf_printf(&path, "/v1/audit?after=%lld&limit=%lld", (long long)l->after,
-               (long long)(l->left < API_AUDIT_PAGE_MAX ? l->left : API_AUDIT_PAGE_MAX));
+               (long long)(l->left < LIST_PAGE ? l->left : LIST_PAGE));
     if (buf_check(&path, &err) != ERR_OK)
         return cli_fail(cli, &err);
     int status = cli_get_table(cli, path.data, &api_audit_page_table, &page);

@@ -217,6 +217,11 @@ static void a_users_token_may_go_with_the_machines_orchestrator(void **state)
     AUTO_PROFILE struct profile mine = load(NULL, NULL);
     is(&mine, PROFILE_ORCHESTRATOR, "https://user:1");
     is(&mine, PROFILE_TOKEN_FILE, NULL);
+    put(SYSTEM_FILE, "token-file = /t\n", 0644);
+    AUTO_PROFILE struct profile with = load(NULL, NULL);
+    is(&with, PROFILE_TOKEN_FILE, "/t");
+    AUTO_PROFILE struct profile without = load("https://other:1", NULL);
+    is(&without, PROFILE_TOKEN_FILE, NULL);
 }
 
 /* ---- What is refused ------------------------------------------------------------------------- */
