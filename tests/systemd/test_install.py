@@ -15,6 +15,7 @@ import unittest
 from hosts import PASSWORD, Hosts, agent_program, in_own_network, keygen, read, write
 
 from fleet import DEADLINE, Fleet, echo_step, main, program
+from secure import SecureFleet
 
 OWN_BINARY = "/usr/local/sbin/kitsune-agent"
 STATE = "/var/lib/kitsune-agent"
@@ -30,7 +31,7 @@ def setUpModule():
 
 class Case(unittest.TestCase):
     def setUp(self):
-        self.fleet = Fleet()
+        self.fleet = SecureFleet()
         self.fleet.__enter__()
         self.addCleanup(self.fleet.__exit__, None, None, None)
         self.addCleanup(HOSTS.know_all)
@@ -72,7 +73,7 @@ class Case(unittest.TestCase):
         line += self.command(verb, "-o", "json", *words, config=config)
         shown = b""
         with subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            line, env={**os.environ, **self.fleet.cli_env()}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),
         ) as process:
             watchdog = threading.Timer(DEADLINE, process.kill)
@@ -103,11 +104,13 @@ class Install(Case):
         self.clean(*NAMES)
         planned = self.results("install", "--dry-run", *NAMES)
         self.assertEqual({r["result"] for r in planned.values()}, {"planned"})
-        self.assertIn("would do: upload, configure, start", planned["web-1"]["message"])
+        self.assertIn("would do: upload, enrol, configure, start", planned["web-1"]["message"])
         self.assertEqual(HOSTS.ssh("web-1", f"ls -d {OWN_BINARY} {STATE} /etc/kitsune", check=False), "")
 
         done = self.results("install", *NAMES)
         self.assertEqual({r["result"] for r in done.values()}, {"installed"}, done)
+        self.assertEqual({a["server"] for a in self.fleet.json("agent", "list")["agents"] if a["connected"]}, set(NAMES))
+        self.assertEqual(HOSTS.ssh("web-1", f"ls {STATE}/enrol-token", check=False), "", "the ticket is used and gone")
         rollout = self.fleet.run({"servers": NAMES, "steps": [echo_step()]})
         self.assertEqual(rollout["counts"]["succeeded"], 3)
         self.assertEqual(HOSTS.ssh("web-1", f"ls {STATE}/install").split(), ["installed"])
@@ -123,6 +126,8 @@ class Install(Case):
         self.assertIn(".db", kept)
         self.assertNotIn("kitsune-agent\n", kept)
         self.assertFalse(self.server("web-1")["connected"])
+        self.assertEqual(self.fleet.json("agent", "list")["agents"], [])
+        self.assertTrue(self.fleet.audited("agent.revoke", target="web-1"))
         self.assertEqual(self.outcome("uninstall", "--purge", "web-1")[0], "unchanged")
         self.assertEqual(HOSTS.ssh("web-1", f"ls -d {STATE} /etc/kitsune", check=False), "")
 
@@ -142,6 +147,18 @@ class Install(Case):
         self.assertIn("its agent is the server web-1 already, not db-1", message)
         result, message = self.outcome("uninstall", "db-1=web-1", check=2)
         self.assertIn("its agent is the server web-1, not db-1", message)
+        self.assertTrue(self.server("web-1")["connected"])
+
+    def test_a_server_that_has_an_agent_elsewhere_gets_another_only_with_replace(self):
+        self.clean("web-1", "web-2")
+        self.assertEqual(self.outcome("install", "web-1")[0], "installed")
+        result, message = self.outcome("install", "web-1=web-2", check=2)
+        self.assertEqual(result, "failed")
+        self.assertIn("the orchestrator refuses it", message)
+        self.assertIn("it is removed again", message)
+        HOSTS.ssh("web-1", "systemctl stop kitsune-agent")
+        result, message = self.outcome("install", "--replace", "web-1=web-2")
+        self.assertEqual(result, "installed", message)
         self.assertTrue(self.server("web-1")["connected"])
 
     def test_hosts_come_from_an_inventory_and_by_ipv6(self):
