@@ -45,6 +45,10 @@ chmod 600 /etc/shadow
 printf 'auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_permit.so\n' >/etc/pam.d/sudo
 printf 'quick ALL=(ALL) NOPASSWD: ALL\nops ALL=(ALL) ALL\n' >/etc/sudoers
 chmod 440 /etc/sudoers
+mkdir -p /var/lib/dpkg/info /var/lib/dpkg/updates /var/lib/dpkg/triggers /etc/apt/apt.conf.d /etc/apt/preferences.d \
+    /var/lib/apt/lists/partial /var/cache/apt/archives/partial /var/log/apt
+: >/var/lib/dpkg/status
+: >/var/lib/dpkg/available
 exec /usr/sbin/sshd -D -e -f "$1/sshd_config"
 """
 

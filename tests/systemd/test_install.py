@@ -306,6 +306,55 @@ class Sudo(Case):
         self.assertIn("guest cannot become root", message)
 
 
+class Packages(Case):
+    """As a program alone, but that the host's package manager does it."""
+
+    def deb(self, version, agent=None):
+        """What dev/package makes, without what it needs: that is there, but not as packages."""
+        root = self.fleet.path("deb-" + version)
+        files = {"usr/sbin/kitsune-agent": agent or agent_program(),
+                 "usr/lib/systemd/system/kitsune-agent.service": self.source("kitsune-agent.service"),
+                 "etc/kitsune/agent.conf": self.source("agent.conf")}
+        for name, source in files.items():
+            os.makedirs(os.path.join(root, os.path.dirname(name)), exist_ok=True)
+            shutil.copy(source, os.path.join(root, name))
+        os.mkdir(os.path.join(root, "DEBIAN"))
+        write(os.path.join(root, "DEBIAN", "control"), f"Package: kitsune-agent\nVersion: {version}\n"
+              "Architecture: all\nMaintainer: nobody\nDescription: agent\n")
+        write(os.path.join(root, "DEBIAN", "conffiles"), "/etc/kitsune/agent.conf\n")
+        write(os.path.join(root, "DEBIAN", "prerm"), "#!/bin/sh\n[ \"$1\" != remove ] || "
+              "systemctl disable --now kitsune-agent\n", 0o755)
+        path = self.fleet.path(f"kitsune-agent_{version}_all.deb")
+        subprocess.run(["dpkg-deb", "-Znone", "--root-owner-group", "-b", root, path], check=True, capture_output=True)
+        return path
+
+    def source(self, name):
+        return os.path.join(os.environ["KITSUNE_SOURCE"], "agent", "package", name)
+
+    def version(self):
+        return HOSTS.ssh("web-1", "dpkg-query -W -f '${Version}' kitsune-agent")
+
+    def test_installed_upgraded_put_back_and_removed(self):
+        self.clean("web-1")
+        self.addCleanup(HOSTS.ssh, "web-1", "dpkg -P kitsune-agent", check=False)
+        one, two = self.deb("1.0"), self.deb("2.0")
+        self.assertEqual(self.outcome("install", "--package", one, "web-1")[0], "installed")
+        self.assertEqual(self.outcome("install", "--package", one, "web-1")[0], "unchanged")
+        result, message = self.outcome("install", "web-1", check=2)
+        self.assertIn("its agent is of a package (deb 1.0): --package upgrades it", message)
+
+        self.assertEqual(self.outcome("upgrade", "--package", two, "web-1")[0], "upgraded")
+        self.assertEqual(self.version(), "2.0")
+        bad = self.deb("3.0", "/usr/bin/true")
+        message = self.outcome("upgrade", "--package", bad, "--timeout", "1s", "web-1", check=2)[1]
+        self.assertIn("what was there before is back", message)
+        self.assertEqual(self.version(), "2.0")
+        self.assertEqual(self.outcome("upgrade", "--package", two, "web-1")[0], "unchanged")
+
+        self.assertEqual(self.outcome("uninstall", "--purge", "web-1")[0], "uninstalled")
+        self.assertEqual(HOSTS.ssh("web-1", f"ls -d {STATE} /etc/kitsune /usr/sbin/kitsune-agent", check=False), "")
+
+
 class Faults(Case):
     def test_hosts_that_fail_stop_no_other(self):
         self.clean(*NAMES)

@@ -181,6 +181,7 @@ put_back() {
     give_back unit "$own_unit"
     give_back binary "$own_binary"
     give_back token "$token"
+    if [ -e "$undo/user" ]; then remove_user; fi
     if [ -d "$undo/identity" ]; then
         rm -rf "$state/identity"
         mv "$undo/identity" "$state/identity"
@@ -228,7 +229,23 @@ put() {
     mv "$1.kitsune-new" "$1"
 }
 
+# The agent's side of the network runs as this user; without one it is nobody.
+make_user() {
+    if id kitsune-agent >/dev/null 2>&1; then return; fi
+    : >"$undo/user"
+    if has systemd-sysusers; then
+        printf 'u kitsune-agent - "Kitsune agent"\n' | systemd-sysusers - >/dev/null
+    elif has useradd; then
+        useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin kitsune-agent
+    fi
+}
+
+remove_user() {
+    if has userdel && id kitsune-agent >/dev/null 2>&1; then userdel kitsune-agent >/dev/null 2>&1 || true; fi
+}
+
 put_binary() {
+    make_user
     folder_of "$own_binary"
     cp "$work/payload" "$own_binary.kitsune-new"
     chmod 755 "$own_binary.kitsune-new"
@@ -312,6 +329,7 @@ uninstall() {
     rm -rf "$work" "$state/identity"
     if has_systemd; then systemctl daemon-reload; fi
     if [ -n "$want_purge" ]; then
+        remove_user
         rm -rf "$state"
         rm -f "$conf" "$conf.rpmsave"
         rmdir /etc/kitsune 2>/dev/null || true
