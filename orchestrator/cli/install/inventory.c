@@ -116,6 +116,8 @@ static enum error_code add_host(struct reader *r, const char *name, const struct
     enum error_code code = inventory_host(r->inventory, &parsed, &at, err);
     if (code != ERR_OK)
         return code;
+    if (strcmp(parsed.server, parsed.host) == 0)
+        parsed.server[0] = '\0'; /* a server id that was not said replaces none */
     inventory_fill(&r->inventory->hosts[at], &parsed, true);
     inventory_fill(&r->inventory->hosts[at], vars, true);
     return inventory_member(r->inventory, r->group, at, err);

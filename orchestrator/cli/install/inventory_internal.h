@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct inventory_group {
     char name[ID_BUFFER];
@@ -16,8 +17,12 @@ struct inventory_group {
 struct inventory_pair {
     size_t from, to; /* a group and a host in it, or a group and a group below it */
 };
+struct inventory_name {
+    uint64_t server, host; /* id_hash: so that long lists are searched fast */
+};
 struct inventory {
     struct target *hosts;
+    struct inventory_name *names; /* of the hosts */
     struct inventory_group *groups;
     struct inventory_pair *members, *children;
     size_t host_count, group_count, member_count, child_count;
@@ -27,7 +32,9 @@ struct inventory *inventory_new(void); /* NULL: no memory */
 void inventory_free(struct inventory *inventory);
 DEFINE_CLEANUP(inventory_free, struct inventory)
 
-/* The host or group of that name, made when there is none. ERR_LIMIT, ERR_NO_MEMORY. */
+/* The host or group of that name, made when there is none. A host that is named without a server id
+ * is the one that was named before. ERR_INVALID: one server at two addresses; ERR_LIMIT,
+ * ERR_NO_MEMORY. */
 enum error_code inventory_host(struct inventory *inventory, const struct target *named,
                                size_t *ret_at, struct error *err) MUST_CHECK;
 enum error_code inventory_group(struct inventory *inventory, const char *name, size_t *ret_at,

@@ -15,6 +15,7 @@ void inventory_free(struct inventory *inventory)
     if (!inventory)
         return;
     mem_free(inventory->hosts);
+    mem_free(inventory->names);
     mem_free(inventory->groups);
     mem_free(inventory->members);
     mem_free(inventory->children);
@@ -39,22 +40,46 @@ static enum error_code grow(void *items_ptr, size_t count, size_t size, size_t m
     return ERR_OK;
 }
 
+/* The host that is meant; host_count: there is none. */
+static size_t find_host(const struct inventory *inventory, const struct target *named)
+{
+    const struct inventory_name name = {id_hash(named->server), id_hash(named->host)};
+    bool by_host = strcmp(named->server, named->host) == 0 && named->port == 0;
+    size_t i = 0;
+    for (; i < inventory->host_count; i++) {
+        const struct inventory_name *n = &inventory->names[i];
+        if (n->server == name.server && strcmp(inventory->hosts[i].server, named->server) == 0)
+            break;
+        if (by_host && n->host == name.host && strcmp(inventory->hosts[i].host, named->host) == 0)
+            break;
+    }
+    return i;
+}
+
 enum error_code inventory_host(struct inventory *inventory, const struct target *named,
                                size_t *ret_at, struct error *err)
 {
-    for (size_t i = 0; i < inventory->host_count; i++) {
-        if (strcmp(inventory->hosts[i].host, named->host) == 0 &&
-            inventory->hosts[i].port == named->port) {
-            *ret_at = i;
-            return ERR_OK;
-        }
+    size_t at = find_host(inventory, named);
+    size_t count = inventory->host_count;
+    if (at < count) {
+        const struct target *there = &inventory->hosts[at];
+        if (strcmp(there->host, named->host) != 0 ||
+            (named->port > 0 && there->port > 0 && named->port != there->port))
+            return error_set(err, ERR_INVALID, "the server %.128s is named at two addresses",
+                             named->server);
+        *ret_at = at;
+        return ERR_OK;
     }
-    enum error_code code = grow(&inventory->hosts, inventory->host_count, sizeof(*inventory->hosts),
-                                INVENTORY_HOSTS_MAX, err);
+    enum error_code code =
+        grow(&inventory->hosts, count, sizeof(*inventory->hosts), INVENTORY_HOSTS_MAX, err);
+    if (code == ERR_OK)
+        code = grow(&inventory->names, count, sizeof(*inventory->names), INVENTORY_HOSTS_MAX, err);
     if (code != ERR_OK)
         return code;
-    inventory->hosts[inventory->host_count] = *named;
-    *ret_at = inventory->host_count++;
+    inventory->hosts[count] = *named;
+    inventory->names[count] = (struct inventory_name){id_hash(named->server), id_hash(named->host)};
+    inventory->host_count++;
+    *ret_at = count;
     return ERR_OK;
 }
 
@@ -82,10 +107,7 @@ static enum error_code add_pair(struct inventory_pair **pairs, size_t *count,
                                 struct inventory_pair pair, struct error *err)
 {
     enum { PAIRS_MAX = INVENTORY_HOSTS_MAX * 8 };
-    for (size_t i = 0; i < *count; i++) {
-        if ((*pairs)[i].from == pair.from && (*pairs)[i].to == pair.to)
-            return ERR_OK;
-    }
+    /* A pair that is there twice says nothing more. */
     enum error_code code = grow(pairs, *count, sizeof(**pairs), PAIRS_MAX, err);
     if (code == ERR_OK)
         (*pairs)[(*count)++] = pair;

@@ -126,7 +126,7 @@ enum error_code ssh_open(const struct ssh_config *config, const struct ssh_optio
         return error_set(err, ERR_NO_MEMORY, NULL);
     *ssh = (struct ssh){.fd = -1, .config = config, .options = *options, .root = -1};
     if (ssh->options.timeout_ms <= 0)
-        ssh->options.timeout_ms = SSH_CONNECT_MS;
+        ssh->options.timeout_ms = config->timeout_ms > 0 ? config->timeout_ms : SSH_CONNECT_MS;
     enum error_code code = ssh_connect(ssh, err);
     if (code == ERR_OK)
         code = shake_hands(ssh, err);

@@ -142,6 +142,8 @@ static void take_rest(const struct taking *t, const char *key, const char *value
         set(c->jump, sizeof(c->jump), value);
     else if (strcasecmp(key, "proxycommand") == 0)
         set(c->proxy, sizeof(c->proxy), value);
+    else if (strcasecmp(key, "connecttimeout") == 0)
+        c->timeout_ms = strtol(value, NULL, 10) * 1000; /* "none": 0 */
     else if (strcasecmp(key, "addressfamily") == 0) {
         c->ipv4_only = strcmp(value, "inet") == 0;
         c->ipv6_only = strcmp(value, "inet6") == 0;

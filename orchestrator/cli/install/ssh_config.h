@@ -35,7 +35,8 @@ struct ssh_config {
     char jump[SSH_CONFIG_TEXT_MAX];  /* ProxyJump; "": none */
     char proxy[SSH_CONFIG_TEXT_MAX]; /* ProxyCommand; "": none */
     bool ipv4_only, ipv6_only;
-    bool aliased; /* the port was said to be that of the alias, not of the address */
+    int64_t timeout_ms; /* ConnectTimeout; 0: none */
+    bool aliased;       /* the port was said to be that of the alias, not of the address */
 };
 
 /* Who asks: for ~ and for tokens. */

@@ -81,8 +81,7 @@ enum error_code target_parse(const char *text, struct target *ret_target, struct
     enum error_code code = take_host(rest, &t, err);
     if (code != ERR_OK)
         return code;
-    if (!equals &&
-        (!id_valid(t.host) || !copy(t.server, sizeof(t.server), t.host, strlen(t.host))))
+    if (!equals && (!id_valid(t.host) || !copy(t.server, sizeof(t.server), t.host, strlen(t.host))))
         return error_set(err, ERR_INVALID,
                          "\"%.128s\" cannot be a server id; name one in front: SERVER=%.128s",
                          t.host, text);
