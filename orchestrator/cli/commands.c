@@ -2,6 +2,14 @@
 
 #include "common/base/cleanup.h"
 
+/* Of the commands that go to hosts. */
+#define SSH_OPTIONS                                                                                \
+    (OPT_BIT(OPT_INVENTORY) | OPT_BIT(OPT_GROUP) | OPT_BIT(OPT_SSH_CONFIG) |                       \
+     OPT_BIT(OPT_ACCEPT_NEW) | OPT_BIT(OPT_PARALLEL) | OPT_BIT(OPT_DRY_RUN))
+#define INSTALL_OPTIONS                                                                            \
+    (SSH_OPTIONS | OPT_BIT(OPT_PACKAGE) | OPT_BIT(OPT_BINARY) | OPT_BIT(OPT_AGENT_URL) |           \
+     OPT_BIT(OPT_TIMEOUT) | OPT_BIT(OPT_NO_START) | OPT_BIT(OPT_REPLACE))
+
 const struct command commands[] = {
     {"validate", "PLAN.json", "Check a plan and name every fault",
      "Nothing is sent: the plan is checked here, with the tables that the orchestrator has.\n"
@@ -117,6 +125,20 @@ const struct command commands[] = {
      "Every certificate and ticket of it is void, and its connection is ended.",
      "kitsune agent revoke web-3 --reason \"the disk was stolen\"", OPT_BIT(OPT_REASON), 1, 1,
      cmd_agent_revoke},
+    {"agent install", "HOST...", "Install agents over SSH, and wait until they are connected",
+     "HOST is [SERVER=][USER@]HOST[:PORT]; SERVER is its id in plans, else HOST. What ssh's\n"
+     "configuration says of it counts. What does not work is taken back. Where an agent runs\n"
+     "already, what differs is changed. Exit status 2 when a host failed.",
+     "kitsune agent install web-1 web-2 db-1=root@10.0.0.7 --accept-new", INSTALL_OPTIONS, 0,
+     COMMAND_ARGS_MAX, cmd_agent_install},
+    {"agent upgrade", "HOST...", "Upgrade agents over SSH",
+     "The old one is kept until the new one is connected, and put back when it is not.",
+     "kitsune agent upgrade --inventory hosts.ini --group web --package kitsune-agent_amd64.deb",
+     INSTALL_OPTIONS, 0, COMMAND_ARGS_MAX, cmd_agent_upgrade},
+    {"agent uninstall", "HOST...", "Remove agents over SSH, and end their access",
+     "What is needed to undo rollouts stays on the host, unless --purge is given.",
+     "kitsune agent uninstall web-3", SSH_OPTIONS | OPT_BIT(OPT_PURGE) | OPT_BIT(OPT_REPLACE), 0,
+     COMMAND_ARGS_MAX, cmd_agent_uninstall},
     {"audit list", "", "Show who did what, and what was refused",
      "Oldest first; --after N goes on behind an entry.",
      "kitsune audit list --after 1200 --limit 50",

@@ -57,6 +57,18 @@ enum option_id {
     OPT_REPLACE,
     OPT_OUT,
     OPT_HEAD,
+    OPT_INVENTORY,
+    OPT_GROUP,
+    OPT_SSH_CONFIG,
+    OPT_ACCEPT_NEW,
+    OPT_PARALLEL,
+    OPT_PACKAGE,
+    OPT_BINARY,
+    OPT_AGENT_URL,
+    OPT_TIMEOUT,
+    OPT_NO_START,
+    OPT_DRY_RUN,
+    OPT_PURGE,
     OPT_COUNT
 };
 #define OPT_BIT(id) (UINT64_C(1) << (id))
