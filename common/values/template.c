@@ -1,6 +1,7 @@
 #include "common/values/template.h"
 
 #include "common/base/cleanup.h"
+#include "common/values/value_json.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -132,30 +133,6 @@ void template_json_names(const struct json_value *v, bool (*each)(void *ctx, con
                          void *ctx)
 {
     (void)json_names(v, each, ctx);
-}
-
-static void value_write_json(const struct value *v, struct buf *out)
-{
-    switch (v->kind) {
-    case VALUE_TEXT:
-        json_write_string(out, v->text, strlen(v->text));
-        return;
-    case VALUE_NUMBER:
-        buf_put_number(out, v->number);
-        return;
-    case VALUE_BOOL:
-        buf_puts(out, v->yes ? "true" : "false");
-        return;
-    case VALUE_LIST:
-        for (size_t i = 0; i < v->count; i++) {
-            buf_putc(out, i == 0 ? '[' : ',');
-            value_write_json(&v->items[i], out);
-        }
-        buf_puts(out, v->count == 0 ? "[]" : "]");
-        return;
-    case VALUE_KIND_COUNT:
-        return;
-    }
 }
 
 /* A text that is one placeholder becomes what it stands for, of whatever kind. */
