@@ -104,6 +104,8 @@ void agent_fail(struct agent *a, const struct error *err);
 /* Begins the next execution when there is none under way. */
 void agent_next(struct agent *a);
 void agent_check_quiet(struct agent *a);
+/* NULL: none can be had; borrowed until the next call. */
+const struct value_set *agent_facts(const struct agent *a);
 /* Takes it out of the list when nothing is left to do with it. */
 void execution_forget_if_done(struct agent *a, struct execution *x);
 

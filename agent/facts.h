@@ -13,7 +13,7 @@
  *
  * What cannot be found out is left out.
  *
- * Threading: no shared state; made for the thread pool. I/O: the files named.
+ * Threading: no shared state. I/O: the files named; it takes a few milliseconds.
  */
 #pragma once
 

@@ -136,3 +136,71 @@ enum error_code value_set_put_json(struct value_set *set, const struct json_valu
                          json_kind_name(json_kind(object)));
     return put_object(set, name, 0, object, err);
 }
+
+/* ---- As a field --------------------------------------------------------------------------------
+ */
+
+DEFINE_CLEANUP(json_free, struct json_doc)
+DEFINE_CLEANUP(value_set_free, struct value_set)
+
+enum { SET_TEXT_MAX = 8 * VALUE_SET_BYTES_MAX }; /* written out, each byte is at most six */
+
+enum error_code value_set_read_json(const char *text, struct value_set **ret_set, struct error *err)
+{
+    AUTO(json_free) struct json_doc *doc = NULL;
+    AUTO(value_set_free) struct value_set *set = NULL;
+    enum error_code code = value_set_new(&set, err);
+    if (code == ERR_OK && text)
+        code = json_parse(text, strlen(text), SET_TEXT_MAX, &doc, err);
+    if (code == ERR_OK && doc)
+        code = value_set_put_json(set, json_root(doc), err);
+    if (code == ERR_OK)
+        *ret_set = TAKE(set);
+    return code;
+}
+
+static void field_decode(const struct json_value *v, const char *path, void *field,
+                         struct problems *ps)
+{
+    AUTO(value_set_free) struct value_set *set = NULL;
+    AUTO_BUF struct buf text = BUF_INIT;
+    struct error err = {0};
+    enum error_code code = value_set_new(&set, &err);
+    if (code == ERR_OK)
+        code = value_set_put_json(set, v, &err);
+    if (code == ERR_OK && value_set_count(set) > 0) {
+        value_set_write_json(set, &text);
+        code = buf_check(&text, &err);
+    }
+    if (code == ERR_NO_MEMORY)
+        ps->no_memory = true;
+    else if (code != ERR_OK)
+        problems_add(ps, path, "%s", err.message);
+    else if (text.len > 0)
+        *(char **)field = buf_take(&text, NULL);
+}
+
+static void field_encode(struct buf *b, const void *field)
+{
+    const char *text = *(char *const *)field;
+    buf_puts(b, text ? text : "{}");
+}
+
+static bool field_empty(const void *field)
+{
+    return *(char *const *)field == NULL;
+}
+
+static void field_release(void *field)
+{
+    mem_free(*(char **)field);
+}
+
+const struct json_custom value_set_custom = {
+    .decode = field_decode,
+    .encode = field_encode,
+    .empty = field_empty,
+    .release = field_release,
+    .schema = "{\"type\":\"object\"}",
+    .size = sizeof(char *),
+};

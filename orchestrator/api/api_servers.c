@@ -16,6 +16,7 @@ static bool server_document(struct api_call *call, const struct server_view *v,
         .version = call_keep_string(call, v->version),
         .hostname = call_keep_string(call, v->hostname),
         .address = call_keep_string(call, v->peer),
+        .labels = call_keep_string(call, v->labels),
         .since = call_time(call, v->since_ms),
         .rollout = call_keep_string(call, v->rollout),
         .waiting = v->waiting,
@@ -150,6 +151,7 @@ void call_server(struct api_call *call, int status, const char *id)
     enum error_code code = server_document(call, &view, &document)
                                ? server_read(call, id, &document, &err)
                                : error_set(&err, ERR_NO_MEMORY, NULL);
+    document.facts = call_keep_string(call, view.facts);
     /* One that has not come since the start is known by what was done to it. */
     bool recorded = document.has_lock || document.touched_by.count > 0;
     if (code == ERR_OK && known != ERR_OK && !recorded)

@@ -101,7 +101,8 @@ struct server {
     uint32_t queue_length;
     struct lock lock;
     int64_t undo_bytes, undo_max_bytes; /* as its agent said last */
-    bool checks;                        /* the same: it knows checks */
+    bool checks, values;                /* the same: it knows checks, and vars and when */
+    char *labels, *facts;               /* the same; sets as JSON, NULL: none */
     char *version, *hostname, *instance, *boot_id, *peer;
     struct array handlers; /* char * */
     int64_t since_ms;
