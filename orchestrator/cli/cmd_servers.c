@@ -65,6 +65,10 @@ static int next_page(struct cli *cli, struct listing *l)
         buf_puts(&path, "&after=");
         url_put(&path, l->after);
     }
+    if (option_given(&cli->options, OPT_LABEL)) {
+        buf_puts(&path, "&label=");
+        url_put(&path, cli->options.texts[OPT_LABEL]);
+    }
     if (buf_check(&path, &err) != ERR_OK)
         return cli_fail(cli, &err);
     int status = cli_get_table(cli, path.data, &api_server_list_table, &page);
@@ -102,7 +106,9 @@ int cmd_servers(struct cli *cli)
     } else if (status == CLI_OK) {
         buf_printf(&b, "%lld of %lld servers are connected", (long long)l.connected,
                    (long long)l.known);
-        if (l.after)
+        if (l.after && option_given(&cli->options, OPT_LABEL))
+            buf_puts(&b, "; more have the label (--all shows them)");
+        else if (l.after)
             buf_printf(&b, "; %lld are not shown (--all shows them)",
                        (long long)(l.known - l.shown));
         buf_putc(&b, '\n');
