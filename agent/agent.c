@@ -39,6 +39,7 @@ static void execution_free(struct execution *x)
     for (size_t i = 0; i < x->steps.count; i++)
         plan_step_release(ARRAY_AT(&x->steps, struct plan_step, i));
     mem_free(x->steps.items);
+    mem_free(x->vars);
     mem_free(x->spec);
     mem_free(x->rollout);
     mem_free(x);

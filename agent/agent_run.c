@@ -4,6 +4,7 @@
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
+#include "common/values/value_json.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -42,17 +43,26 @@ void run_free(struct run *run)
     mem_free(run->output);
     mem_free(run->undo);
     mem_free(run->result.undo);
+    mem_free(run->params);
+    value_set_free(run->vars);
+    for (size_t i = 0; run->outputs && i < run->step_count; i++)
+        value_set_free(run->outputs[i]);
+    mem_free(run->outputs);
     mem_free(run);
 }
 
 struct run *run_new(const struct agent *a, struct execution *x, struct error *err)
 {
     AUTO(run_free) struct run *run = MEM_NEW(struct run);
-    if (!run || !(run->traits = mem_array(x->steps.count, sizeof(*run->traits)))) {
+    if (!run || !(run->traits = mem_array(x->steps.count, sizeof(*run->traits))) ||
+        !(run->outputs = mem_array(x->steps.count, sizeof(*run->outputs)))) {
         error_set(err, ERR_NO_MEMORY, NULL);
         return NULL;
     }
     run->execution = x;
+    run->step_count = x->steps.count;
+    if (x->vars && value_set_read_json(x->vars, &run->vars, err) != ERR_OK)
+        return NULL;
     run->first_seq = x->last_seq;
     run->undo_step = -1;
     run->confirm_after = -1;
@@ -107,13 +117,18 @@ static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t ste
     if (run->undo_step == (int64_t)step)
         return ERR_OK;
     mem_free(TAKE(run->undo));
+    mem_free(TAKE(run->params));
     run->undo_step = -1;
     enum error_code code = a->config.store.capture(a->config.store.ctx, a->config.identity.server,
                                                    run->execution->rollout, step, &run->undo, err);
+    bool values = plan_step_has_values(run_step(run, step));
+    if (code == ERR_NOT_FOUND && values)
+        return error_set(err, ERR_CORRUPT, "what its values were is not on record");
     if (code != ERR_OK && code != ERR_NOT_FOUND)
         return code;
-    run->undo_step = step;
-    return ERR_OK;
+    code = values ? values_take_kept(run, err) : ERR_OK;
+    run->undo_step = code == ERR_OK ? (int64_t)step : -1;
+    return code;
 }
 
 static void result_set_error(struct run *run, const struct error *err)
@@ -164,6 +179,8 @@ static void operation_start(struct agent *a, struct run *run)
     bool check = action->type == EXECUTOR_CHECK;
     bool changes = !check && (traits_of(a, step) & STEP_TYPE_CHANGES) != 0;
     run->operation_began_ms = mono_ms(a);
+    if ((check || action->type == EXECUTOR_PREPARE) && !values_ready(a, run))
+        return;
     if (!check && undo_ready(a, run, changes, &err) != ERR_OK) {
         result_set_error(run, &err);
         return;
@@ -171,7 +188,7 @@ static void operation_start(struct agent *a, struct run *run)
     const struct runner_operation operation = {
         .operation = operation_of(action->type),
         .rollout = run->execution->rollout,
-        .step = step,
+        .step = values_step(run, action->step),
         .attempt = action->attempt,
         .undo = action->type == EXECUTOR_PREPARE || check ? NULL : run->undo,
         .undo_dir = changes ? run->folder : NULL,
@@ -408,15 +425,20 @@ static void keep_capture(struct agent *a, struct run *run)
     uint32_t step = run->operation.step;
     struct error err = {0};
     bool changes = (traits_of(a, run_step(run, step)) & STEP_TYPE_CHANGES) != 0;
+    bool values = run->params != NULL;
     mem_free(run->undo);
     run->undo = TAKE(run->result.undo);
     run->undo_step = step;
-    if (!run->undo && !changes)
+    if (!run->undo && !changes && !values)
         return;
-    if (!run->undo && !(run->undo = mem_strdup("{}")))
+    if (!run->undo)
+        run->undo = mem_strdup("{}");
+    AUTO_FREE char *kept = run->undo && values ? values_keep(run, run->undo) : NULL;
+    if (!run->undo || (values && !kept))
         (void)error_set(&err, ERR_NO_MEMORY, NULL);
-    if (!run->undo ||
-        batch_capture(a, run->execution, &run->batch, step, run->undo, &err) != ERR_OK)
+    if (!run->undo || (values && !kept) ||
+        batch_capture(a, run->execution, &run->batch, step, kept ? kept : run->undo, &err) !=
+            ERR_OK)
         agent_fail(a, &err);
 }
 
@@ -429,14 +451,16 @@ static void feed_result(struct agent *a, struct run *run)
         [EXECUTOR_CHECK] = EXECUTOR_CHECKED,
     };
     const struct handler_result *result = &run->result;
-    run->has_result = false;
-    if (run->operation.type == EXECUTOR_PREPARE && result->outcome == HANDLER_OK)
+    bool skipped = run->skipped;
+    run->has_result = run->skipped = false;
+    if (run->operation.type == EXECUTOR_PREPARE && result->outcome == HANDLER_OK && !skipped)
         keep_capture(a, run);
     const struct executor_event event = {
         .type = events[run->operation.type],
         .time_ms = wall_ms(a),
         .result = {.outcome = outcome_of(result->outcome),
                    .changed = result->changed,
+                   .skipped = skipped,
                    .retryable = result->retryable,
                    .conflict = result->conflict,
                    .has_exit_code = result->has_exit_code,
@@ -487,6 +511,7 @@ static void run_end(struct agent *a)
         plan_step_release(ARRAY_AT(&x->steps, struct plan_step, i));
     mem_free(x->steps.items);
     x->steps = (struct array){0};
+    mem_free(TAKE(x->vars));
     a->cautious = false;
     /* Asked to do what was done already: whoever asks does not know how it ended. */
     if (run->resumed && x->last_seq == run->first_seq)

@@ -29,6 +29,7 @@ struct execution {
     bool rollback_on_failure;
     bool check; /* see wire_execute */
     int64_t confirm_ms;
+    char *vars; /* see wire_execute; as long as the steps */
     /* Of a signed plan that was checked, until it is durable that it is spent; nonce "": none. */
     char nonce[PLAN_NONCE_DIGITS + 1];
     int64_t not_before_ms, expires_ms;
@@ -78,6 +79,12 @@ struct run {
     char *output;      /* of the operation; NULL: none */
     char *undo;        /* what was captured for undo_step */
     int64_t undo_step; /* -1: none */
+    char *params;      /* of the operation's step, with values filled in; NULL: as in the plan */
+    bool skipped;      /* `result` is that the step's condition is false */
+    struct plan_step filled;    /* the step with `params` */
+    struct value_set *vars;     /* NULL: none */
+    size_t step_count;
+    struct value_set **outputs; /* one per step: what it has put out; NULL: nothing */
     char folder[UNDO_FILES_PATH_MAX];
 };
 
@@ -158,6 +165,18 @@ void run_connected(struct agent *a);
 void run_acked(struct agent *a);
 void run_free(struct run *run);
 DEFINE_CLEANUP(run_free, struct run)
+
+/* ---- agent_values.c ------------------------------------------------------------------------ */
+
+/* Before the step of `operation` is prepared or checked: tests its condition and fills its params
+ * in. False: it goes no further, run->result says why. */
+bool values_ready(struct agent *a, struct run *run);
+/* The step as it is to be carried out; borrowed until the next call. */
+const struct plan_step *values_step(struct run *run, uint32_t step);
+/* What is kept of a step with values: run->params and what undo needs. NULL: memory is out. */
+char *values_keep(const struct run *run, const char *undo);
+/* The other way round: run->undo, as it was kept, into run->params and run->undo. ERR_CORRUPT. */
+enum error_code values_take_kept(struct run *run, struct error *err) MUST_CHECK;
 
 /* ---- agent_report.c ------------------------------------------------------------------------ */
 

@@ -73,6 +73,7 @@ struct rollout {
     uint32_t slot_count;
     char *steps_json; /* the execute frames' steps, made when first needed */
     size_t steps_len;
+    enum { VALUES_UNKNOWN, VALUES_NO, VALUES_YES } values; /* see plan_has_values */
     struct sealed *sealed; /* of a signed plan, made when first needed */
     uint64_t last_seq;     /* of the last event appended */
     int64_t created_ms, ended_ms;
