@@ -7,7 +7,7 @@ _kitsune()
         [validate]="PLAN"
         [preview]="PLAN --all"
         [simulate]="PLAN --fail --unreachable --seed --step-time"
-        [submit]="PLAN --id --watch --no-wait --require-undo"
+        [submit]="PLAN --id --watch --no-wait --require-undo --check"
         [list]="--limit --all"
         [show]="--server --state --all"
         [watch]=""
@@ -34,6 +34,10 @@ _kitsune()
         [audit list]="--after --limit --all"
         [audit verify]="--head"
         [backup]="FILE --force"
+        [key new]="FILE"
+        [key show]="FILE"
+        [sign]="PLAN --key --expires --not-before --anew --out"
+        [verify]="PLAN --trusted-keys"
         [handlers]="TYPE"
         [schema]=""
         [version]=""
@@ -62,7 +66,7 @@ _kitsune()
         mapfile -t COMPREPLY < <(compgen -W "viewer operator admin" -- "$cur")
         return
         ;;
-    --ca | --token-file | --out)
+    --ca | --token-file | --out | --key | --trusted-keys)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
@@ -72,7 +76,7 @@ _kitsune()
             "$(kitsune handlers 2>/dev/null | awk 'NR > 1 && /^[a-z]/ { print $1 }')" -- "$cur")
         return
         ;;
-    --orchestrator | --id | --limit | --server | --step | --after | --reason | \
+    --orchestrator | --id | --expires | --not-before | --limit | --server | --step | --after | --reason | \
         --ca-fingerprint | --ttl | --servers | --head | \
         --fail | --unreachable | --seed | --step-time | -n | -s | -m)
         COMPREPLY=()
