@@ -67,18 +67,18 @@ static void on_ended(void *ctx, const struct job *job)
 {
     struct install *in = ctx;
     AUTO_BUF struct buf b = BUF_INIT;
+    (void)pthread_mutex_lock(&in->screen);
     in->counts[job->result]++;
     if (in->cli->options.json) {
         const struct host_row row = {job->target->server, job->target->host,
                                      job_result_names[job->result], job_stage_names[job->stage],
                                      job->text};
         (void)rows_put(&in->rows, &row);
-        return;
+    } else {
+        board_clear(&in->board, &b);
+        board_ended(&in->board, job, &in->cli->style, &b);
+        say(in, &b);
     }
-    (void)pthread_mutex_lock(&in->screen);
-    board_clear(&in->board, &b);
-    board_ended(&in->board, job, &in->cli->style, &b);
-    say(in, &b);
     (void)pthread_mutex_unlock(&in->screen);
 }
 

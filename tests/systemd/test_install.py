@@ -234,7 +234,17 @@ class LogIn(Case):
         HOSTS.ssh("web-1", "true")
         result, message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.fleet.path("config"))
         self.assertEqual(result, "failed")
+        self.assertIn("cannot log in as root: the host wants none of 1 key", message)
+        config = config.replace(self.fleet.path("wrong"), self.fleet.path("none"))
+        write(self.fleet.path("config"), config)
+        result, message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.fleet.path("config"))
         self.assertIn("SSH password of root is wanted, and there is no terminal", message)
+
+    def test_rsa_keys_that_would_be_signed_with_sha_1_are_told(self):
+        keygen(self.fleet.path("rsa"), kind="rsa")
+        write(self.fleet.path("config"), read(HOSTS.path("config")).replace(HOSTS.path("key"), self.fleet.path("rsa")))
+        message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.fleet.path("config"))[1]
+        self.assertIn("RSA keys were left out", message)
 
     def test_a_key_s_passphrase_is_asked_for_once(self):
         shutil.copy(HOSTS.path("key"), self.fleet.path("mine"))
@@ -268,10 +278,11 @@ class LogIn(Case):
 
     def test_a_password_is_asked_for(self):
         """One that a host refuses is not tried on the next: accounts are locked by less."""
-        answers = [("SSH password of typed: ", PASSWORD), ("sudo password of typed: ", PASSWORD)]
-        result, message = self.typed_outcome(answers, "install", "--dry-run", "typed@web-1", check=2)
-        self.assertEqual(result, "failed")
-        self.assertIn("typed cannot become root", message)
+        for user in ("typed", "asked"):
+            answers = [(f"SSH password of {user}: ", PASSWORD), (f"sudo password of {user}: ", PASSWORD)]
+            result, message = self.typed_outcome(answers, "install", "--dry-run", f"{user}@web-1", check=2)
+            self.assertEqual(result, "failed")
+            self.assertIn(f"{user} cannot become root", message)
         hosts = [f"typed@{name}" for name in NAMES]
         rows, _ = self.typed(
             [("SSH password of typed: ", "wrong")], "install", "--dry-run", "--parallel", "1", *hosts, check=2)
