@@ -46,7 +46,7 @@ struct slot {
     uint32_t index;           /* in the plan */
     int32_t live_step, live_attempt;
     bool queued;     /* in the server's queue */
-    bool apart;      /* not queued, and an order stands or its agent has it in hand */
+    bool apart;      /* not queued, and an order stands, or its agent has it in hand, or returns */
     bool standing;   /* the engine has an order to its agent; ahead of the journal */
     bool touched;    /* the journal knows, or is about to, that it was touched */
     bool undone;     /* the same: that this was undone */
@@ -55,6 +55,7 @@ struct slot {
     bool rollback;   /* the engine said undo, and that stands: */
     bool undo_force; /* so, and in that round, as far as is durable */
     int64_t undo_round;
+    bool returning; /* it was unknown, and the last hello listed it: a report of it comes */
     bool missing;   /* it was in hand, and the last hello did not list it */
     bool lost;      /* the agent came back without any record of it */
     uint8_t cancel; /* 0: no, 1: after the running step, 2: now */
@@ -185,6 +186,7 @@ struct effect {
     /* To be acknowledged: */
     char server[ID_BUFFER]; /* "" : nobody */
     int64_t agent_seq;
+    struct slot *settled; /* a person has settled it, and its agent goes on; NULL: none */
     /* To be answered: */
     dispatcher_done done;
     void *done_ctx;
@@ -234,6 +236,8 @@ void queue_release(struct rollout *r);
 void queue_decide(struct rollout *r, const struct decision *decision);
 /* Says to a server that has (again) a session what is to be said. */
 void queue_connected(struct server *server, const struct wire_hello *hello);
+/* Has an agent stop that came back, at work on what a person has settled since. */
+void queue_stop_settled(struct slot *slot);
 /* The session's agent has answered: what its hello said is how it is now. */
 void queue_proven(struct server *server);
 void queue_disconnected(struct server *server);

@@ -428,6 +428,8 @@ static void effect_run(struct effect *effect)
         effect_acknowledge(effect);
     for (size_t i = 0; i < effect->count && !d->failed; i++)
         queue_decide(r, &effect->decisions[i]);
+    if (effect->settled != NULL && !d->failed)
+        queue_stop_settled(effect->settled);
     if (effect->last_seq != 0)
         d->config.changed(d->config.ctx, r->id, effect->last_seq);
     if (effect->done == NULL)

@@ -96,7 +96,7 @@ void sim_check_frame(struct sim *sim, const struct sim_node *n, const char *data
     }
     const struct sim_rollout *r = &sim->rollouts[rollout];
     const struct sim_fact *f = &r->facts[server];
-    bool may_stop = r->stopped || sim_given_up(f) || f->ordered;
+    bool may_stop = r->stopped || sim_given_up(f) || f->ordered || f->resolved;
     if (!r->created)
         sim_fail(sim, "%s is told of %s before that is durable", n->id, id);
     if (strcmp(type, "execute") == 0)
