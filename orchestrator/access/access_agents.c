@@ -45,6 +45,7 @@ static bool certificate_hash_add(struct access *a, struct certificate *c)
 
 static void certificate_hash_remove(struct access *a, struct certificate *c)
 {
+    assert(a->certificates);
     HASH_DEL(a->certificates, c);
 }
 
