@@ -155,60 +155,76 @@ enum error_code audit_read(struct access *a, int64_t after, uint32_t limit,
 
 /* ---- Verifying ----------------------------------------------------------------------------- */
 
-struct walk {
-    struct audit_head head;
-    const struct audit_head *expected;
-    bool met; /* the head that was kept is in the log */
+struct step {
+    struct audit_walk *walk;
     enum error_code code;
     struct error *err;
 };
 
-static enum error_code walk_on(struct walk *w, const struct audit_entry *e)
+static enum error_code walk_entry(struct audit_walk *w, const struct audit_entry *e,
+                                  struct error *err)
 {
     char hash[HASH_BUFFER];
     if (e->seq != w->head.seq + 1)
-        return error_set(w->err, ERR_CORRUPT,
+        return error_set(err, ERR_CORRUPT,
                          "the audit log: entry %" PRId64 " is missing: %" PRId64 " comes next",
                          w->head.seq + 1, e->seq);
-    enum error_code code = entry_hash(e, w->head.hash, hash, w->err);
+    enum error_code code = entry_hash(e, w->head.hash, hash, err);
     if (code != ERR_OK)
         return code;
     if (!e->hash || strcmp(hash, e->hash) != 0)
-        return error_set(w->err, ERR_CORRUPT,
+        return error_set(err, ERR_CORRUPT,
                          "the audit log: entry %" PRId64 " does not fit its hash: it, or the one "
                          "before it, was altered",
                          e->seq);
     w->head.seq = e->seq;
     text_put(w->head.hash, sizeof(w->head.hash), hash);
-    if (w->expected && w->expected->seq == e->seq)
-        w->met = strcmp(w->expected->hash, hash) == 0;
+    w->met = w->met || (w->expected.seq == e->seq && strcmp(w->expected.hash, hash) == 0);
     return ERR_OK;
 }
 
 static bool walk_each(void *ctx, const struct audit_entry *entry)
 {
-    struct walk *w = ctx;
-    w->code = walk_on(w, entry);
-    return w->code == ERR_OK;
+    struct step *step = ctx;
+    step->code = walk_entry(step->walk, entry, step->err);
+    return step->code == ERR_OK;
+}
+
+void audit_walk_begin(struct audit_walk *walk, const struct audit_head *expected)
+{
+    *walk = (struct audit_walk){0};
+    text_put(walk->head.hash, sizeof(walk->head.hash), first_hash);
+    if (expected)
+        walk->expected = *expected;
+    walk->met = walk->expected.seq == 0;
+}
+
+enum error_code audit_walk_on(struct access *a, struct audit_walk *walk, struct error *err)
+{
+    int64_t before = walk->head.seq;
+    struct step step = {.walk = walk, .err = err};
+    enum error_code code = audit_read(a, before, AUDIT_MAX_READ, walk_each, &step, err);
+    if (code != ERR_OK || step.code != ERR_OK)
+        return code != ERR_OK ? code : step.code;
+    walk->over = walk->head.seq == before;
+    if (walk->over && !walk->met)
+        return error_set(err, ERR_CORRUPT,
+                         "the audit log no longer has entry %" PRId64 " as it was kept: entries "
+                         "were cut off or written anew",
+                         walk->expected.seq);
+    return ERR_OK;
 }
 
 enum error_code audit_verify(struct access *a, const struct audit_head *expected,
                              struct audit_head *ret_head, struct error *err)
 {
-    struct walk w = {.expected = expected, .err = err, .met = !expected || expected->seq == 0};
-    int64_t before = -1;
-    text_put(w.head.hash, sizeof(w.head.hash), first_hash);
-    while (w.head.seq != before) {
-        before = w.head.seq;
-        enum error_code code = audit_read(a, before, AUDIT_MAX_READ, walk_each, &w, err);
-        if (code != ERR_OK || w.code != ERR_OK)
-            return code != ERR_OK ? code : w.code;
+    struct audit_walk walk;
+    audit_walk_begin(&walk, expected);
+    while (!walk.over) {
+        enum error_code code = audit_walk_on(a, &walk, err);
+        if (code != ERR_OK)
+            return code;
     }
-    if (expected && !w.met)
-        return error_set(err, ERR_CORRUPT,
-                         "the audit log no longer has entry %" PRId64 " as it was kept: entries "
-                         "were cut off or written anew",
-                         expected->seq);
-    *ret_head = w.head;
+    *ret_head = walk.head;
     return ERR_OK;
 }

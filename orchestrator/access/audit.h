@@ -45,3 +45,14 @@ struct audit_head {
  * present one. */
 enum error_code audit_verify(struct access *a, const struct audit_head *expected,
                              struct audit_head *ret_head, struct error *err) MUST_CHECK;
+
+/* The same in steps of AUDIT_MAX_READ entries, for who has other things to do meanwhile. */
+struct audit_walk {
+    struct audit_head head;     /* of what was walked */
+    struct audit_head expected; /* seq 0: none */
+    bool met;                   /* it was seen */
+    bool over;
+};
+void audit_walk_begin(struct audit_walk *walk, const struct audit_head *expected);
+enum error_code audit_walk_on(struct access *a, struct audit_walk *walk,
+                              struct error *err) MUST_CHECK;

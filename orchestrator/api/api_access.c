@@ -1,6 +1,8 @@
 /* api_access: who asks, and what he may. */
 #include "orchestrator/api/api_internal.h"
 
+#include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -60,8 +62,7 @@ static void call_refuse_plainly(struct api_call *call, int status, const char *w
 static void call_too_many(struct api_call *call, int64_t wait_ms)
 {
     char header[64];
-    int len =
-        snprintf(header, sizeof(header), "Retry-After: %lld\r\n", (long long)(wait_ms / 1000 + 1));
+    int len = snprintf(header, sizeof(header), "Retry-After: %" PRId64 "\r\n", wait_ms / 1000 + 1);
     call->headers = call_keep(call, header, (size_t)len);
     call_refuse_plainly(call, 429,
                         "too many attempts without a good token came from this address; wait, and "
@@ -206,41 +207,17 @@ static void call_role_too_small(struct api_call *call)
 {
     char why[256];
     const struct caller *caller = &call->caller;
-    const char *wanted = api_role_names[call->route->role];
-    if (call->route->role == API_AGENT)
+    enum api_role wanted = call->route->role;
+    assert(wanted < API_ROLE_COUNT);
+    if (wanted == API_AGENT)
         (void)snprintf(why, sizeof(why), "this is for agents, which show a certificate");
     else if (caller->kind == CALLER_AGENT)
         (void)snprintf(why, sizeof(why), "an agent may not do this");
     else
-        (void)snprintf(why, sizeof(why), "this needs the role %s, and %.64s is %s", wanted,
-                       caller->name, access_role_names[caller->role]);
+        (void)snprintf(why, sizeof(why), "this needs the role %s, and %.64s is %s",
+                       api_role_names[wanted], caller->name, access_role_names[caller->role]);
     call_forbidden(call, why);
 }
-
-bool call_admit(struct api_call *call)
-{
-    struct error err = {0};
-    if (call->api->config.access == NULL) {
-        call->caller = (struct caller){.kind = CALLER_ANYBODY, .role = ROLE_ADMIN};
-        return true;
-    }
-    if (call->route->role == API_ANYBODY)
-        return true;
-    if (call_identify(call, &err) != ERR_OK) {
-        call_unknown(call, err.message);
-        return false;
-    }
-    if (role_suffices(call->route->role, &call->caller))
-        return true;
-    if (call->caller.kind == CALLER_NOBODY && call->route->role != API_AGENT)
-        call_unknown(call, "this needs a token: \"Authorization: Bearer kit_...\"");
-    else
-        call_role_too_small(call);
-    return false;
-}
-
-/* ---- Scope ------------------------------------------------------------------------------------
- */
 
 const struct access_token *caller_token(const struct api *api, const struct caller *caller)
 {
@@ -266,6 +243,61 @@ static bool call_confined(struct api_call *call, const struct access_scope **ret
     *ret_scope = &token->scope;
     return true;
 }
+
+/* A browser sends what any page asks it to send, and a name that leads here can be anybody's: where
+ * nobody is asked who he is, pages from elsewhere are kept out by what they cannot choose. */
+static bool call_from_here(struct api_call *call)
+{
+    char host[NET_MAX_HEADER_VALUE] = "";
+    char own[NET_MAX_HEADER_VALUE + 8] = "";
+    const char *named = net_request_header(call->req, "host");
+    const char *origin = net_request_header(call->req, "origin");
+    if (named == NULL)
+        return origin == NULL;
+    const char *start = named[0] == '[' ? named + 1 : named;
+    (void)snprintf(host, sizeof(host), "%.*s", (int)strcspn(start, named[0] == '[' ? "]" : ":"),
+                   start);
+    (void)snprintf(own, sizeof(own), "http://%s", named);
+    return net_host_loopback(host) && (origin == NULL || strcmp(origin, own) == 0);
+}
+
+static bool call_admit_all(struct api_call *call)
+{
+    call->caller = (struct caller){.kind = CALLER_ANYBODY, .role = ROLE_ADMIN};
+    if (call_from_here(call))
+        return true;
+    call_refuse_plainly(call, 403, "with --insecure-dev no page from elsewhere is let in");
+    return false;
+}
+
+bool call_admit_still(struct api_call *call)
+{
+    const struct access_scope *scope = NULL;
+    return call_confined(call, &scope);
+}
+
+bool call_admit(struct api_call *call)
+{
+    struct error err = {0};
+    if (call->api->config.access == NULL)
+        return call_admit_all(call);
+    if (call->route->role == API_ANYBODY)
+        return true;
+    if (call_identify(call, &err) != ERR_OK) {
+        call_unknown(call, err.message);
+        return false;
+    }
+    if (role_suffices(call->route->role, &call->caller))
+        return true;
+    if (call->caller.kind == CALLER_NOBODY && call->route->role != API_AGENT)
+        call_unknown(call, "this needs a token: \"Authorization: Bearer kit_...\"");
+    else
+        call_role_too_small(call);
+    return false;
+}
+
+/* ---- Scope ------------------------------------------------------------------------------------
+ */
 
 static bool scope_lets_server(struct api_call *call, const struct access_scope *scope,
                               const char *server)

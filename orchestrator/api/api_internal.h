@@ -135,6 +135,8 @@ void gatekeeping_free(struct api *api);
 /* Finds out who asks, and whether the route is for him. False: answered. Nothing of the body has
  * been looked at. */
 bool call_admit(struct api_call *call);
+/* The same again when the body is there, for one who was let in when it was not. */
+bool call_admit_still(struct api_call *call);
 /* An agent that shows a certificate. ERR_DENIED says what is wrong with it. */
 enum error_code caller_of_agent(struct api *api, const struct pki_facts *facts,
                                 struct caller *ret_caller, struct error *err) MUST_CHECK;
@@ -164,8 +166,8 @@ void call_change(struct api_call *call, const char *target, const char *detail,
                  void (*act)(struct api_call *call));
 /* Writes down how something ended that was refused. Nothing waits for it. */
 void call_audit_refusal(struct api_call *call, enum error_code code, const char *detail);
-/* The same of what no request has asked for. */
-void audit_alarm(struct api *api, const struct dispatcher_alarm *alarm);
+/* The same of what no request has asked for. False: it is counted only. */
+bool audit_alarm(struct api *api, const struct dispatcher_alarm *alarm);
 /* What was not written down one by one. */
 void audit_untold(struct api *api, bool all);
 

@@ -28,6 +28,8 @@ struct bench {
     int64_t mono_ms, wall_ms;
     const char *held; /* for the next start */
     size_t fatal;
+    size_t alarms;
+    char last_alarm[256]; /* "agent.hello web-1: why" */
     size_t answers;
     enum error_code last_answer;
     char last_id[ID_BUFFER];
