@@ -77,6 +77,7 @@ static bool carried_add(struct carrier_process *cp, struct carried *x)
     return x->hh.tbl != NULL;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): uthash's macro */
 static struct carried *carried_find(const struct carrier_process *cp, uint32_t id)
 {
     struct carried *x = NULL;
