@@ -76,8 +76,8 @@ void api_stop(struct api *api);
 void api_tick(struct api *api);
 /* From the next connection on, identity's present certificate is shown. */
 enum error_code api_renewed(struct api *api, struct error *err) MUST_CHECK;
-/* The dispatcher's alarm hook. */
-void api_alarm(struct api *api, const struct dispatcher_alarm *alarm);
+/* The dispatcher's alarm hook. False: there were many of that one, and it is counted only. */
+bool api_alarm(struct api *api, const struct dispatcher_alarm *alarm);
 
 /* Who may come. In rising order but for the last: each may what those before it may. */
 enum api_role {
