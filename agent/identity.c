@@ -29,6 +29,7 @@ struct identity {
     struct pki_secret pair; /* PEM; NULL: there is none */
     struct identity_facts facts;
     int64_t failed_ms;          /* monotonic; the last failure */
+    int64_t answered_ms;        /* the same of the last certificate that came; 0: none has */
     struct carrier_post *post;  /* under way */
     struct pki_key *key;        /* what is being asked for a certificate */
     enum identity_action asked; /* by that */
@@ -234,6 +235,7 @@ static void answered(struct identity *id)
     FAILPOINT(FAIL_IDENTITY_DONE);
     if (id->asked == IDENTITY_ENROL)
         ticket_remove(id);
+    id->answered_ms = clock_mono_ms();
     id->facts.refused = false;
     id->facts.failures = 0;
     id->said[0] = '\0';
@@ -328,6 +330,7 @@ static struct identity_decision decide(struct identity *id)
 {
     id->facts.has_ticket = identity_ticket_there(&id->paths);
     id->facts.since_failure_ms = clock_mono_ms() - id->failed_ms;
+    id->facts.since_answer_ms = id->answered_ms > 0 ? clock_mono_ms() - id->answered_ms : INT64_MAX;
     return identity_decide(&id->facts, clock_wall_ms());
 }
 

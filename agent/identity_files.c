@@ -97,8 +97,8 @@ enum error_code identity_key(const struct identity_paths *paths, struct pki_key 
         code = pki_key_new(&key, err);
         if (code == ERR_OK)
             code = pki_key_save(key, paths->key, err);
-        FAILPOINT(FAIL_IDENTITY_KEY);
     }
+    FAILPOINT(FAIL_IDENTITY_KEY);
     if (code == ERR_OK)
         *ret_key = TAKE(key);
     return code;

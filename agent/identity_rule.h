@@ -24,6 +24,7 @@ struct identity_facts {
     bool refused;             /* the orchestrator does not take the certificate */
     uint32_t failures;        /* of asking, in a row */
     bool denied;              /* the last answer was no */
+    int64_t since_answer_ms;  /* since there was a certificate, likewise; INT64_MAX: none came */
     int64_t since_failure_ms; /* since the last one, by a clock that is not set */
 };
 
@@ -40,5 +41,6 @@ struct identity_decision {
 };
 
 struct identity_decision identity_decide(const struct identity_facts *facts, int64_t now_ms);
-/* When two thirds of its time are over. */
+/* When two thirds of its time are over; it begins later than the certificate says, which allows for
+ * clocks that are behind. */
 int64_t identity_renew_ms(int64_t not_before_ms, int64_t not_after_ms);

@@ -118,6 +118,7 @@ static enum error_code secrets_open(struct guard *g, struct error *err)
     if (!pki_keys_protect())
         log_warn("core dumps may hold keys: the system does not let them be kept out", LOG_END);
     enum error_code code = identity_load(o->data_dir, &g->identity, err);
+    g->uninitialised = code == ERR_NOT_FOUND;
     if (code == ERR_OK)
         code = access_open(o->data_dir, guard_signal, g, &g->access, err);
     if (code == ERR_OK && identity_ca_expires_ms(g->identity) < clock_wall_ms() + ca_soon_ms)

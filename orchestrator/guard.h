@@ -22,6 +22,7 @@ struct guard {
     uv_timer_t tick;
     gid_t group;  /* of --socket-group */
     char *socket; /* "unix:PATH"; NULL: none */
+    bool uninitialised; /* so guard_open failed */
     bool stalled;
     bool renewal_failed; /* and it was said */
 };

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sysexits.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -362,7 +363,7 @@ int main(int argc, char **argv)
         /* The process ends here, and with it all that was set up. */
         (void)fprintf(stderr, "kitsune-orchestrator: %s\n", err.message);
         (void)fflush(stderr);
-        _exit(EXIT_FAILURE);
+        _exit(program.guard.uninitialised ? EX_CONFIG : EXIT_FAILURE);
     }
     program_say_ready(&program);
     int left = uv_run(&program.loop, UV_RUN_DEFAULT);

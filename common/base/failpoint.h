@@ -70,7 +70,7 @@
     X(FAIL_AGENT_UNDO_BEFORE, "agent.undo.before", false, "a step is to be undone")                \
     X(FAIL_AGENT_UNDO_BEGUN, "agent.undo.begun", false, "the handler has it")                      \
     X(FAIL_AGENT_UNDO_ENDED, "agent.undo.ended", false, "it is over, nothing is recorded")         \
-    X(FAIL_IDENTITY_KEY, "identity.key", false, "a key is saved, no certificate is asked for yet")  \
+    X(FAIL_IDENTITY_KEY, "identity.key", false, "a key is there, no certificate is asked for")     \
     X(FAIL_IDENTITY_ANSWER, "identity.answer", false, "a certificate came, and is not saved")      \
     X(FAIL_IDENTITY_SAVED, "identity.saved", false, "it is saved; its key still lies apart")       \
     X(FAIL_IDENTITY_DONE, "identity.done", false, "it is saved; the ticket is still there")        \

@@ -81,9 +81,13 @@ struct net_server_config {
     const char *websocket_path; /* "/v1/agent": GET with Upgrade there becomes a conn */
     const char *websocket_protocol; /* subprotocol to agree on; NULL: none */
     void *ctx;
+    /* The head of a request whose body is to come, which may be answered here: then the body is not
+     * kept, and request() is not called, but request_closed is. May be NULL. */
+    void (*head)(void *ctx, struct net_request *req);
     /* A request whose body is complete. Answer now or later by net_respond or a stream. */
     void (*request)(void *ctx, struct net_request *req);
-    /* The answer is out or the peer is gone: called once for each request(), last. */
+    /* The answer is out or the peer is gone: called once for each that head() or request() was
+     * called for, last. */
     void (*request_closed)(void *ctx, struct net_request *req);
     /* A WebSocket came; returns false to refuse it. Set *ret_ctx for its events. */
     bool (*websocket)(void *ctx, struct net_conn *conn, void **ret_ctx);

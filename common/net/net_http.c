@@ -46,7 +46,7 @@ void net_request_finish(struct net_request *req)
     net_watch_stop(req);
     lws_set_opaque_user_data(req->wsi, net->closing ? NULL : &req->server->entry);
     req->dropping = true;
-    if (req->announced)
+    if (req->headed || req->announced)
         req->server->config.request_closed(req->server->config.ctx, req);
     request_free(req);
 }
@@ -185,6 +185,22 @@ static void request_announce(struct net_request *req)
     req->server->config.request(req->server->config.ctx, req);
 }
 
+/* True: it was answered, and its body is of no interest. */
+static bool request_head(struct net_request *req)
+{
+    const struct net_server_config *config = &req->server->config;
+    bool keep_alive = req->keep_alive;
+    if (config->head == NULL)
+        return false;
+    req->headed = true;
+    req->keep_alive = false; /* in an answer before the end of the body */
+    config->head(config->ctx, req);
+    if (req->answered)
+        return true;
+    req->keep_alive = keep_alive;
+    return false;
+}
+
 /* lws takes a body to come for these even when no length says so. */
 static bool method_implies_body(int lws_method)
 {
@@ -238,6 +254,8 @@ static int request_begin(struct net_server *server, struct lws *wsi)
         return request_refuse(req, 413, detail);
     }
     if (req->body_expected > 0) {
+        if (request_head(req))
+            return 0;
         lws_set_timer_usecs(wsi, (lws_usec_t)NET_BODY_SECONDS * LWS_USEC_PER_SEC);
         return request_ask_body(wsi);
     }

@@ -200,6 +200,7 @@ struct net_request {
     struct net_watch *watch;
     void (*writable)(void *ctx, struct net_request *req);
     void *data;
+    bool headed;         /* head() was called */
     bool announced;      /* request() was called */
     uint8_t completions; /* how often lws said that the body is complete */
     bool body_complete;

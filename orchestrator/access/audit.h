@@ -28,7 +28,8 @@ struct audit_entry {
     const char *hash;   /* set when it is appended */
 };
 
-/* Appends; texts are copied and cut at AUDIT_MAX_TEXT. `done` may be NULL. */
+/* Appends; texts are copied, cut at AUDIT_MAX_TEXT, and made well-formed UTF-8, and an empty one is
+ * none, so that the hash is the same for those who get them as JSON. `done` may be NULL. */
 enum error_code audit_append(struct access *a, const struct audit_entry *entry, access_done done,
                              void *ctx, struct error *err) MUST_CHECK;
 /* Entries after `after`, at most `limit`, that are durable. Return false to stop. */

@@ -225,19 +225,36 @@ static void call_after_barrier(void *ctx)
     call_free(call);
 }
 
-static void api_request(void *ctx, struct net_request *req)
+static struct api_call *call_new(struct api *api, struct net_request *req)
 {
-    struct api *api = ctx;
     struct api_call *call = MEM_NEW(struct api_call);
     if (call == NULL) {
         net_respond(req, 503, "text/plain", NULL, "out of memory\n", 14);
-        return;
+        return NULL;
     }
     call->api = api;
     call->req = req;
     net_request_set_data(req, call);
     (void)snprintf(call->peer, sizeof(call->peer), "%s", net_request_peer(req));
-    if (!call_route(call) || !call_admit(call))
+    return call;
+}
+
+/* Whoever is refused has his body not even kept. */
+static void api_head(void *ctx, struct net_request *req)
+{
+    struct api_call *call = call_new(ctx, req);
+    if (call != NULL && call_route(call))
+        (void)call_admit(call);
+}
+
+static void api_request(void *ctx, struct net_request *req)
+{
+    struct api *api = ctx;
+    struct api_call *call = net_request_data(req);
+    bool known = call != NULL;
+    if (!known)
+        call = call_new(api, req);
+    if (call == NULL || (known ? !call_admit_still(call) : !call_route(call) || !call_admit(call)))
         return;
     /* While the disk is full nothing becomes durable, and reading goes on. */
     if (call->route->barrier && !journal_stalled(api->config.journal, NULL, NULL)) {
@@ -291,6 +308,7 @@ static enum error_code api_listen(struct net *net, struct api *api, struct error
         .websocket_path = "/v1/agent",
         .websocket_protocol = "kitsune.v1",
         .ctx = api,
+        .head = api_head,
         .request = api_request,
         .request_closed = api_request_closed,
         .websocket = session_begin,

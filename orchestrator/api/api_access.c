@@ -217,31 +217,6 @@ static void call_role_too_small(struct api_call *call)
     call_forbidden(call, why);
 }
 
-bool call_admit(struct api_call *call)
-{
-    struct error err = {0};
-    if (call->api->config.access == NULL) {
-        call->caller = (struct caller){.kind = CALLER_ANYBODY, .role = ROLE_ADMIN};
-        return true;
-    }
-    if (call->route->role == API_ANYBODY)
-        return true;
-    if (call_identify(call, &err) != ERR_OK) {
-        call_unknown(call, err.message);
-        return false;
-    }
-    if (role_suffices(call->route->role, &call->caller))
-        return true;
-    if (call->caller.kind == CALLER_NOBODY && call->route->role != API_AGENT)
-        call_unknown(call, "this needs a token: \"Authorization: Bearer kit_...\"");
-    else
-        call_role_too_small(call);
-    return false;
-}
-
-/* ---- Scope ------------------------------------------------------------------------------------
- */
-
 const struct access_token *caller_token(const struct api *api, const struct caller *caller)
 {
     const struct access_token *token = NULL;
@@ -266,6 +241,61 @@ static bool call_confined(struct api_call *call, const struct access_scope **ret
     *ret_scope = &token->scope;
     return true;
 }
+
+/* A browser sends what any page asks it to send, and a name that leads here can be anybody's: where
+ * nobody is asked who he is, pages from elsewhere are kept out by what they cannot choose. */
+static bool call_from_here(struct api_call *call)
+{
+    char host[NET_MAX_HEADER_VALUE] = "";
+    char own[NET_MAX_HEADER_VALUE + 8] = "";
+    const char *named = net_request_header(call->req, "host");
+    const char *origin = net_request_header(call->req, "origin");
+    if (named == NULL)
+        return origin == NULL;
+    const char *start = named[0] == '[' ? named + 1 : named;
+    (void)snprintf(host, sizeof(host), "%.*s", (int)strcspn(start, named[0] == '[' ? "]" : ":"),
+                   start);
+    (void)snprintf(own, sizeof(own), "http://%s", named);
+    return net_host_loopback(host) && (origin == NULL || strcmp(origin, own) == 0);
+}
+
+static bool call_admit_all(struct api_call *call)
+{
+    call->caller = (struct caller){.kind = CALLER_ANYBODY, .role = ROLE_ADMIN};
+    if (call_from_here(call))
+        return true;
+    call_refuse_plainly(call, 403, "with --insecure-dev no page from elsewhere is let in");
+    return false;
+}
+
+bool call_admit_still(struct api_call *call)
+{
+    const struct access_scope *scope = NULL;
+    return call_confined(call, &scope);
+}
+
+bool call_admit(struct api_call *call)
+{
+    struct error err = {0};
+    if (call->api->config.access == NULL)
+        return call_admit_all(call);
+    if (call->route->role == API_ANYBODY)
+        return true;
+    if (call_identify(call, &err) != ERR_OK) {
+        call_unknown(call, err.message);
+        return false;
+    }
+    if (role_suffices(call->route->role, &call->caller))
+        return true;
+    if (call->caller.kind == CALLER_NOBODY && call->route->role != API_AGENT)
+        call_unknown(call, "this needs a token: \"Authorization: Bearer kit_...\"");
+    else
+        call_role_too_small(call);
+    return false;
+}
+
+/* ---- Scope ------------------------------------------------------------------------------------
+ */
 
 static bool scope_lets_server(struct api_call *call, const struct access_scope *scope,
                               const char *server)

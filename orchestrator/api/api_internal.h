@@ -135,6 +135,8 @@ void gatekeeping_free(struct api *api);
 /* Finds out who asks, and whether the route is for him. False: answered. Nothing of the body has
  * been looked at. */
 bool call_admit(struct api_call *call);
+/* The same again when the body is there, for one who was let in when it was not. */
+bool call_admit_still(struct api_call *call);
 /* An agent that shows a certificate. ERR_DENIED says what is wrong with it. */
 enum error_code caller_of_agent(struct api *api, const struct pki_facts *facts,
                                 struct caller *ret_caller, struct error *err) MUST_CHECK;

@@ -146,6 +146,7 @@ bool client_setup(const struct client *client, CURL *easy, const char *path, cha
 
 bool client_speaks_tls(const struct client *client)
 {
+    enum { PROBE_MS = 2000 };
     struct client probe = {.tls = true, .anybody = true};
     AUTO_BUF struct buf base = BUF_INIT;
     static const char scheme[] = "http:";
@@ -156,6 +157,7 @@ bool client_speaks_tls(const struct client *client)
     CURL *easy = base.data ? curl_easy_init() : NULL;
     bool speaks = easy && client_setup(&probe, easy, "/", probe.why) &&
                   curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK &&
+                  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)PROBE_MS) == CURLE_OK &&
                   curl_easy_perform(easy) == CURLE_OK;
     curl_easy_cleanup(easy);
     return speaks;

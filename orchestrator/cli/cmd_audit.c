@@ -1,5 +1,6 @@
 /* audit list, audit verify. */
 #include "common/base/cleanup.h"
+#include "orchestrator/access/audit_chain.h"
 #include "orchestrator/api/api_doc_access.h"
 #include "orchestrator/cli/commands.h"
 #include "orchestrator/cli/rows.h"
@@ -108,70 +109,122 @@ int cmd_audit_list(struct cli *cli)
 }
 
 /* ---- verify ------------------------------------------------------------------------------------
+ * All entries are fetched and their hashes made here: an orchestrator that was taken over would say
+ * of itself that all is well.
  */
 
-enum { HASH_DIGITS = 64 };
-
 /* "SEQ:HASH". False: it is none. */
-static bool head_parse(const char *text, long long *ret_seq, const char **ret_hash)
+static bool head_parse(const char *text, struct audit_head *ret_head)
 {
     char *end = NULL;
     errno = 0;
     long long seq = isdigit((unsigned char)*text) ? strtoll(text, &end, 10) : 0;
-    if (errno != 0 || seq < 1 || !end || *end != ':' || strlen(end + 1) != HASH_DIGITS ||
-        strspn(end + 1, "0123456789abcdef") != HASH_DIGITS)
+    if (errno != 0 || seq < 1 || !end || *end != ':' || strlen(end + 1) != AUDIT_HASH_BUFFER - 1 ||
+        strspn(end + 1, "0123456789abcdef") != AUDIT_HASH_BUFFER - 1)
         return false;
-    *ret_seq = seq;
-    *ret_hash = end + 1;
+    ret_head->seq = seq;
+    memcpy(ret_head->hash, end + 1, AUDIT_HASH_BUFFER);
     return true;
 }
 
-static int report_state(struct cli *cli, const struct answer *answer)
+static enum error_code walk_page(struct audit_walk *walk, const struct api_audit_page *page,
+                                 struct error *err)
 {
-    AUTO_BUF struct buf head = BUF_INIT;
-    struct api_audit_state state = {0};
-    int status = cli_decode(cli, answer, &api_audit_state_table, &state);
-    bool whole = status == CLI_OK && state.whole;
-    if (status == CLI_OK && !whole)
-        cli_say(cli, "the audit log was tampered with, or is damaged: %s",
-                state.fault ? state.fault : "the orchestrator does not say where");
-    if (status == CLI_OK && cli->options.json) {
-        status = cli_write_json(cli, answer->body.data, answer->body.len) ? CLI_OK : CLI_USAGE;
-    } else if (whole && state.seq == 0) {
-        cli_say(cli, "the audit log is empty");
-    } else if (whole) {
-        buf_printf(&head, "%lld:", (long long)state.seq);
-        render_text(&head, state.hash);
-        buf_putc(&head, '\n');
-        status = cli_write(cli, &head) ? CLI_OK : CLI_USAGE;
-        cli_say(cli,
-                "the audit log is whole: %lld entries; keep the line above on another machine, and "
-                "give it to --head next time",
-                (long long)state.seq);
+    enum error_code code = ERR_OK;
+    for (size_t i = 0; code == ERR_OK && i < page->entries.count; i++) {
+        const struct api_audit_entry *e = ARRAY_AT(&page->entries, struct api_audit_entry, i);
+        const struct audit_entry entry = {.seq = e->seq,
+                                          .time_ms = render_time_ms(e->time),
+                                          .who = e->who,
+                                          .role = e->role,
+                                          .peer = e->peer,
+                                          .action = e->action,
+                                          .target = e->target,
+                                          .result = e->result,
+                                          .detail = e->detail,
+                                          .hash = e->hash};
+        code = audit_walk_on(walk, &entry, err);
     }
-    json_release(&api_audit_state_table, &state);
-    return status == CLI_OK && !whole ? CLI_USAGE : status;
+    return code;
+}
+
+/* CLI_OK, or an exit status after a message; what is wrong with the log itself is in *ret_fault. */
+static int walk_log(struct cli *cli, struct audit_walk *walk, struct error *ret_fault)
+{
+    int status = CLI_OK;
+    bool more = true;
+    while (status == CLI_OK && more && ret_fault->code == ERR_OK) {
+        AUTO_BUF struct buf path = BUF_INIT;
+        struct api_audit_page page = {0};
+        struct error err = {0};
+        buf_printf(&path, "/v1/audit?after=%lld&limit=%d", (long long)walk->head.seq, LIST_PAGE);
+        if (buf_check(&path, &err) != ERR_OK)
+            return cli_fail(cli, &err);
+        status = cli_get_table(cli, path.data, &api_audit_page_table, &page);
+        if (status == CLI_OK && walk_page(walk, &page, ret_fault) == ERR_NO_MEMORY)
+            status = cli_fail(cli, ret_fault);
+        more = page.next > 0 && page.entries.count > 0;
+        json_release(&api_audit_page_table, &page);
+    }
+    if (status == CLI_OK && ret_fault->code == ERR_OK)
+        error_ignore(audit_walk_end(walk, ret_fault));
+    return status;
+}
+
+static int report_whole(struct cli *cli, const struct audit_head *head)
+{
+    AUTO_BUF struct buf line = BUF_INIT;
+    if (head->seq == 0) {
+        cli_say(cli, "the audit log is empty");
+        return CLI_OK;
+    }
+    buf_printf(&line, "%lld:%s\n", (long long)head->seq, head->hash);
+    if (!cli_write(cli, &line))
+        return CLI_USAGE;
+    cli_say(
+        cli,
+        "the audit log is whole: %lld entries; keep the line above on another machine, and give "
+        "it to --head next time",
+        (long long)head->seq);
+    return CLI_OK;
+}
+
+static int report_json(struct cli *cli, const struct audit_walk *walk, struct error *fault)
+{
+    AUTO_FREE char *hash = mem_strdup(walk->head.hash);
+    struct error err = {0};
+    if (!hash) {
+        error_ignore(error_set(&err, ERR_NO_MEMORY, NULL));
+        return cli_fail(cli, &err);
+    }
+    const struct api_audit_state state = {.whole = fault->code == ERR_OK,
+                                          .fault = fault->code == ERR_OK ? NULL : fault->message,
+                                          .seq = walk->head.seq,
+                                          .hash = hash};
+    return cli_write_table(cli, &api_audit_state_table, &state) ? CLI_OK : CLI_USAGE;
 }
 
 int cmd_audit_verify(struct cli *cli)
 {
-    AUTO_BUF struct buf path = BUF_INIT;
-    AUTO_ANSWER struct answer answer = {0};
-    struct error err = {0};
-    long long seq = 0;
-    const char *hash = NULL;
+    struct audit_head kept = {0};
+    struct audit_walk walk;
+    struct error fault = {0};
     const char *head = cli->options.texts[OPT_HEAD];
-    if (head && !head_parse(head, &seq, &hash)) {
+    if (head && !head_parse(head, &kept)) {
         cli_say(cli,
                 "--head: \"%.100s\" is not SEQ:HASH, the line that \"kitsune audit verify\" prints",
                 head);
         return CLI_USAGE;
     }
-    buf_puts(&path, "/v1/audit/verify");
-    if (head)
-        buf_printf(&path, "?seq=%lld&hash=%s", seq, hash);
-    if (buf_check(&path, &err) != ERR_OK)
-        return cli_fail(cli, &err);
-    int status = cli_get(cli, path.data, &answer);
-    return status == CLI_OK ? report_state(cli, &answer) : status;
+    audit_walk_begin(&walk, head ? &kept : NULL);
+    int status = walk_log(cli, &walk, &fault);
+    if (status != CLI_OK)
+        return status;
+    if (fault.code != ERR_OK)
+        cli_say(cli, "it was tampered with, or is damaged: %s", fault.message);
+    if (cli->options.json)
+        status = report_json(cli, &walk, &fault);
+    else if (fault.code == ERR_OK)
+        status = report_whole(cli, &walk.head);
+    return status == CLI_OK && fault.code != ERR_OK ? CLI_USAGE : status;
 }

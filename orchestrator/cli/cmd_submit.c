@@ -24,6 +24,8 @@ static enum error_code put_query(const struct cli *cli, const char *id, struct b
     url_put(path, by.data);
     if (option_given(&cli->options, OPT_NO_WAIT))
         buf_puts(path, "&wait=false");
+    if (option_given(&cli->options, OPT_CHECK))
+        buf_puts(path, "&check=true");
     return buf_check(path, err);
 }
 

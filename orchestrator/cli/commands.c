@@ -28,10 +28,13 @@ const struct command commands[] = {
      1, cmd_simulate},
     {"submit", "PLAN.json", "Start a rollout and print its id",
      "The plan is checked here first; with a fault nothing is sent. PLAN.json may be -, for\n"
-     "standard input. Submitting again with the same --id starts nothing new.",
+     "standard input. Submitting again with the same --id starts nothing new. With --check the\n"
+     "servers are only looked at, in the same batches: with --watch the changes that the plan\n"
+     "would make follow, and exit status 0 says that it could be told of enough servers.",
      "kitsune submit plans/nginx.json --id nginx-1.20.1 --watch",
-     OPT_BIT(OPT_ID) | OPT_BIT(OPT_WATCH) | OPT_BIT(OPT_NO_WAIT) | OPT_BIT(OPT_REQUIRE_UNDO), 1, 1,
-     cmd_submit},
+     OPT_BIT(OPT_ID) | OPT_BIT(OPT_WATCH) | OPT_BIT(OPT_NO_WAIT) | OPT_BIT(OPT_REQUIRE_UNDO) |
+         OPT_BIT(OPT_CHECK),
+     1, 1, cmd_submit},
     {"list", "", "List rollouts, newest first", NULL, "kitsune list --limit 20",
      OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_list},
     {"show", "ID", "Show a rollout and its servers",
@@ -145,6 +148,27 @@ const struct command commands[] = {
      "nothing\n"
      "before it was changed or cut off. Exit status 1 when something was.",
      "kitsune audit verify", OPT_BIT(OPT_HEAD), 0, 0, cmd_audit_verify},
+    {"key new", "FILE", "Make a key for signing plans",
+     "FILE gets the private key, for your eyes alone, and FILE.pub the public one: its line goes\n"
+     "into the file of trusted keys of the agents, which then run only what such keys have signed.",
+     "kitsune key new ~/.config/kitsune/signing.key", 0, 1, 1, cmd_key_new},
+    {"key show", "FILE", "Show the ids and lines of keys",
+     "Of a private key, a public one, or a file of trusted keys.",
+     "kitsune key show /etc/kitsune/trusted-keys", 0, 1, 1, cmd_key_show},
+    {"sign", "PLAN.json", "Sign a plan",
+     "Writes the plan with every default written out, since that is what is signed, and the\n"
+     "signature. A plan that others have signed gets one more; its times stay. Each agent runs "
+     "what\n"
+     "was signed once: --anew is for a plan that has been run, has expired, or was changed. The\n"
+     "time must be enough for the whole rollout.",
+     "kitsune sign nginx.json --key signing.key --expires 2h --out nginx.signed.json",
+     OPT_BIT(OPT_KEY) | OPT_BIT(OPT_EXPIRES) | OPT_BIT(OPT_NOT_BEFORE) | OPT_BIT(OPT_ANEW) |
+         OPT_BIT(OPT_OUT),
+     1, 1, cmd_sign},
+    {"verify", "PLAN.json", "Check the signatures of a plan",
+     "Whether agents with these trusted keys would run it now. Exit status 1 when they would not.",
+     "kitsune verify nginx.signed.json --trusted-keys /etc/kitsune/trusted-keys",
+     OPT_BIT(OPT_TRUSTED_KEYS), 1, 1, cmd_verify},
     {"handlers", "[TYPE]", "List the step types, or document one", NULL,
      "kitsune handlers yum_upgrade", 0, 0, 1, cmd_handlers},
     {"backup", "FILE", "Save a copy of the orchestrator's journal",

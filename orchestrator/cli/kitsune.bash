@@ -7,7 +7,7 @@ _kitsune()
         [validate]="PLAN"
         [preview]="PLAN --all"
         [simulate]="PLAN --fail --unreachable --seed --step-time"
-        [submit]="PLAN --id --watch --no-wait --require-undo"
+        [submit]="PLAN --id --watch --no-wait --require-undo --check"
         [list]="--limit --all"
         [show]="--server --state --all"
         [watch]=""
@@ -37,6 +37,10 @@ _kitsune()
         [audit list]="--after --limit --all"
         [audit verify]="--head"
         [backup]="FILE --force"
+        [key new]="FILE"
+        [key show]="FILE"
+        [sign]="PLAN --key --expires --not-before --anew --out"
+        [verify]="PLAN --trusted-keys"
         [handlers]="TYPE"
         [schema]=""
         [version]=""
@@ -65,7 +69,8 @@ _kitsune()
         mapfile -t COMPREPLY < <(compgen -W "viewer operator admin" -- "$cur")
         return
         ;;
-    --ca | --token-file | --out | --inventory | -i | --ssh-config | -F | --package | --binary)
+    --ca | --token-file | --out | --key | --trusted-keys | --inventory | -i | --ssh-config | -F | \
+        --package | --binary)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
@@ -75,7 +80,7 @@ _kitsune()
             "$(kitsune handlers 2>/dev/null | awk 'NR > 1 && /^[a-z]/ { print $1 }')" -- "$cur")
         return
         ;;
-    --orchestrator | --id | --limit | --server | --step | --after | --reason | \
+    --orchestrator | --id | --expires | --not-before | --limit | --server | --step | --after | --reason | \
         --ca-fingerprint | --ttl | --servers | --head | --group | --parallel | --agent-url | --timeout | \
         --fail | --unreachable | --seed | --step-time | -n | -s | -m)
         COMPREPLY=()

@@ -68,6 +68,16 @@ class Routes(unittest.TestCase):
         if method == "POST":
             self.assertGreaterEqual(answer.status, 400)
 
+    def test_the_body_of_one_who_is_refused_is_not_even_waited_for(self):
+        with SecureFleet() as fleet:
+            viewer = fleet.token("eve", "viewer")
+            for token, status in ((None, b" 401 "), ("kit_no", b" 401 "), (viewer, b" 403 ")):
+                shown = f"Authorization: Bearer {token}\r\n" if token else ""
+                with fleet.connect() as raw:
+                    raw.sendall(f"POST /v1/rollouts HTTP/1.1\r\nHost: x\r\n{shown}"
+                                "Content-Length: 8000000\r\n\r\n".encode())
+                    self.assertIn(status, raw.recv(4096))
+
     def test_a_path_that_is_none_and_a_method_that_is_none_are_nobodys(self):
         with SecureFleet() as fleet:
             self.assertEqual(fleet.ask("GET", "/v1/secrets", token=fleet.admin).status, 404)
@@ -149,12 +159,25 @@ class Scopes(unittest.TestCase):
 
 
 class Tokens(unittest.TestCase):
+    def test_a_token_that_is_revoked_while_its_request_comes_in_does_nothing(self):
+        with SecureFleet() as fleet:
+            eve = fleet.token("eve", "operator")
+            body = json.dumps(plan("web-1")).encode()
+            with fleet.connect() as raw:
+                raw.sendall(f"POST /v1/rollouts?id=r HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {eve}\r\n"
+                            f"Expect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+                self.assertIn(b" 100 ", raw.recv(4096))  # it was let in
+                fleet.asks("POST", "/v1/tokens/eve/revoke")
+                raw.sendall(body)
+                self.assertIn(b" 401 ", raw.recv(4096))
+            self.assertEqual(fleet.asks("GET", "/v1/rollouts")["rollouts"], [])
+
     def test_a_revoked_token_is_good_for_nothing_at_once_and_its_streams_end(self):
         with SecureFleet() as fleet:
             fleet.asks("POST", "/v1/rollouts?id=r", plan("web-1"))
             eve = fleet.token("eve", "viewer")
             raw = fleet.connect()
-            raw.sendall(f"GET /v1/rollouts/r/events?follow=true HTTP/1.1\r\nHost: x\r\n"
+            raw.sendall(f"GET /v1/rollouts/r/events?follow=true HTTP/1.1\r\nHost: localhost\r\n"
                         f"Authorization: Bearer {eve}\r\n\r\n".encode())
             self.assertIn(b" 200 ", raw.recv(4096))
             fleet.asks("POST", "/v1/tokens/eve/revoke")

@@ -1,5 +1,6 @@
 """kitsune-orchestrator init, what it takes to start, and its own certificate."""
 
+import http.client
 import os
 import unittest
 
@@ -8,9 +9,9 @@ from secure import SecureFleet, init
 
 
 class Starting(unittest.TestCase):
-    def refused(self, *args):
+    def refused(self, *args, status=1):
         process = Process([program("kitsune-orchestrator"), "--listen", "127.0.0.1:0", *args])
-        self.assertEqual(process.process.wait(DEADLINE), 1)
+        self.assertEqual(process.process.wait(DEADLINE), status)
         process.reader.join(DEADLINE)
         process.process.stderr.close()
         return process.text()
@@ -18,7 +19,7 @@ class Starting(unittest.TestCase):
     def test_without_init_it_does_not_start_and_says_what_to_do(self):
         with SecureFleet() as fleet:
             os.mkdir(fleet.path("empty"))
-            said = self.refused("--data-dir", fleet.path("empty"))
+            said = self.refused("--data-dir", fleet.path("empty"), status=78)
             self.assertIn("kitsune-orchestrator init --data-dir " + fleet.path("empty"), said)
             self.assertEqual(os.listdir(fleet.path("empty")), [])
 
@@ -27,11 +28,30 @@ class Starting(unittest.TestCase):
             for address in ("0.0.0.0:0", "[::]:0", "192.0.2.1:0"):
                 said = self.refused("--data-dir", fleet.path("dev"), "--insecure-dev", "--listen", address)
                 self.assertIn("loopback", said)
+            os.mkdir(fleet.path("dev"), 0o700)
             dev = Process([program("kitsune-orchestrator"), "--data-dir", fleet.path("dev"), "--insecure-dev",
                            "--listen", "127.0.0.1:0"])
-            self.assertIn("INSECURE", dev.wait_line("ready "))
+            ready = dev.wait_line("ready ")
+            self.assertIn("INSECURE", ready)
             self.assertIn("level=warn", dev.wait_line("INSECURE: "))
+            port = int(ready.split("listen=127.0.0.1:")[1].split()[0])
+            self.assertEqual([self.asked(port, how) for how in (
+                {}, {"Origin": f"http://127.0.0.1:{port}"},
+                # Pages from elsewhere, which a browser on this machine shows.
+                {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"},
+                {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"},
+                {"Host": "127.0.0.1.evil.example"},
+            )], [404, 404, 403, 403, 403, 403, 403])
             self.assertEqual(dev.stop(), 0)
+
+    @staticmethod
+    def asked(port, headers):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+        try:
+            connection.request("POST", "/v1/rollouts/none/cancel", body=b"", headers=headers)
+            return connection.getresponse().status
+        finally:
+            connection.close()
 
     def test_a_key_that_others_can_read_is_not_used(self):
         with SecureFleet() as fleet:

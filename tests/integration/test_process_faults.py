@@ -60,7 +60,7 @@ class NoDescriptors(unittest.TestCase):
             # A few find room between the descriptors that are there.
             waiting = [connect(fleet.port) for _ in range(50)]
             for raw in waiting:
-                raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             let_go(fleet)
             said = b""
             while b"rollout_ended" not in said:

@@ -14,7 +14,7 @@ import time
 import unittest
 
 from fleet import DEADLINE, SOURCE, Process, echo_step, main, program
-from secure import SecureFleet
+from secure import SecureFleet, init
 
 NOBODY = 65534
 
@@ -95,7 +95,7 @@ class People(unittest.TestCase):
         seq = head.split(":")[0]
         other = self.fleet.kitsune("audit", "verify", "--head", f"{seq}:{64 * '0'}", check=1)
         self.assertEqual("", other.stdout)
-        self.assertIn("the audit log was tampered with, or is damaged", other.stderr)
+        self.assertIn("it was tampered with, or is damaged: the audit log no longer has entry", other.stderr)
 
     def test_an_agent_that_is_revoked_is_listed_no_more_and_may_come_again_by_ticket(self):
         self.fleet.start_agent("db-7")
@@ -134,6 +134,27 @@ class People(unittest.TestCase):
         self.as_of(token, "list", check=1)
         self.assertNotIn("eve", [t["name"] for t in self.fleet.json("token", "list")["tokens"]])
         self.fleet.kitsune("cancel", rollout, check=0)
+
+
+class Impostors(unittest.TestCase):
+    def test_one_who_takes_the_orchestrators_place_gets_no_token_from_a_follower(self):
+        with SecureFleet() as fleet:
+            rollout = fleet.submit(plan("far-1"))
+            follow = [program("kitsune"), "--orchestrator", fleet.url, "--ca", fleet.ca, "--token-file",
+                      fleet.token_file, "events", rollout, "--follow", "-o", "json"]
+            with subprocess.Popen(follow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
+                try:
+                    self.assertEqual("rollout_created", json.loads(follower.stdout.readline())["type"])
+                    fleet.orchestrator.stop()
+                    os.rename(fleet.data_dir, fleet.path("true"))
+                    init(fleet.data_dir, "--host", "localhost")
+                    fleet.start_orchestrator()
+                    _, said = follower.communicate(timeout=DEADLINE)
+                finally:
+                    follower.kill()
+            self.assertEqual(5, follower.returncode, said)
+            self.assertIn("cannot trust what answers at", said)
+            fleet.orchestrator.wait_line("a connection was refused")  # before it said a word
 
 
 class Sockets(unittest.TestCase):
@@ -222,6 +243,26 @@ class Page(unittest.TestCase):
                 self.type(line)
         with open(self.path("head"), encoding="ascii") as head:
             self.assertRegex(head.read(), r"\A\d+:[0-9a-f]{64}\n\Z")
+
+
+class Claims(unittest.TestCase):
+    """docs/security.md: whatever it says that a test shows, there is such a test."""
+
+    def test_every_test_that_the_page_names_is_there(self):
+        with open(os.path.join(SOURCE, "docs", "security.md"), encoding="utf-8") as page:
+            claims = re.findall(r"`([a-z0-9_]+): (\w+)`", page.read())
+        self.assertGreater(len(claims), 30)
+        tests = {}
+        for folder, _, names in os.walk(os.path.join(SOURCE, "tests")):
+            for name in names:
+                stem, kind = os.path.splitext(name)
+                if stem.startswith("test_") and kind in (".c", ".py"):
+                    with open(os.path.join(folder, name), encoding="utf-8") as file:
+                        tests.setdefault(stem[len("test_"):], []).append(file.read())
+        for stem, name in claims:
+            with self.subTest(file=stem, test=name):
+                definition = rf"^(static void|    def|class) {name}\("
+                self.assertTrue(any(re.search(definition, text, re.MULTILINE) for text in tests.get(stem, [])))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 #include "agent/identity_rule.h"
+#include "common/pki/pki_ca.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,11 +8,13 @@
 
 #include <cmocka.h>
 
-enum { DAY_MS = 24 * 3600 * 1000, BEGUN_MS = 1000 };
+enum { DAY_MS = 24 * 3600 * 1000, BEGUN_MS = PKI_BACKDATE_MS };
 
 /* A certificate of three days. */
-static const struct identity_facts good = {
-    .has_certificate = true, .not_before_ms = BEGUN_MS, .not_after_ms = BEGUN_MS + 3 * DAY_MS};
+static const struct identity_facts good = {.has_certificate = true,
+                                           .not_before_ms = BEGUN_MS - PKI_BACKDATE_MS,
+                                           .not_after_ms = BEGUN_MS + 3 * DAY_MS,
+                                           .since_answer_ms = INT64_MAX};
 
 static enum identity_action action(const struct identity_facts *facts, int64_t now_ms)
 {
@@ -67,6 +70,19 @@ static void one_that_has_expired_by_a_clock_that_may_be_wrong_is_still_tried(voi
     assert_int_equal(action(&good, BEGUN_MS - DAY_MS), IDENTITY_WAIT);
 }
 
+static void by_a_clock_that_is_ahead_it_is_not_renewed_without_end(void **state)
+{
+    (void)state;
+    struct identity_facts facts = good;
+    int64_t due_ms = BEGUN_MS + 2 * DAY_MS;
+    facts.since_answer_ms = 0;
+    struct identity_decision decision = identity_decide(&facts, due_ms);
+    assert_int_equal(decision.action, IDENTITY_WAIT);
+    assert_int_equal(decision.look_ms, IDENTITY_LOOK_MAX_MS);
+    facts.since_answer_ms = 3 * (int64_t)DAY_MS / 10;
+    assert_int_equal(action(&facts, due_ms), IDENTITY_RENEW);
+}
+
 static void one_that_is_refused_cannot_renew_itself(void **state)
 {
     (void)state;
@@ -103,6 +119,7 @@ int main(void)
         cmocka_unit_test(without_a_certificate_a_ticket_is_used_or_waited_for),
         cmocka_unit_test(a_ticket_is_left_alone_while_the_certificate_is_good),
         cmocka_unit_test(one_that_has_expired_by_a_clock_that_may_be_wrong_is_still_tried),
+        cmocka_unit_test(by_a_clock_that_is_ahead_it_is_not_renewed_without_end),
         cmocka_unit_test(one_that_is_refused_cannot_renew_itself),
         cmocka_unit_test(after_a_failure_the_pause_doubles_up_to_a_bound),
     };

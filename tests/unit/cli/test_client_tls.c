@@ -211,6 +211,28 @@ static void a_unix_socket_is_asked_like_any_other(void **state)
     server_stop(server);
 }
 
+static void without_memory_there_is_no_client(void **state)
+{
+    (void)state;
+    static const char *const urls[] = {"https://127.0.0.1:1/", "unix:///run/x.sock"};
+    for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
+        const struct client_config config = {.url = urls[i], .ca = good.ca, .token = TOKEN};
+        enum error_code code = ERR_NO_MEMORY;
+        uint64_t n = 0;
+        for (; code != ERR_OK; n++) {
+            struct client *client = NULL;
+            assert_true(n < 100);
+            mem_fail_after(n);
+            code = client_new(&config, &client, NULL);
+            mem_fail_never();
+            assert_true(code == ERR_NO_MEMORY || code == ERR_OK);
+            assert_int_equal(client != NULL, code == ERR_OK);
+            client_free(client);
+        }
+        assert_true(n > 3);
+    }
+}
+
 /* ---- Too many requests ----------------------------------------------------------------------- */
 
 static const struct canned busy[] = {
@@ -259,6 +281,7 @@ int main(void)
         cmocka_unit_test(without_tls_a_token_stays_on_this_machine),
         cmocka_unit_test(a_plain_url_to_one_that_speaks_tls_is_told_at_once),
         cmocka_unit_test(a_unix_socket_is_asked_like_any_other),
+        cmocka_unit_test(without_memory_there_is_no_client),
         cmocka_unit_test(too_many_requests_are_waited_out_as_long_as_asked),
         cmocka_unit_test(too_long_a_wait_and_what_cannot_be_repeated_come_back),
     };

@@ -332,6 +332,35 @@ static void a_socket_that_answers_is_used_when_nothing_else_is_said(void **state
     (void)close(fd);
 }
 
+/* ---- Want of memory -------------------------------------------------------------------------- */
+
+static void without_memory_nothing_is_half_loaded(void **state)
+{
+    (void)state;
+    char token_file[FOLDER_PATH];
+    (void)folder_put(&folder, "home/.config/kitsune/t", "kit_x\n", 0600, token_file);
+    put(USER_FILE, "orchestrator = https://user:1\nca = a.pem\ntoken-file = t\n", 0600);
+    put(SYSTEM_FILE, "orchestrator = https://system:1\n", 0644);
+    const struct profile_sources sources = {.env = env, .system_file = system_file};
+    enum error_code code = ERR_NO_MEMORY;
+    uint64_t n = 0;
+    for (; code != ERR_OK; n++) {
+        struct profile p = {0};
+        assert_true(n < 1000);
+        mem_fail_after(n);
+        code = profile_load(&sources, &p, NULL);
+        mem_fail_never();
+        if (code == ERR_OK)
+            is(&p, PROFILE_TOKEN_FILE, token_file);
+        else
+            assert_int_equal(code, ERR_NO_MEMORY);
+        if (code != ERR_OK)
+            assert_null(p.values[PROFILE_ORCHESTRATOR].text);
+        profile_done(&p);
+    }
+    assert_true(n > 5);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -348,6 +377,7 @@ int main(void)
         TEST(a_token_file_that_is_missing_is_told_with_who_named_it),
         TEST(what_a_profile_cannot_hold_is_not_written),
         TEST(a_socket_that_answers_is_used_when_nothing_else_is_said),
+        TEST(without_memory_nothing_is_half_loaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
