@@ -320,16 +320,14 @@ static int run_with(struct install *in, enum decide_goal goal, const struct arra
     return run_jobs(in, targets);
 }
 
-static int run(struct cli *cli, enum decide_goal goal)
+static int run_on(struct cli *cli, enum decide_goal goal, const struct array *targets)
 {
     AUTO_FREE struct install *in = MEM_NEW(struct install);
-    struct array targets = {0};
     struct error err = {0};
-    if (!in)
+    if (!in) {
         (void)error_set(&err, ERR_NO_MEMORY, NULL);
-    if (!in || install_hosts(&cli->options, &targets, &err) != ERR_OK)
         return cli_fail(cli, &err);
-    AUTO_FREE struct target *owned = targets.items;
+    }
     int status = reach(cli);
     if (status != CLI_OK)
         return status;
@@ -339,12 +337,23 @@ static int run(struct cli *cli, enum decide_goal goal)
         return cli_fail(cli, &err);
     }
     rows_init(&in->rows, cli, "hosts", &row_table);
-    status = run_with(in, goal, &targets);
+    status = run_with(in, goal, targets);
     rows_done(&in->rows);
     payload_done(&in->payload);
     buf_done(&in->unit);
     (void)pthread_mutex_destroy(&in->screen);
     install_api_done(&in->api);
+    return status;
+}
+
+static int run(struct cli *cli, enum decide_goal goal)
+{
+    struct array targets = {0};
+    struct error err = {0};
+    if (install_hosts(&cli->options, &targets, &err) != ERR_OK)
+        return cli_fail(cli, &err);
+    int status = run_on(cli, goal, &targets);
+    mem_free(targets.items);
     return status;
 }
 

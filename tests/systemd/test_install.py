@@ -186,6 +186,40 @@ class Install(Case):
         self.assertEqual(result, "planned", message)
 
 
+    def test_hosts_under_way_are_drawn_on_a_terminal(self):
+        """And what is printed in the end stands above them."""
+        line = [program("kitsune"), "--orchestrator", self.fleet.url, *self.command("install", "--dry-run", *NAMES)]
+        master, slave = pty.openpty()
+        env = {**os.environ, **self.fleet.cli_env(), "TERM": "xterm", "LANG": "C.UTF-8"}
+        with subprocess.Popen(line, env=env, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave) as process:
+            os.close(slave)
+            shown = b""
+            try:
+                while more := os.read(master, 4096):
+                    shown += more
+            except OSError:
+                pass  # how a terminal tells that nobody writes to it any more
+        os.close(master)
+        self.assertEqual(process.returncode, 0, shown)
+        text = shown.decode()
+        self.assertRegex(text, r"web-1  connect \u2026  upload +enrol +start +verify ")
+        self.assertRegex(text.split("\x1b[J")[-1], r"3 hosts: 3 planned")
+
+    def test_what_is_wrongly_typed_reaches_no_host(self):
+        for words, message in (
+            ([], "no host is named"),
+            (["web-1", "web-1"], "the server web-1 is named twice"),
+            (["--", "-oProxyCommand=x"], "is no server id"),
+            (["--group", "web", "web-1"], "--group wants an --inventory"),
+            (["web-1", "--timeout", "soon"], "--timeout"),
+            (["web-1", "--parallel", "1000"], "--parallel is at most 256"),
+            (["web-1", "--package", HOSTS.path("key")], "is not a package"),
+            (["web-1", "--agent-url", "unix:///run/x"], "agents cannot connect to unix:///run/x"),
+        ):
+            with self.subTest(words=words):
+                self.assertIn(message, self.agent("install", *words, check=1).stderr)
+
+
 class HostKeys(Case):
     def test_an_unknown_host_is_refused_until_new_ones_are_accepted(self):
         write(HOSTS.path("known_hosts"), "")
