@@ -20,7 +20,8 @@ enum {
     TEXT_MAX = 256 * 1024,
     WAIT_MS = 5 * 1000, /* for what was killed to be gone */
     WAIT_ROUNDS_MAX = 100,
-    MOVE_ROUNDS_MAX = 10
+    MOVE_ROUNDS_MAX = 10,
+    MAKE_TRIES = 3
 };
 
 /* Below the agent's own group, when that is handed over to it, the agent itself is in this one:
@@ -208,20 +209,30 @@ void cgroup_limits_write(struct cgroup *group, const struct cgroup_limits *limit
 
 /* ---- Making ------------------------------------------------------------------------------ */
 
+static bool is_top_group(const char *place)
+{
+    return strcmp(strrchr(place, '/') + 1, TOP_GROUP) == 0;
+}
+
+static bool top_group_make(const char *place)
+{
+    char top[PATH_MAX];
+    memcpy(top, place, strlen(place) + 1);
+    *strrchr(top, '/') = '\0';
+    if (mkdir(place, 0755) != 0 && errno != EEXIST)
+        return false;
+    controller_enable(top, "memory");
+    controller_enable(top, "pids");
+    return true;
+}
+
 static bool group_make_at(const char *place, const char *name, const struct cgroup_limits *limits,
                           struct cgroup *ret_group)
 {
     struct cgroup group = CGROUP_INIT;
     char path[PATH_MAX];
-    if (strcmp(strrchr(place, '/') + 1, TOP_GROUP) == 0) {
-        char top[PATH_MAX];
-        memcpy(top, place, strlen(place) + 1);
-        *strrchr(top, '/') = '\0';
-        if (mkdir(place, 0755) != 0 && errno != EEXIST)
-            return false;
-        controller_enable(top, "memory");
-        controller_enable(top, "pids");
-    }
+    if (is_top_group(place) && !top_group_make(place))
+        return false;
     if (limits->memory_bytes > 0)
         controller_enable(place, "memory");
     if (limits->pids > 0)
@@ -255,7 +266,11 @@ enum error_code cgroup_make(const char *name, const struct cgroup_limits *limits
         return error_set(err, ERR_UNSUPPORTED, "there are no control groups of version 2");
     for (size_t i = 0; i < places.count; i++) {
         struct cgroup group = CGROUP_INIT;
-        if (!group_make_at(places.paths[i], name, limits, &group))
+        bool made = false;
+        /* The top group goes with the last one in it, which may be just now. */
+        for (int try = 0; !made && try < MAKE_TRIES; try++)
+            made = group_make_at(places.paths[i], name, limits, &group);
+        if (!made)
             continue;
         if (best.procs_fd >= 0 && !is_enough(&group, limits)) {
             (void)cgroup_end(&group);
@@ -301,7 +316,7 @@ static void kill_each(const char *path)
 }
 
 /* A group with processes cannot be removed; the kernel tells when it has none any more. */
-static bool group_remove(const char *path)
+static bool leaf_remove(const char *path)
 {
     char events[PATH_MAX];
     AUTO_CLOSE int fd = -1;
@@ -324,6 +339,18 @@ static bool group_remove(const char *path)
             return false;
     }
     return false;
+}
+
+static bool group_remove(const char *path)
+{
+    char place[PATH_MAX];
+    if (!leaf_remove(path))
+        return false;
+    memcpy(place, path, strlen(path) + 1);
+    *strrchr(place, '/') = '\0';
+    if (is_top_group(place))
+        (void)rmdir(place); /* unless there are others in it */
+    return true;
 }
 
 bool cgroup_end(struct cgroup *group)
