@@ -26,8 +26,8 @@ struct side {
 
 struct diff {
     struct side from, to;
-    size_t head, tail;  /* lines that are the same at the beginning and at the end */
-    int32_t **rows;     /* of each d: 2d + 1 places */
+    size_t head, tail; /* lines that are the same at the beginning and at the end */
+    int32_t **rows;    /* of each d: 2d + 1 places */
     size_t rows_count;
 };
 

@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -280,22 +279,6 @@ enum error_code file_undo_remove(const struct file_node *node, bool *ret_changed
     code = file_node_remove(&place, err);
     *ret_changed = code == ERR_OK;
     return code;
-}
-
-/* ---- check ------------------------------------------------------------------------------- */
-
-void file_check_failed(const struct handler_run *run, struct handler_result *result,
-                       const struct error *err)
-{
-    if (result->message[0] != '\0')
-        return;
-    if (err->code == ERR_NOT_FOUND && run->depends_name)
-        result_succeed(result, true,
-                       "would change something: %s, which depends on a change of "
-                       "step %" PRId32 " (%s)",
-                       err->message, run->depends + 1, run->depends_name);
-    else
-        result_fail_error(result, err);
 }
 
 /* ---- rollback: what is there now --------------------------------------------------------- */

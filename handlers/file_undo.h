@@ -62,13 +62,6 @@ enum error_code file_undo_make_folders(const struct file_undo *undo, struct erro
 enum error_code file_undo_remove(const struct file_node *node, bool *ret_changed,
                                  struct error *err) MUST_CHECK;
 
-/* ---- check ------------------------------------------------------------------------------- */
-
-/* The end of a check that failed. Where something is missing that an earlier step of the plan may
- * be about to make, it would change something. */
-void file_check_failed(const struct handler_run *run, struct handler_result *result,
-                       const struct error *err);
-
 /* ---- rollback ---------------------------------------------------------------------------- */
 
 /* What the step leaves at the path of undo->nodes[i]. */

@@ -213,5 +213,6 @@ void file_check_work(const struct handler_run *run, struct handler_result *resul
     if (check(run, result, shown, &err) == ERR_OK)
         return;
     buf_clear(shown);
-    file_check_failed(run, result, &err);
+    if (result->message[0] == '\0')
+        result_fail_error(result, &err);
 }

@@ -130,8 +130,8 @@ static void check_work(const struct handler_run *run, struct handler_result *res
 {
     struct error err = {0};
     (void)shown;
-    if (check(run, result, &err) != ERR_OK)
-        file_check_failed(run, result, &err);
+    if (check(run, result, &err) != ERR_OK && result->message[0] == '\0')
+        result_fail_error(result, &err);
 }
 
 /* ---- rollback ---------------------------------------------------------------------------- */

@@ -18,7 +18,8 @@
  * An execute or rollback asks the package database what is installed, plans the changes, runs dnf
  * once for each verb among them, and asks again: the second plan must be empty.
  *
- * A check plans the changes too, and has dnf resolve each of them (--assumeno) without asking again.
+ * A check plans the changes too, and has dnf resolve each of them (--assumeno) without asking
+ * again.
  *
  * The database is asked on the thread pool, dnf runs as a process; one of them is under way at any
  * time.

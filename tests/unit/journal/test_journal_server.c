@@ -158,6 +158,8 @@ static void a_touch_goes_with_its_rollout(void **state)
 
 /* As a version had it that knew nothing of servers. */
 static const char former_schema[] = "ALTER TABLE rollout DROP COLUMN retry_of;"
+                                    "ALTER TABLE rollout DROP COLUMN is_check;"
+                                    "ALTER TABLE rollout DROP COLUMN unchanged;"
                                     "DROP TABLE touch; DROP TABLE server_lock;"
                                     "PRAGMA user_version = 2";
 
