@@ -70,6 +70,7 @@ struct plan_bytes {
 struct file_write_params {
     char *path;    /* absolute */
     char *content; /* may be empty; NULL: see below */
+    bool has_content;
     struct plan_bytes content_base64;
     char *mode;  /* "0644", octal; NULL: that of the file there, else 0644 */
     char *owner; /* name or number; NULL: that of the file there, else the agent's */

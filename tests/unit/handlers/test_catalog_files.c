@@ -33,6 +33,8 @@ static void assert_bytes(const char *base64, const char *expected, size_t len)
     (void)snprintf(text, sizeof(text), "\"contentBase64\":\"%s\"", base64);
     assert_non_null(strstr(b.data, text));
     step_params_free(&file_write_type, params);
+    /* What an agent is sent. */
+    assert_good(&file_write_type, b.data);
 }
 
 static void a_content_of_any_bytes_is_base64(void **state)
@@ -61,6 +63,12 @@ static void a_content_of_any_bytes_is_base64(void **state)
 static void a_file_has_one_content(void **state)
 {
     (void)state;
+    AUTO_BUF struct buf b = BUF_INIT;
+    struct file_write_params *params = good(&file_write_type, "{\"path\":\"/a\",\"content\":\"\"}");
+    json_encode(&b, file_write_type.params, params);
+    assert_int_equal(buf_check(&b, NULL), ERR_OK);
+    step_params_free(&file_write_type, params);
+    assert_good(&file_write_type, b.data);
     assert_wrong(&file_write_type, "{\"path\":\"/a\"}", "params.content",
                  "required, or contentBase64");
     assert_wrong(&file_write_type, "{\"path\":\"/a\",\"content\":\"\",\"contentBase64\":\"\"}",
