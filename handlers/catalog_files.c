@@ -135,8 +135,12 @@ static void base64_write(struct buf *b, const void *field)
         unsigned value = 0;
         for (size_t k = 0; k < 3; k++)
             value = value << 8 | (k < count ? (unsigned char)bytes->data[i + k] : 0U);
-        for (size_t k = 0; k < 4; k++)
-            buf_putc(b, k <= count ? digits[value >> (18 - 6 * k) & 63] : '=');
+        for (size_t k = 0; k < 4; k++) {
+            if (k <= count)
+                buf_putc(b, digits[value >> (18 - 6 * k) & 63]);
+            else
+                buf_putc(b, '=');
+        }
     }
     buf_putc(b, '"');
 }
