@@ -236,7 +236,7 @@ static enum error_code folder_make(const char *path, struct error *err)
     enum error_code code = file_place_open(path, &place, err);
     if (code != ERR_OK)
         return code;
-    if (mkdirat(place.dir_fd, place.name, 0700) != 0) {
+    if (mkdirat(place.dir_fd, place.name, MADE_MODE) != 0) {
         struct stat st;
         if (errno == EEXIST && fstatat(place.dir_fd, place.name, &st, 0) == 0 &&
             S_ISDIR(st.st_mode))

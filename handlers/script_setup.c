@@ -48,13 +48,9 @@ bool script_setup_is_needed(const struct script_params *params)
 
 /* ---- Files in memory --------------------------------------------------------------------- */
 
-/* Nobody can change it any more, and but for root only that user can open it. */
-static enum error_code memory_file(const char *name, const char *text, const struct account *user,
-                                   int *ret_fd, struct error *err)
+static enum error_code memory_fill(int fd, const char *text, const struct account *user,
+                                   struct error *err)
 {
-    AUTO_CLOSE int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0)
-        return error_set(err, ERR_UNAVAILABLE, "cannot make a file in memory: %s", strerror(errno));
     for (size_t left = strlen(text); left > 0;) {
         ssize_t len = write(fd, text, left);
         if (len < 0 && errno == EINTR)
@@ -68,9 +64,22 @@ static enum error_code memory_file(const char *name, const char *text, const str
         fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0 ||
         lseek(fd, 0, SEEK_SET) != 0)
         return error_errno(err, errno, "cannot seal a file in memory");
-    *ret_fd = fd;
-    fd = -1;
     return ERR_OK;
+}
+
+/* Nobody can change it any more, and but for root only that user can open it. */
+static enum error_code memory_file(const char *name, const char *text, const struct account *user,
+                                   int *ret_fd, struct error *err)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return error_set(err, ERR_UNAVAILABLE, "cannot make a file in memory: %s", strerror(errno));
+    enum error_code code = memory_fill(fd, text, user, err);
+    if (code == ERR_OK)
+        *ret_fd = fd;
+    else
+        (void)close(fd);
+    return code;
 }
 
 /* ---- What is made first ------------------------------------------------------------------ */

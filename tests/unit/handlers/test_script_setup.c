@@ -234,6 +234,24 @@ static void a_user_that_does_not_exist_fails_before_anything_is_done(void **stat
     bed_close(&bed);
 }
 
+/* The first ignores the signal, the other has left its session; neither is the agent's user. */
+static void all_that_it_has_started_is_ended(void **state)
+{
+    (void)state;
+    struct bed bed;
+    if (geteuid() != 0)
+        skip();
+    bed_open(&bed);
+    bed.cancel_at = "ready";
+    bed_run(
+        &bed, "script", HANDLER_EXECUTE,
+        "{\"inline\":\"trap '' TERM\\nsetsid -f sh -c 'trap \\\"\\\" TERM; echo ready; while :; do "
+        "sleep 1; done'\\nwhile :; do sleep 1; done\",\"user\":\"nobody\"}");
+    assert_int_equal(bed.result.outcome, HANDLER_CANCELLED);
+    assert_true(bed.duration_ms < 60000);
+    bed_close(&bed);
+}
+
 /* ---- Limits ------------------------------------------------------------------------------ */
 
 static void what_uses_too_much_is_stopped(void **state)
@@ -304,6 +322,7 @@ int main(void)
         cmocka_unit_test(the_exit_codes_that_are_success_are_the_plans),
         cmocka_unit_test(it_runs_as_the_user_with_its_groups),
         cmocka_unit_test(a_user_that_does_not_exist_fails_before_anything_is_done),
+        cmocka_unit_test(all_that_it_has_started_is_ended),
         cmocka_unit_test(what_uses_too_much_is_stopped),
         cmocka_unit_test(nothing_in_a_control_group_outlives_the_step),
     };
