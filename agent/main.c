@@ -4,6 +4,7 @@
 #include "common/base/buf.h"
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
+#include "handlers/rpm_tool.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -119,6 +120,8 @@ static int program_refuse(struct program *p, const struct error *err)
 
 int main(int argc, char **argv)
 {
+    if (rpm_tool_asked(argc, argv))
+        return rpm_tool_main(argc, argv);
     static struct program program;
     struct error err = {0};
     const struct options_environment environment = {

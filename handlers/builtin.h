@@ -17,6 +17,8 @@ extern const struct handler echo_handler;
 extern const struct handler sleep_handler;
 extern const struct handler script_handler;
 extern const struct handler file_write_handler;
+extern const struct handler yum_install_handler;
+extern const struct handler yum_remove_handler;
 extern const struct handler yum_upgrade_handler;
 extern const struct handler http_check_handler;
 extern const struct handler tcp_check_handler;

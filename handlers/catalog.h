@@ -19,6 +19,8 @@ extern const struct step_type echo_type;
 extern const struct step_type sleep_type;
 extern const struct step_type script_type;
 extern const struct step_type file_write_type;
+extern const struct step_type yum_install_type;
+extern const struct step_type yum_remove_type;
 extern const struct step_type yum_upgrade_type;
 extern const struct step_type http_check_type;
 extern const struct step_type tcp_check_type;
@@ -49,9 +51,15 @@ struct file_write_params {
     bool follow_symlinks; /* false: a symlink at `path` is an error */
 };
 
-struct yum_upgrade_params {
-    char *package;     /* a name, or name.arch */
-    char *version;     /* VERSION, VERSION-RELEASE or EPOCH:VERSION-RELEASE */
+/* Of yum_install, yum_remove and yum_upgrade; what a type does not have is zero. */
+struct yum_params {
+    struct array packages; /* char *: names, or NAME.ARCH; none: all (yum_upgrade with security) */
+    char *version;         /* VERSION, VERSION-RELEASE or EPOCH:VERSION-RELEASE; NULL: the latest */
+    struct array enable_repos, disable_repos; /* char * */
+    bool security;
+    bool allow_erasing;
+    bool require_undo;
+    int64_t lock_timeout_ms;
     char *installroot; /* NULL: the agent's, which is / unless set */
 };
 
