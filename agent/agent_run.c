@@ -66,7 +66,7 @@ struct run *run_new(const struct agent *a, struct execution *x, struct error *er
         .steps = x->steps.items,
         .traits = run->traits,
         .count = x->steps.count,
-        .rollback_on_failure = x->rollback_on_failure && !x->check,
+        .rollback_on_failure = x->rollback_on_failure,
         .check = x->check,
         .cautious = a->cautious || x->replaces,
         .confirm_ms = x->check ? 0 : x->confirm_ms,

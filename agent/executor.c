@@ -19,13 +19,15 @@ enum error_code executor_new(const struct executor_config *config, struct execut
         return error_set(err, ERR_NO_MEMORY, NULL);
     x->steps = config->steps;
     x->count = (uint32_t)config->count;
-    x->rollback_on_failure = config->rollback_on_failure;
+    x->rollback_on_failure = config->rollback_on_failure && !config->check;
     x->cautious = config->cautious;
     x->check = config->check;
     x->confirm_ms = config->confirm_ms;
     x->traits = (struct executor_traits *)(void *)&x->track[config->count];
     if (config->count > 0)
         memcpy(x->traits, config->traits, config->count * sizeof(*x->traits));
+    for (uint32_t i = 0; i < x->count; i++)
+        x->traits[i].inert = x->traits[i].inert || x->traits[i].instant;
     *ret_executor = x;
     return ERR_OK;
 }

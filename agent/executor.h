@@ -60,7 +60,7 @@ enum {
 struct executor_traits {
     bool idempotent; /* running it again after a half-done run is right */
     bool instant;    /* done at once, changes nothing: needs no record that it began */
-    bool inert;      /* changes nothing, however it ends */
+    bool inert;      /* changes nothing, however it ends; what is instant is so, too */
 };
 
 struct executor_config {

@@ -160,9 +160,9 @@ void executor_step_failed(struct executor *x, int64_t time_ms)
 bool executor_attempt_over(const struct executor *x, struct track *t, enum step_state state,
                            bool changed)
 {
-    bool doubt = t->open && state != STEP_SUCCEEDED && !x->traits[t - x->track].inert;
+    bool doubt = t->open && state != STEP_SUCCEEDED;
     t->open = false;
-    t->changed = t->changed || changed || doubt;
+    t->changed = t->changed || ((changed || doubt) && !x->traits[t - x->track].inert);
     t->executed = t->executed && t->changed;
     return t->changed;
 }
@@ -176,7 +176,7 @@ void executor_step_end(struct executor *x, int64_t time_ms, enum step_state stat
     struct executor_record *r =
         executor_note_step(x, REPORT_STEP_ENDED, time_ms, t->attempt, state);
     executor_note_result(r, result);
-    r->changed = state == STEP_SUCCEEDED ? changed : result->changed;
+    r->changed = changed && (state == STEP_SUCCEEDED || result->changed);
     r->message = text_or_null(x->step_message);
 }
 

@@ -37,6 +37,8 @@ enum error_code executor_replay(struct executor *x, const struct executor_record
     if (about_step && (r->step < 0 || (uint32_t)r->step >= x->count))
         return error_set(err, ERR_CORRUPT, "an entry is about step %" PRId32 " of %" PRIu32,
                          r->step, x->count);
+    if (x->check && r->type == REPORT_STEP_STARTED)
+        return error_set(err, ERR_CORRUPT, "a step was executed in a check");
     switch (r->type) {
     case REPORT_STARTED:
         x->began = true;

@@ -26,8 +26,8 @@ struct side {
 
 struct diff {
     struct side from, to;
-    size_t head, tail;  /* lines that are the same at the beginning and at the end */
-    int32_t **rows;     /* of each d: 2d + 1 places */
+    size_t head, tail; /* lines that are the same at the beginning and at the end */
+    int32_t **rows;    /* of each d: 2d + 1 places */
     size_t rows_count;
 };
 
@@ -144,7 +144,7 @@ static enum error_code edits_find(struct diff *diff, struct error *err)
     if (!diff->rows)
         return error_set(err, ERR_NO_MEMORY, NULL);
     for (int32_t d = 0; d <= DIFF_EDITS_MAX; d++) {
-        diff->rows[d] = mem_array((size_t)(2 * d + 1), sizeof(int32_t));
+        diff->rows[d] = mem_array(2 * (size_t)d + 1, sizeof(int32_t));
         if (!diff->rows[d])
             return error_set(err, ERR_NO_MEMORY, NULL);
         diff->rows_count++;
@@ -190,7 +190,7 @@ static struct place hunk_end(const struct diff *d, struct place p)
     struct place end = p;
     size_t same = 0;
     bool edited = false;
-    for (; !at_end(d, p) && (!edited || same <= 2 * DIFF_CONTEXT); p = step(d, p)) {
+    for (; !at_end(d, p) && (!edited || same <= 2 * (size_t)DIFF_CONTEXT); p = step(d, p)) {
         bool edit = op_at(d, p) != ' ';
         edited = edited || edit;
         same = edit ? 0 : same + 1;

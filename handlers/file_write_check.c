@@ -13,8 +13,9 @@
 enum {
     /* A file of more is told by size and hash. */
     TEXT_MAX_BYTES = 1024 * 1024,
-    /* Of a diff that is shown. The digest in the message is that of the whole. */
-    DIFF_SHOWN_BYTES = 64 * 1024,
+    /* Of a diff that is shown: less than is kept of what a step prints. The digest in the message is
+     * that of the whole. */
+    DIFF_SHOWN_BYTES = 60 * 1024,
     DIGEST_SHOWN = 12,
     WHAT_MAX = 512
 };
@@ -95,9 +96,8 @@ static enum error_code tell_content(const struct file_write_params *params, int 
     enum error_code code = is_text ? file_read(fd, TEXT_MAX_BYTES, &present, err) : ERR_OK;
     if (code != ERR_OK)
         return code;
-    is_text = is_text && (present.len == 0 ||
-                          (!memchr(present.data, '\0', present.len) &&
-                           text_utf8_valid(present.data, present.len, NULL)));
+    is_text = is_text && (present.len == 0 || (!memchr(present.data, '\0', present.len) &&
+                                               text_utf8_valid(present.data, present.len, NULL)));
     const struct diff_text from = {params->path, present.data, present.len};
     const struct diff_text to = {params->path, params->content, strlen(params->content)};
     return is_text ? tell_diff(&from, &to, what, shown, err)

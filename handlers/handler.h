@@ -82,7 +82,7 @@ struct handler_run {
     const char *undo_dir;     /* exists, 0700, this step's own; prepare may put files there */
     struct handler_room room; /* prepare */
     bool force;               /* rollback: also over what somebody else has changed */
-    int32_t depends;          /* check: the first earlier step, from 0, that would change something */
+    int32_t depends; /* check: the first earlier step, from 0, that would change something */
     const char *depends_name; /* its name; NULL: there is none */
     /* What the step prints; any bytes. */
     void (*output)(struct handler_run *run, const char *data, size_t len);

@@ -311,10 +311,8 @@ static void service_rollback(struct handler_run *run)
 static void check_over(struct service_run *s, enum unit_job job)
 {
     static const char *const becomes[UNIT_JOB_COUNT] = {
-        [UNIT_JOB_NONE] = "",
-        [UNIT_JOB_START] = "started",
-        [UNIT_JOB_STOP] = "stopped",
-        [UNIT_JOB_RESTART] = "restarted",
+        [UNIT_JOB_NONE] = "",           [UNIT_JOB_START] = "started",
+        [UNIT_JOB_STOP] = "stopped",    [UNIT_JOB_RESTART] = "restarted",
         [UNIT_JOB_RELOAD] = "reloaded",
     };
     const struct service_params *params = service_params_of(s);

@@ -66,7 +66,7 @@ struct api_step {
     char *name;
     int state; /* enum step_state */
     int64_t attempt;
-    bool changed; /* of a check: it would change the server */
+    bool changed;  /* of a check: it would change the server */
     bool conflict; /* not undone, since somebody else has changed what it left */
     bool has_exit_code;
     int64_t exit_code;
@@ -79,8 +79,8 @@ struct api_execution {
     int state;   /* enum execution_state */
     int outcome; /* the state before any undoing */
     bool connected;
-    bool conflict; /* not undone, since somebody else has changed what a step left */
-    bool resolved; /* settled by a person */
+    bool conflict;  /* not undone, since somebody else has changed what a step left */
+    bool resolved;  /* settled by a person */
     bool unchanged; /* succeeded without a change; of a check: nothing would change */
     char *started, *ended;
     char *waiting_for;  /* queued: the rollout that holds the server; NULL: none */

@@ -57,20 +57,20 @@ static void range_close(struct server_ranges *r)
 
 void server_ranges_add(struct server_ranges *r, const char *server)
 {
-    char *copy = mem_strdup(server);
-    char *first = mem_strdup(server);
-    if (!copy || !first)
-        r->text.failed = ERR_NO_MEMORY;
+    AUTO_FREE char *first = mem_strdup(server);
+    AUTO_FREE char *last = mem_strdup(server);
     r->count++;
-    if (copy && first && r->in_range > 0 && follows(server, r->last)) {
-        mem_free(first);
-    } else {
+    if (!first || !last) {
+        r->text.failed = ERR_NO_MEMORY;
+        return;
+    }
+    if (r->in_range == 0 || !follows(server, r->last)) {
         range_close(r);
         mem_free(r->first);
-        r->first = first;
+        r->first = TAKE(first);
     }
     mem_free(r->last);
-    r->last = copy;
+    r->last = TAKE(last);
     r->in_range++;
 }
 

@@ -16,11 +16,16 @@ void words_counts(struct buf *b, const struct api_counts *c)
         int64_t count;
         const char *word;
     } parts[] = {
-        {c->succeeded, "succeeded"},     {c->failed, "failed"},
-        {c->unreachable, "unreachable"}, {c->unknown, "unknown"},
-        {c->cancelled, "cancelled"},     {c->skipped, "skipped"},
-        {c->in_flight, "in flight"},     {c->pending, "pending"},
-        {c->unchanged, "unchanged"},     {c->rolled_back, "rolled back"},
+        {c->succeeded, "succeeded"},
+        {c->failed, "failed"},
+        {c->unreachable, "unreachable"},
+        {c->unknown, "unknown"},
+        {c->cancelled, "cancelled"},
+        {c->skipped, "skipped"},
+        {c->in_flight, "in flight"},
+        {c->pending, "pending"},
+        {c->unchanged, "unchanged"},
+        {c->rolled_back, "rolled back"},
         {c->rollback_failed, "rollback failed"},
     };
     bool first = true;
@@ -65,12 +70,9 @@ void words_event(struct buf *b, const struct api_event *e)
     const struct {
         bool is;
         const char *word;
-    } flags[] = {{e->changed, "changed"},
-                 {words_unchanged(e), "unchanged"},
-                 {e->check, "check"},
-                 {e->undoing, "undoing"},
-                 {e->now, "now"},
-                 {e->force, "force"},
+    } flags[] = {{e->changed, "changed"},  {words_unchanged(e), "unchanged"},
+                 {e->check, "check"},      {e->undoing, "undoing"},
+                 {e->now, "now"},          {e->force, "force"},
                  {e->conflict, "conflict"}};
     render_text(b, e->state);
     if (e->attempt > 1) {

@@ -93,15 +93,16 @@ struct dispatcher_submit {
 
 /* Begins a rollout. Takes the plan over on success only. The same id with the same plan answers
  * with the rollout that is there (*ret_repeat, set before `done` can come), with another plan,
- * or a check for what was none, ERR_EXISTS. ERR_LIMIT: DISPATCH_MAX_OPEN. On any error `done` is not called; on success it may
- * come before this returns. */
+ * or a check for what was none, ERR_EXISTS. ERR_LIMIT: DISPATCH_MAX_OPEN. On any error `done` is
+ * not called; on success it may come before this returns. */
 enum error_code dispatcher_submit(struct dispatcher *d, struct plan *plan,
                                   const struct dispatcher_submit *request, bool *ret_repeat,
                                   struct error *err) MUST_CHECK;
 
 /* The same with the plan of a rollout that has ended, over those of its servers that are not
- * succeeded, linked to it; a check's retry is a check. ERR_NOT_FOUND: no such rollout; ERR_CONFLICT: it has not ended, or
- * nothing of it is left to do; ERR_EXISTS: a rollout with the wanted id that is not its retry. */
+ * succeeded, linked to it; a check's retry is a check. ERR_NOT_FOUND: no such rollout;
+ * ERR_CONFLICT: it has not ended, or nothing of it is left to do; ERR_EXISTS: a rollout with the
+ * wanted id that is not its retry. */
 enum error_code dispatcher_retry(struct dispatcher *d, const char *of,
                                  const struct dispatcher_submit *request, bool *ret_repeat,
                                  struct error *err) MUST_CHECK;

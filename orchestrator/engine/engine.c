@@ -101,8 +101,7 @@ void server_set_state(struct engine *e, struct server *s, enum execution_state s
 /* One whose end is not known may be changed although no step of it was heard of. */
 void server_weigh_change(struct engine *e, struct server *s)
 {
-    bool may_be =
-        !e->check && !s->x.unchanged && (s->x.touched || (s->x.started && !s->ended));
+    bool may_be = !e->check && !s->x.unchanged && (s->x.touched || (s->x.started && !s->ended));
     e->changed -= s->changed;
     s->changed = may_be && s->x.state != EXECUTION_ROLLED_BACK;
     e->changed += s->changed;

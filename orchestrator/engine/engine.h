@@ -93,7 +93,7 @@ struct execution {
 struct step_record {
     enum step_state state;
     int32_t attempt;
-    bool changed; /* of a check: it would */
+    bool changed;  /* of a check: it would */
     bool conflict; /* rollback_failed: refused, since somebody else has changed what it left */
     bool has_exit_code;
     int64_t exit_code;

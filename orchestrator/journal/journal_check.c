@@ -56,8 +56,8 @@ static bool counts_same(const struct engine_counts *a, const struct engine_count
            a->succeeded == b->succeeded && a->failed == b->failed &&
            a->unreachable == b->unreachable && a->unknown == b->unknown &&
            a->cancelled == b->cancelled && a->skipped == b->skipped &&
-           a->unchanged == b->unchanged &&
-           a->rolled_back == b->rolled_back && a->rollback_failed == b->rollback_failed;
+           a->unchanged == b->unchanged && a->rolled_back == b->rolled_back &&
+           a->rollback_failed == b->rollback_failed;
 }
 
 /* Undo that is owed keeps a rollout from being removed. */

@@ -535,6 +535,18 @@ static void a_check_tells_what_would_change_and_changes_nothing(void **state)
     yum_close(&bed);
 }
 
+static void what_dnf_cannot_resolve_fails_the_check(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_yum(&bed, UPGRADE, HANDLER_CHECK, DEMO("7.0"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_false(bed.result.changed);
+    assert_message(&bed, "upgrade: exit status 1: ");
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    yum_close(&bed);
+}
+
 static void a_check_of_what_is_so_already_finds_nothing(void **state)
 {
     struct bed bed;
@@ -585,6 +597,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_cancel_ends_the_program),
         cmocka_unit_test(a_cancel_while_the_database_is_read_starts_no_program),
         cmocka_unit_test(a_check_tells_what_would_change_and_changes_nothing),
+        cmocka_unit_test(what_dnf_cannot_resolve_fails_the_check),
         cmocka_unit_test(a_check_of_what_is_so_already_finds_nothing),
     };
     return YUM_MAIN(argc, argv, tests);
