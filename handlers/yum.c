@@ -12,6 +12,7 @@
  */
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "handlers/program.h"
 #include "handlers/rpm_tool.h"
 #include "handlers/yum_internal.h"
 
@@ -117,6 +118,18 @@ void yum_apply_back(struct yum *y, void (*next)(struct yum *y))
     yum_shown_start(y, next);
 }
 
+void yum_applied(struct yum *y)
+{
+    char line[YUM_LINE_MAX], end[PROGRAM_END_MAX];
+    y->changed = true;
+    if (yum_ended_well(y))
+        return;
+    yum_reason(y, line);
+    program_end_text(y->end.exit_code, y->end.signal, end);
+    error_ignore(
+        error_set(&y->failure, ERR_IO, "%s", y->end.signal == 0 && line[0] != '\0' ? line : end));
+}
+
 void yum_lacks_text(const struct yum *y, char *ret_text, size_t size)
 {
     char evr[RPM_TEXT_MAX];
@@ -148,23 +161,21 @@ static void rollback_looked(struct yum *y)
     struct handler_result result = {0};
     if (!yum_listed(y))
         return;
-    if (yum_record_state(&y->record, &y->now, NULL) == YUM_STATE_BEFORE) {
+    /* One that was killed may owe a scriptlet. */
+    if (y->failure.code == ERR_OK &&
+        yum_record_state(&y->record, &y->now, NULL) == YUM_STATE_BEFORE) {
         yum_tidy(y, "end", rollback_ended);
         return;
     }
-    result_fail(&result, true, "the packages are not as they were before: %s",
-                y->failure.message[0] ? y->failure.message : "rpm ended well and left others");
+    result_fail(&result, true, "going back failed: %s",
+                y->failure.message[0] ? y->failure.message
+                                      : "rpm ended well, and the packages are not as they were");
     yum_finish(y, &result);
 }
 
 static void rollback_applied(struct yum *y)
 {
-    char line[YUM_LINE_MAX];
-    y->changed = true;
-    if (!yum_ended_well(y)) {
-        yum_reason(y, line);
-        error_ignore(error_set(&y->failure, ERR_IO, "%s", line));
-    }
+    yum_applied(y);
     yum_list(y, rollback_looked);
 }
 

@@ -184,7 +184,8 @@ static void recover_looked(struct yum *y)
     struct handler_result result = {0};
     if (!yum_listed(y))
         return;
-    if (yum_record_state(&y->record, &y->now, NULL) == YUM_STATE_BEFORE) {
+    if (y->failure.code == ERR_OK &&
+        yum_record_state(&y->record, &y->now, NULL) == YUM_STATE_BEFORE) {
         yum_tidy(y, "unmark", recover_ended);
         return;
     }
@@ -195,10 +196,7 @@ static void recover_looked(struct yum *y)
 
 static void recover_applied(struct yum *y)
 {
-    char line[YUM_LINE_MAX];
-    y->changed = true;
-    yum_reason(y, line);
-    error_ignore(error_set(&y->failure, ERR_IO, "%s", line));
+    yum_applied(y);
     yum_list(y, recover_looked);
 }
 

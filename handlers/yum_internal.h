@@ -100,6 +100,8 @@ bool yum_listed(struct yum *y);
 void yum_tidy(struct yum *y, const char *mode, void (*next)(struct yum *y));
 /* Back to y->record.before, from the kept packages. */
 void yum_apply_back(struct yum *y, void (*next)(struct yum *y));
+/* Takes how that ended into y->failure. */
+void yum_applied(struct yum *y);
 /* What is said of a record that cannot be gone back from. */
 void yum_lacks_text(const struct yum *y, char *ret_text, size_t size);
 /* Reads what prepare captured. */

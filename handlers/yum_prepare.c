@@ -54,7 +54,11 @@ static void nothing_to_do(struct yum *y)
         return;
     }
     names_add(y, &names);
-    result_succeed(&result, false, "%s: nothing to do", names.data ? names.data : "");
+    if (y->params->version)
+        result_succeed(&result, false, "%s is at %s already", names.data ? names.data : "",
+                       y->params->version);
+    else
+        result_succeed(&result, false, "%s: nothing to do", names.data ? names.data : "");
     yum_finish(y, &result);
 }
 

@@ -130,7 +130,7 @@ static void step_types_are_documented_without_an_orchestrator(void **state)
     assert_int_equal(run.status, CLI_USAGE);
     assert_string_equal(run.err, "kitsune: there is no step type \"ech\": there are command_check, "
                                  "echo, file_write, http_check, script, service, sleep, tcp_check, "
-                                 "yum_upgrade\n");
+                                 "yum_install, yum_remove, yum_upgrade\n");
     run_done(&run);
 }
 

@@ -553,9 +553,10 @@ static void a_check_of_what_is_so_already_finds_nothing(void **state)
     yum_open(&bed, *state);
     run_ok(&bed, UPGRADE, HANDLER_CHECK, DEMO("1.0-1"));
     assert_false(bed.result.changed);
-    assert_string_equal(bed.result.message, "kitsune-demo: nothing to do");
+    assert_string_equal(bed.result.message, "kitsune-demo is at 1.0-1 already");
     run_ok(&bed, "yum_remove", HANDLER_CHECK, "{\"package\":\"kitsune-fresh\"}");
     assert_false(bed.result.changed);
+    assert_string_equal(bed.result.message, "kitsune-fresh: nothing to do");
     run_ok(&bed, "yum_install", HANDLER_CHECK, "{\"package\":\"kitsune-demo\"}");
     assert_false(bed.result.changed);
     yum_close(&bed);
