@@ -20,6 +20,8 @@ extern const struct handler file_write_handler;
 extern const struct handler file_remove_handler;
 extern const struct handler directory_handler;
 extern const struct handler symlink_handler;
+extern const struct handler yum_install_handler;
+extern const struct handler yum_remove_handler;
 extern const struct handler yum_upgrade_handler;
 extern const struct handler http_check_handler;
 extern const struct handler tcp_check_handler;

@@ -22,6 +22,8 @@ extern const struct step_type file_write_type;
 extern const struct step_type file_remove_type;
 extern const struct step_type directory_type;
 extern const struct step_type symlink_type;
+extern const struct step_type yum_install_type;
+extern const struct step_type yum_remove_type;
 extern const struct step_type yum_upgrade_type;
 extern const struct step_type http_check_type;
 extern const struct step_type tcp_check_type;
@@ -108,9 +110,15 @@ struct symlink_params {
     bool create_parents;
 };
 
-struct yum_upgrade_params {
-    char *package;     /* a name, or name.arch */
-    char *version;     /* VERSION, VERSION-RELEASE or EPOCH:VERSION-RELEASE */
+/* Of yum_install, yum_remove and yum_upgrade; what a type does not have is zero. */
+struct yum_params {
+    struct array packages; /* char *: names, or NAME.ARCH; none: all (yum_upgrade with security) */
+    char *version;         /* VERSION, VERSION-RELEASE or EPOCH:VERSION-RELEASE; NULL: the latest */
+    struct array enable_repos, disable_repos; /* char * */
+    bool security;
+    bool allow_erasing;
+    bool require_undo;
+    int64_t lock_timeout_ms;
     char *installroot; /* NULL: the agent's, which is / unless set */
 };
 

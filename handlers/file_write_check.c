@@ -13,8 +13,8 @@
 enum {
     /* A file of more is told by size and hash. */
     TEXT_MAX_BYTES = 1024 * 1024,
-    /* Of a diff that is shown: less than is kept of what a step prints. The digest in the message is
-     * that of the whole. */
+    /* Of a diff that is shown: less than is kept of what a step prints. The digest in the message
+     * is that of the whole. */
     DIFF_SHOWN_BYTES = 60 * 1024,
     DIGEST_SHOWN = 12,
     WHAT_MAX = 512
