@@ -49,8 +49,6 @@ const struct step_type sleep_type = {
     .traits = STEP_TYPE_IDEMPOTENT,
     .params = &sleep_table,
 };
-}
-;
 
 /* ---- All --------------------------------------------------------------------------------- */
 
