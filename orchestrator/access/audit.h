@@ -56,3 +56,8 @@ struct audit_walk {
 void audit_walk_begin(struct audit_walk *walk, const struct audit_head *expected);
 enum error_code audit_walk_on(struct access *a, struct audit_walk *walk,
                               struct error *err) MUST_CHECK;
+
+/* Looks at what is on the disk and changes nothing: the database itself, tokens, tickets and
+ * certificates, and the audit log as audit_verify does. ERR_NOT_FOUND: there is none. */
+enum error_code access_check(const char *dir, struct audit_head *ret_head,
+                             struct error *err) MUST_CHECK;
