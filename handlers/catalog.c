@@ -150,6 +150,15 @@ static const struct json_field script_fields[] = {
      .doc =
          "The program that undoes what the script did, run with the same args. It must cope with "
          "a script that was cut off half-way or never began."},
+    {.name = "check_script",
+     .type = JSON_STRING,
+     JSON_AT(struct script_params, check_script),
+     .flags = JSON_OMIT_EMPTY,
+     .min = 1,
+     .max = PATH_BYTES_MAX,
+     .doc = "A program that says whether there is anything to do, run with the same args; it must "
+            "change nothing. Exit status 0: there is not, and the script is not run. Any other: "
+            "there is. Left out: the script is always run, and a check says that it would be."},
 };
 static const struct json_table script_table = PARAMS_TABLE(
     "script", struct script_params, script_fields, "Which program to run, and which undoes it.");
@@ -185,7 +194,8 @@ const struct step_type script_type = {
         "Runs a program on the server. Exit status 0 is success. What it leaves running is ended "
         "after a grace time. What it prints is kept, of a long output the beginning and the end. "
         "It finds KITSUNE_SERVER_ID, KITSUNE_ROLLOUT, KITSUNE_STEP, KITSUNE_ATTEMPT and "
-        "KITSUNE_PHASE (execute or rollback) in its environment. A script is tried once unless "
+        "KITSUNE_PHASE (check, execute or rollback) in its environment. A script is tried once "
+        "unless "
         "the step's retry says more.",
     .undo_doc =
         "Runs rollback_script with the same args. Without one the step cannot be undone, and "

@@ -37,6 +37,7 @@ struct script_params {
     char *script;          /* a program: a path, or a name looked up in PATH */
     struct array args;     /* char * */
     char *rollback_script; /* NULL: the step cannot be undone; gets the same args */
+    char *check_script;    /* NULL: whether it would change anything is not known; the same args */
 };
 
 struct file_write_params {

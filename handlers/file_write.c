@@ -165,6 +165,13 @@ static enum error_code same_already(int fd, const struct file_write_params *para
     return file_holds(fd, params->content, strlen(params->content), ret_same, err);
 }
 
+enum error_code file_write_wanted(const struct file_write_params *params, int present_fd,
+                                  struct file_meta *ret_meta, bool *ret_same, struct error *err)
+{
+    enum error_code code = meta_wanted(params, present_fd, ret_meta, err);
+    return code == ERR_OK ? same_already(present_fd, params, ret_meta, ret_same, err) : code;
+}
+
 static enum error_code write_content(const struct handler_run *run, bool *ret_changed,
                                      struct error *err)
 {
@@ -181,9 +188,7 @@ static enum error_code write_content(const struct handler_run *run, bool *ret_ch
     if (code == ERR_OK)
         code = file_write_open(&place, &fd, err);
     if (code == ERR_OK)
-        code = meta_wanted(params, fd, &wanted, err);
-    if (code == ERR_OK)
-        code = same_already(fd, params, &wanted, &same, err);
+        code = file_write_wanted(params, fd, &wanted, &same, err);
     if (code != ERR_OK)
         return code;
     file_write_temp(run, &place, temp);
@@ -222,12 +227,16 @@ struct file_run {
     struct handler_run *run;
     void (*operation)(const struct handler_run *run, struct handler_result *result);
     struct handler_result result;
+    struct buf shown; /* check: to be printed, on the loop */
 };
 
 static void file_work(uv_work_t *work)
 {
     struct file_run *f = work->data;
-    f->operation(f->run, &f->result);
+    if (f->operation)
+        f->operation(f->run, &f->result);
+    else
+        file_check_work(f->run, &f->result, &f->shown);
 }
 
 static void file_over(uv_work_t *work, int status)
@@ -237,11 +246,15 @@ static void file_over(uv_work_t *work, int status)
     struct handler_result result = f->result;
     if (status == UV_ECANCELED)
         result.outcome = HANDLER_CANCELLED;
+    else if (f->shown.len > 0)
+        run->output(run, f->shown.data, f->shown.len);
     run->state = NULL;
+    buf_done(&f->shown);
     mem_free(f);
     handler_finish(run, &result);
 }
 
+/* `operation`: NULL: check. */
 static void file_start(struct handler_run *run,
                        void (*operation)(const struct handler_run *, struct handler_result *))
 {
@@ -273,6 +286,11 @@ static void file_rollback(struct handler_run *run)
     file_start(run, file_rollback_work);
 }
 
+static void file_check(struct handler_run *run)
+{
+    file_start(run, NULL);
+}
+
 static void file_cancel(struct handler_run *run)
 {
     struct file_run *f = run->state;
@@ -285,5 +303,6 @@ const struct handler file_write_handler = {
     .prepare = file_prepare,
     .execute = file_execute,
     .rollback = file_rollback,
+    .check = file_check,
     .cancel = file_cancel,
 };

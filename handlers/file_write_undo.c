@@ -165,32 +165,51 @@ static enum error_code original_check(const struct handler_run *run, const struc
     return ERR_LIMIT;
 }
 
+static enum error_code place_find(const struct handler_run *run, struct file_place *ret_place,
+                                  int *ret_fd, struct error *err)
+{
+    char path[PATH_MAX];
+    enum error_code code = path_resolve(run->params, path, err);
+    if (code != ERR_OK)
+        return code;
+    if (!text_utf8_valid(path, strlen(path), NULL))
+        return error_set(err, ERR_UNSUPPORTED, "the path that the link leads to is not UTF-8");
+    code = file_place_open(path, ret_place, err);
+    return code == ERR_OK ? file_write_open(ret_place, ret_fd, err) : code;
+}
+
+enum error_code file_write_locate(const struct handler_run *run, struct handler_result *result,
+                                  struct file_place *ret_place, int *ret_fd, struct error *err)
+{
+    AUTO_UNDO struct file_undo undo = {0};
+    enum error_code code = place_find(run, ret_place, ret_fd, err);
+    if (code != ERR_OK || *ret_fd < 0)
+        return code;
+    code = file_meta_read(*ret_fd, &undo.meta, err);
+    undo.path = code == ERR_OK ? mem_strdup(ret_place->path) : NULL;
+    if (code == ERR_OK && !undo.path)
+        code = error_set(err, ERR_NO_MEMORY, NULL);
+    return code == ERR_OK ? original_check(run, &undo, result) : code;
+}
+
 static enum error_code capture(const struct handler_run *run, struct buf *ret_undo,
                                struct handler_result *result, struct error *err)
 {
     AUTO_PLACE struct file_place place = FILE_PLACE_INIT;
     AUTO_UNDO struct file_undo undo = {0};
     AUTO_CLOSE int fd = -1;
-    char path[PATH_MAX];
     char digest[FILE_DIGEST_TEXT] = "";
-    enum error_code code = path_resolve(run->params, path, err);
+    enum error_code code = place_find(run, &place, &fd, err);
     if (code != ERR_OK)
         return code;
-    if (!text_utf8_valid(path, strlen(path), NULL))
-        return error_set(err, ERR_UNSUPPORTED, "the path that the link leads to is not UTF-8");
-    code = file_place_open(path, &place, err);
-    if (code == ERR_OK)
-        code = file_write_open(&place, &fd, err);
-    if (code != ERR_OK)
-        return code;
-    undo.path = mem_strdup(path);
+    undo.path = mem_strdup(place.path);
     if (!undo.path)
         return error_set(err, ERR_NO_MEMORY, NULL);
     if (fd >= 0) {
         undo.existed = true;
         code = file_meta_read(fd, &undo.meta, err);
         if (code != ERR_OK)
-            return error_wrap(err, "%s", path);
+            return error_wrap(err, "%s", place.path);
         code = original_check(run, &undo, result);
         if (code == ERR_OK)
             code = original_save(run, fd, &undo, digest, err);

@@ -108,6 +108,22 @@ static enum error_code copy_bytes(int fd, const struct file_source *source, stru
     }
 }
 
+enum error_code file_read(int fd, size_t max, struct buf *b, struct error *err)
+{
+    char chunk[CHUNK_BYTES];
+    uint64_t offset = 0;
+    for (;;) {
+        size_t len = 0;
+        enum error_code code = read_at(fd, chunk, sizeof(chunk), offset, &len, err);
+        if (code != ERR_OK || len == 0)
+            return code == ERR_OK ? buf_check(b, err) : code;
+        offset += len;
+        if (offset > max)
+            return error_set(err, ERR_BUSY, "it grows: somebody else is writing to it");
+        buf_append(b, chunk, len);
+    }
+}
+
 static enum error_code digest_bytes(EVP_MD_CTX *ctx, int fd, struct error *err)
 {
     char chunk[CHUNK_BYTES];

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "common/base/array.h"
+#include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/error.h"
 #include "common/json/json.h"
@@ -66,6 +67,10 @@ enum error_code data_digest(const char *data, size_t len, char ret_digest[FILE_D
 /* Whether a file holds exactly these bytes. */
 enum error_code file_holds(int fd, const char *data, size_t len, bool *ret_same,
                            struct error *err) MUST_CHECK;
+
+/* Appends all that a file holds, from its beginning. A file that has more than `max` bytes is
+ * ERR_BUSY: it was smaller when it was looked at. */
+enum error_code file_read(int fd, size_t max, struct buf *b, struct error *err) MUST_CHECK;
 
 /* Where the new bytes come from: a file of at most `len` bytes, from its beginning, or, with fd -1,
  * memory. A file that has more, since somebody writes to it, is ERR_BUSY. */

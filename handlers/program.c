@@ -11,10 +11,16 @@
 enum { ENVIRONMENT_COUNT = 5 };
 
 /* The texts of the environment, one after the other, each ended by a NUL. */
-static enum error_code environment_write(const struct handler_run *run, struct buf *b,
+static enum error_code environment_write(const struct handler_run *run,
+                                         const struct program *program, struct buf *b,
                                          struct error *err)
 {
-    const char *phase = run->operation == HANDLER_ROLLBACK ? "rollback" : "execute";
+    static const char *const phases[] = {
+        [HANDLER_PREPARE] = "prepare",
+        [HANDLER_EXECUTE] = "execute",
+        [HANDLER_ROLLBACK] = "rollback",
+        [HANDLER_CHECK] = "check",
+    };
     buf_printf(b, "KITSUNE_SERVER_ID=%s", run->host->server_id);
     buf_putc(b, '\0');
     buf_printf(b, "KITSUNE_ROLLOUT=%s", run->rollout);
@@ -23,7 +29,8 @@ static enum error_code environment_write(const struct handler_run *run, struct b
     buf_putc(b, '\0');
     buf_printf(b, "KITSUNE_ATTEMPT=%" PRId64, run->attempt);
     buf_putc(b, '\0');
-    buf_printf(b, "KITSUNE_PHASE=%s", phase);
+    buf_printf(b, "KITSUNE_PHASE=%s",
+               program->is_check ? phases[HANDLER_CHECK] : phases[run->operation]);
     buf_putc(b, '\0');
     return buf_check(b, err);
 }
@@ -33,7 +40,7 @@ enum error_code program_start(const struct handler_run *run, const struct progra
 {
     char mark[HANDLER_MARK_MAX];
     AUTO_BUF struct buf texts = BUF_INIT;
-    enum error_code code = environment_write(run, &texts, err);
+    enum error_code code = environment_write(run, program, &texts, err);
     if (code != ERR_OK)
         return code;
     const char *env[ENVIRONMENT_COUNT + 1] = {NULL};

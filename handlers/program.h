@@ -13,6 +13,7 @@
 struct program {
     const char *path;         /* or a name looked up in PATH */
     const struct array *args; /* char * */
+    bool is_check;            /* it only looks, in whatever operation: KITSUNE_PHASE is check */
     void *ctx;
     void (*output)(void *ctx, const char *data, size_t len);
     void (*exited)(void *ctx, int64_t exit_code, int signal); /* see process_config */

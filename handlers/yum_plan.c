@@ -122,6 +122,8 @@ static enum error_code wanted_reason(const struct rpm_version *wanted, const str
     yum_package_text(p, present, sizeof(present));
     (void)snprintf(plan->reason, sizeof(plan->reason), "%.60s is at %.40s, not %.40s", p->name,
                    present, text.data);
+    (void)snprintf(plan->change, sizeof(plan->change), "%.60s %.40s -> %.40s", p->name, present,
+                   text.data);
     return ERR_OK;
 }
 

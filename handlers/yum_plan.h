@@ -21,6 +21,7 @@ struct yum_plan {
     struct array specs[YUM_VERB_COUNT]; /* char *: what dnf is told to change */
     size_t count;                       /* of all verbs */
     char reason[YUM_REASON_MAX];        /* the first: "glibc is at 2.34-100, not 2.34-168" */
+    char change[YUM_REASON_MAX];        /* the first one forward: "glibc 2.34-100 -> 2.34-168" */
 };
 
 /* To the version that a step asks for: on each architecture on which the package is installed. */

@@ -18,6 +18,9 @@
  * An execute or rollback asks the package database what is installed, plans the changes, runs dnf
  * once for each verb among them, and asks again: the second plan must be empty.
  *
+ * A check plans the changes too, and has dnf resolve each of them (--assumeno) without asking
+ * again.
+ *
  * The database is asked on the thread pool, dnf runs as a process; one of them is under way at any
  * time.
  */
@@ -252,6 +255,7 @@ static void yum_work(uv_work_t *work)
         y->code = capture(y->run, &y->undo, &y->err);
         return;
     case HANDLER_EXECUTE:
+    case HANDLER_CHECK:
         y->code = plan_execute(y->run, &y->plan, &y->err);
         return;
     case HANDLER_ROLLBACK:
@@ -315,10 +319,25 @@ static void command_failed(struct yum *y, int64_t exit_code, int signal)
     yum_finish(y, &result);
 }
 
+/* Told not to go on, dnf ends as if it had failed, but for its last line: it has resolved all. */
+static bool resolved(const struct yum *y, int64_t exit_code, int signal)
+{
+    static const char *const ends[] = {"Operation aborted.", "Exiting on user command"};
+    int len = 0;
+    const char *line = tail_line(y, &len);
+    for (size_t i = 0; i < ARRAY_LEN(ends) && line && signal == 0 && exit_code == 1; i++) {
+        if ((size_t)len == strlen(ends[i]) && memcmp(line, ends[i], (size_t)len) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void command_exited(void *ctx, int64_t exit_code, int signal)
 {
     struct yum *y = ctx;
     y->process = NULL;
+    if (y->run->operation == HANDLER_CHECK && resolved(y, exit_code, signal))
+        exit_code = 0;
     if (signal != 0 || exit_code != 0 || y->cancelled)
         command_failed(y, exit_code, signal);
     else
@@ -363,7 +382,7 @@ static enum error_code command_start(struct yum *y, struct error *err)
     size_t count = 0;
     if (!args)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    args[count++] = "-y";
+    args[count++] = y->run->operation == HANDLER_CHECK ? "--assumeno" : "-y";
     if (root && strcmp(root, "/") != 0) {
         buf_printf(&root_option, "--installroot=%s", root);
         enum error_code code = buf_check(&root_option, err);
@@ -397,10 +416,20 @@ static void finish_unchanged(struct yum *y)
         result_succeed(&result, y->changed, "%s is at %s%s", params->package, params->version,
                        y->changed ? "" : " already");
         break;
+    case HANDLER_CHECK:
+        result_succeed(&result, false, "%s is at %s already", params->package, params->version);
+        break;
     case HANDLER_ROLLBACK:
         result_succeed(&result, false, "%s is as it was", params->package);
         break;
     }
+    yum_finish(y, &result);
+}
+
+static void finish_checked(struct yum *y)
+{
+    struct handler_result result = {0};
+    result_succeed(&result, true, "would change %s", y->plan.change);
     yum_finish(y, &result);
 }
 
@@ -457,11 +486,14 @@ static void changes_next(struct yum *y, enum yum_verb from)
     while (y->verb < YUM_VERB_COUNT && y->plan.specs[y->verb].count == 0)
         y->verb++;
     if (y->verb == YUM_VERB_COUNT) {
-        plan_request(y, STAGE_CHECK);
+        if (y->run->operation == HANDLER_CHECK)
+            finish_checked(y);
+        else
+            plan_request(y, STAGE_CHECK);
         return;
     }
     if (command_start(y, &err) == ERR_OK) {
-        y->changed = true;
+        y->changed = y->run->operation != HANDLER_CHECK;
         return;
     }
     struct handler_result result = {.changed = y->changed};
@@ -499,5 +531,6 @@ const struct handler yum_upgrade_handler = {
     .prepare = yum_start,
     .execute = yum_start,
     .rollback = yum_start,
+    .check = yum_start,
     .cancel = yum_cancel,
 };

@@ -158,13 +158,20 @@ struct net_client_config {
     struct net_conn_events events;
 };
 
-/* Checks a URL without connecting. ERR_INVALID says what is wrong with it; ERR_UNSUPPORTED: it
- * wants TLS. */
+/* Checks a URL without connecting. ERR_INVALID says what is wrong with it. */
 enum error_code net_url_check(const char *url, struct error *err) MUST_CHECK;
 bool net_url_tls(const char *url); /* a good URL that asks for TLS */
 /* True when it leads nowhere but to this machine. */
 bool net_url_loopback(const char *url);
 bool net_host_loopback(const char *host);
+/* Why a client's connection has come to its end, as far as that calls for different remedies. */
+enum net_end {
+    NET_END_LOST,        /* it was not reached, or is gone */
+    NET_END_NOT_TRUSTED, /* the server's certificate is not good */
+    NET_END_NOT_ADMITTED /* the server does not take ours, or closed with 1008 (policy) */
+};
+/* In its closed callback. */
+enum net_end net_conn_end(const struct net_conn *conn);
 /* Begins to connect (name resolution off the loop's thread); ends in opened or in closed.
  * ERR_INVALID: the URL, or TLS where the URL asks for none or the other way round. */
 enum error_code net_connect(struct net *net, const struct net_client_config *config,

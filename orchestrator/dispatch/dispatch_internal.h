@@ -9,6 +9,7 @@
  *   queue.c       the servers' queues, and what goes out to agents
  *   session.c     what agents say
  *   fleet.c       the servers that are known
+ *   sealed.c      signed plans
  */
 #pragma once
 
@@ -46,7 +47,7 @@ struct slot {
     uint32_t index;           /* in the plan */
     int32_t live_step, live_attempt;
     bool queued;     /* in the server's queue */
-    bool apart;      /* not queued, and an order stands or its agent has it in hand */
+    bool apart;      /* not queued, and an order stands, or its agent has it in hand, or returns */
     bool standing;   /* the engine has an order to its agent; ahead of the journal */
     bool touched;    /* the journal knows, or is about to, that it was touched */
     bool undone;     /* the same: that this was undone */
@@ -55,6 +56,7 @@ struct slot {
     bool rollback;   /* the engine said undo, and that stands: */
     bool undo_force; /* so, and in that round, as far as is durable */
     int64_t undo_round;
+    bool returning; /* it was unknown, and the last hello listed it: a report of it comes */
     bool missing;   /* it was in hand, and the last hello did not list it */
     bool lost;      /* the agent came back without any record of it */
     uint8_t cancel; /* 0: no, 1: after the running step, 2: now */
@@ -71,7 +73,8 @@ struct rollout {
     uint32_t slot_count;
     char *steps_json; /* the execute frames' steps, made when first needed */
     size_t steps_len;
-    uint64_t last_seq; /* of the last event appended */
+    struct sealed *sealed; /* of a signed plan, made when first needed */
+    uint64_t last_seq;     /* of the last event appended */
     int64_t created_ms, ended_ms;
     struct timer batch_timer;
     uint32_t batch_due;
@@ -98,6 +101,7 @@ struct server {
     uint32_t queue_length;
     struct lock lock;
     int64_t undo_bytes, undo_max_bytes; /* as its agent said last */
+    bool checks;                        /* the same: it knows checks */
     char *version, *hostname, *instance, *boot_id, *peer;
     struct array handlers; /* char * */
     int64_t since_ms;
@@ -185,6 +189,7 @@ struct effect {
     /* To be acknowledged: */
     char server[ID_BUFFER]; /* "" : nobody */
     int64_t agent_seq;
+    struct slot *settled; /* a person has settled it, and its agent goes on; NULL: none */
     /* To be answered: */
     dispatcher_done done;
     void *done_ctx;
@@ -234,6 +239,8 @@ void queue_release(struct rollout *r);
 void queue_decide(struct rollout *r, const struct decision *decision);
 /* Says to a server that has (again) a session what is to be said. */
 void queue_connected(struct server *server, const struct wire_hello *hello);
+/* Has an agent stop that came back, at work on what a person has settled since. */
+void queue_stop_settled(struct slot *slot);
 /* The session's agent has answered: what its hello said is how it is now. */
 void queue_proven(struct server *server);
 void queue_disconnected(struct server *server);
@@ -248,6 +255,18 @@ void queue_arm(struct dispatcher *d, struct timer *timer, enum timer_kind kind, 
                int64_t delay_ms);
 /* Sends d->frame to a server; false when it has no session. */
 bool queue_send(struct server *server, const struct wire_frame *frame);
+
+/* ---- sealed.c: signed plans
+ * ----------------------------------------------------------------------- */
+
+/* Refuses a signed plan that no agent would run: changed since it was signed, or not of this time.
+ * ERR_CONFLICT. Agents check the signatures. */
+enum error_code sealed_check(const struct plan *plan, int64_t now_ms, struct error *err) MUST_CHECK;
+/* What an execute for that server says of it beside the steps. What `ret` points at is borrowed
+ * until the next call for the rollout. */
+enum error_code sealed_fill(struct rollout *r, uint32_t server, struct wire_seal *ret,
+                            struct error *err) MUST_CHECK;
+void sealed_free(struct sealed *sealed); /* NULL is fine */
 
 /* ---- lock.c -------------------------------------------------------------------------------------
  */

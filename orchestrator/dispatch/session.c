@@ -359,6 +359,16 @@ static enum error_code report_apply(struct tx *tx, struct slot *slot,
     return ERR_OK;
 }
 
+/* A person has settled the execution, and its agent came back and goes forward with it. */
+static bool report_of_settled(const struct slot *slot, const struct wire_report *report)
+{
+    const struct wire_entry *last =
+        ARRAY_AT(&report->entries, struct wire_entry, 0) + (report->entries.count - 1);
+    bool forward = last->type == REPORT_STARTED || last->type == REPORT_STEP_STARTED ||
+                   last->type == REPORT_STEP_RETRYING || last->type == REPORT_STEP_ENDED;
+    return forward && engine_execution(slot->rollout->engine, slot->index)->resolved;
+}
+
 static void session_report(struct session *s, const struct wire_report *report)
 {
     struct dispatcher *d = s->d;
@@ -390,8 +400,12 @@ static void session_report(struct session *s, const struct wire_report *report)
     if (settled > 0) {
         memcpy(tx.effect->server, s->server->id, sizeof(s->server->id));
         tx.effect->agent_seq = settled;
+        if (report_of_settled(&r->slots[index], report))
+            tx.effect->settled = &r->slots[index];
     }
     (void)tx_commit(&tx);
+    if (r->slots[index].returning)
+        queue_settle(&r->slots[index]); /* all of it was known already */
     if (code != ERR_OK)
         session_fault(s, err.message);
 }

@@ -182,6 +182,43 @@ static void a_version_alone_stands_for_any_release(void **state)
     close_with_root(&bed);
 }
 
+static void a_check_says_from_which_version_to_which_and_changes_nothing(void **state)
+{
+    struct bed bed;
+    open_with_root(&bed, *state);
+    run_ok(&bed, HANDLER_CHECK, "kitsune-suite", "2.0-1");
+    assert_true(bed.result.changed);
+    assert_string_equal(bed.result.message, "would change kitsune-suite 1.0-1 -> 2.0-1");
+    assert_non_null(strstr(bed.output.data, "kitsune-suite-common"));
+    assert_installed(&bed, "kitsune-suite", "1.0-1");
+    run_ok(&bed, HANDLER_PREPARE, "kitsune-suite", "2.0-1");
+    run_ok(&bed, HANDLER_EXECUTE, "kitsune-suite", "2.0-1");
+    assert_true(bed.result.changed);
+    run_ok(&bed, HANDLER_CHECK, "kitsune-suite", "2.0-1");
+    assert_false(bed.result.changed);
+    assert_string_equal(bed.result.message, "kitsune-suite is at 2.0-1 already");
+    assert_int_equal(bed.output.len, 0);
+    run_ok(&bed, HANDLER_CHECK, "kitsune-suite", "1.0");
+    assert_string_equal(bed.result.message, "would change kitsune-suite 2.0-1 -> 1.0");
+    assert_installed(&bed, "kitsune-suite", "2.0-1");
+    close_with_root(&bed);
+}
+
+static void what_dnf_cannot_resolve_fails_the_check(void **state)
+{
+    struct bed bed;
+    open_with_root(&bed, *state);
+    run_yum(&bed, HANDLER_CHECK, "kitsune-demo", "7.0");
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_false(bed.result.changed);
+    assert_message(&bed, "upgrade: exit status 1: ");
+    run_yum(&bed, HANDLER_CHECK, "no-such-package", "1.0");
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_message(&bed, "no-such-package is not installed");
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    close_with_root(&bed);
+}
+
 static void an_architecture_can_be_named(void **state)
 {
     struct bed bed;
@@ -437,6 +474,8 @@ int main(void)
         cmocka_unit_test(an_upgrade_is_made_and_undone),
         cmocka_unit_test(a_downgrade_is_made_and_undone),
         cmocka_unit_test(a_version_alone_stands_for_any_release),
+        cmocka_unit_test(a_check_says_from_which_version_to_which_and_changes_nothing),
+        cmocka_unit_test(what_dnf_cannot_resolve_fails_the_check),
         cmocka_unit_test(an_architecture_can_be_named),
         cmocka_unit_test(a_higher_epoch_is_newer_whatever_the_version_says),
         cmocka_unit_test(what_must_go_along_goes_along_and_comes_back),
