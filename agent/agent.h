@@ -11,6 +11,7 @@
 #pragma once
 
 #include "agent/runner.h"
+#include "agent/trust.h"
 #include "agent/undo_journal.h"
 #include "common/base/buf.h"
 #include "common/base/error.h"
@@ -48,6 +49,8 @@ struct agent_store {
                                   int64_t epoch, struct error *err);
     enum error_code (*epoch)(void *ctx, const char *server, const char *orchestrator,
                              int64_t *ret_epoch, struct error *err);
+    enum error_code (*nonce)(void *ctx, const char *server, const char *nonce,
+                             char ret_rollout[ID_BUFFER], struct error *err);
     enum error_code (*open_executions)(void *ctx, const char *server,
                                        enum error_code (*each)(void *each_ctx, const char *rollout,
                                                                const struct undo_status *status,
@@ -111,6 +114,9 @@ struct agent_identity {
 struct agent_config {
     struct agent_identity identity;
     const struct step_catalog *catalog; /* borrowed */
+    /* Nothing is begun but what these keys have signed (borrowed until agent_free); NULL: anything
+     * is. What the journal has of it was begun, and goes on. */
+    const struct trust *trust;
     /* The agent before this one died. What this one begins first is on record before anything of it
      * runs, so that what kills its agent each time is found out. */
     bool after_death;

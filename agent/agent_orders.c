@@ -106,6 +106,18 @@ static struct execution *execution_add_new(struct agent *a, const char *rollout,
     return x;
 }
 
+/* One that must not be begun: it ends here, and nothing of it is kept but that. */
+static enum error_code execute_refuse(struct agent *a, const struct wire_execute *execute,
+                                      enum error_code found, const struct error *why,
+                                      struct error *err)
+{
+    struct execution *x = execution_add_new(a, execute->rollout, found, err);
+    if (!x)
+        return ERR_NO_MEMORY;
+    trusted_refuse(a, x, execute->rollback_on_failure && !execute->check, why);
+    return ERR_OK;
+}
+
 /* `found`: what the search for it gave. */
 static enum error_code execute_new(struct agent *a, struct wire_execute *execute,
                                    const struct slice *text, enum error_code found,
@@ -124,7 +136,10 @@ static enum error_code execute_new(struct agent *a, struct wire_execute *execute
     x->steps = execute->steps;
     execute->steps = (struct array){0};
     x->rollback_on_failure = execute->rollback_on_failure;
+    x->check = execute->check;
     x->confirm_ms = execute->confirm_ms;
+    if (a->config.trust)
+        trusted_take(x, execute);
     execution_queue(a, x, TURN_BEGIN);
     agent_next(a);
     return ERR_OK;
@@ -138,12 +153,15 @@ static enum error_code take_execute(struct agent *a, struct wire_execute *execut
         report_resend(a, x, x->acked_seq);
         return ERR_OK;
     }
-    enum error_code code = execution_adopt(a, execute->rollout, &x, err);
-    if (is_unknown(code))
-        return a->stopping ? ERR_OK : execute_new(a, execute, text, code, err);
-    if (code == ERR_OK)
+    enum error_code found = execution_adopt(a, execute->rollout, &x, err);
+    if (found == ERR_OK)
         report_resend(a, x, 0); /* everything was acknowledged, and yet it is asked for */
-    return code;
+    if (!is_unknown(found) || a->stopping)
+        return is_unknown(found) ? ERR_OK : found;
+    enum error_code code = a->config.trust ? trusted_check(a, execute, err) : ERR_OK;
+    if (code == ERR_DENIED)
+        return execute_refuse(a, execute, found, err, err);
+    return code == ERR_OK ? execute_new(a, execute, text, found, err) : code;
 }
 
 /* One whose turn has not come and which has no record: it ends here. `undo`: NULL when it is only
@@ -189,11 +207,11 @@ static enum error_code rollback_unknown(struct agent *a, const char *rollout, en
 }
 
 /* Of orders that come before one can be passed on, the newest counts. */
-static void order_keep(struct undo_order *order, const struct wire_rollback *rollback)
+static void order_keep(struct undo_order *order, const struct wire_rollback *rollback, bool force)
 {
     if (rollback->round < order->round)
         return;
-    order->force = rollback->force || (rollback->round == order->round && order->force);
+    order->force = force || (rollback->round == order->round && order->force);
     order->round = rollback->round;
 }
 
@@ -224,7 +242,7 @@ static enum error_code take_rollback(struct agent *a, const struct wire_rollback
         settle_unbegun(a, x, rollback);
         return ERR_OK;
     }
-    order_keep(&x->rollback, rollback);
+    order_keep(&x->rollback, rollback, trusted_force(a, rollback));
     if (a->run && a->run->execution == x) {
         run_drain(a);
         return ERR_OK;

@@ -231,6 +231,8 @@ void batch_submit(struct agent *a, struct batch *batch)
         .settled = x->settled,
         .time_ms = a->config.clock.wall_ms(a->config.clock.ctx),
         .restarts = x->restarts,
+        .nonce = x->nonce[0] != '\0' && x->durable_seq == 0 ? x->nonce : NULL,
+        .nonce_expires_ms = x->expires_ms,
         .done = batch_done,
         .ctx = batch,
     };

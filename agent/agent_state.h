@@ -27,7 +27,11 @@ struct execution {
     size_t spec_len;
     struct array steps; /* struct plan_step; only while it waits for its turn or has it */
     bool rollback_on_failure;
+    bool check; /* see wire_execute */
     int64_t confirm_ms;
+    /* Of a signed plan that was checked, until it is durable that it is spent; nonce "": none. */
+    char nonce[PLAN_NONCE_DIGITS + 1];
+    int64_t not_before_ms, expires_ms;
     enum turn turn;
     bool cancel, cancel_now;    /* asked for, not yet passed on */
     struct undo_order rollback; /* the same */
@@ -114,6 +118,22 @@ void execution_queue(struct agent *a, struct execution *x, enum turn turn);
 /* Knows the orchestrator, and refuses it when its epoch is an older one than seen before. */
 enum error_code orders_welcome(struct agent *a, const struct wire_welcome *welcome,
                                struct error *err) MUST_CHECK;
+
+/* ---- agent_trust.c ------------------------------------------------------------------------- */
+
+/* Whether an execute of which nothing is on record may be taken on. ERR_DENIED: no, with why. */
+enum error_code trusted_check(struct agent *a, const struct wire_execute *execute,
+                              struct error *err) MUST_CHECK;
+/* Keeps in mind that it was: its nonce is spent with the first thing on record of it. */
+void trusted_take(struct execution *x, const struct wire_execute *execute);
+/* Whether the time for it has not passed while it waited for its turn. ERR_DENIED: it has. */
+enum error_code trusted_begin(const struct agent *a, const struct execution *x,
+                              struct error *err) MUST_CHECK;
+/* Ends an execution that is not begun, as failed, and says so. */
+void trusted_refuse(struct agent *a, struct execution *x, bool rollback_on_failure,
+                    const struct error *why);
+/* Whether an order to overwrite what others have changed is obeyed. */
+bool trusted_force(const struct agent *a, const struct wire_rollback *rollback);
 
 /* ---- agent_resume.c ------------------------------------------------------------------------ */
 

@@ -305,6 +305,17 @@ static enum error_code carrier_open(struct host *h, struct error *err)
     return code;
 }
 
+static enum error_code trust_open(struct host *h, struct error *err)
+{
+    char text[TRUST_TEXT_MAX];
+    enum error_code code = trust_load(h->config.trusted_keys, &h->trust, err);
+    if (code != ERR_OK)
+        return code;
+    trust_describe(h->trust, text);
+    log_info("only signed plans are run", LOG_STR("keys", text), LOG_END);
+    return ERR_OK;
+}
+
 static enum error_code parts_open(struct host *h, struct error *err)
 {
     const struct undo_journal_config journal = {
@@ -321,6 +332,8 @@ static enum error_code parts_open(struct host *h, struct error *err)
         age_init(&h->age, db_last_written_ms(path.data), clock_wall_ms(), clock_mono_ms());
         code = net_url_check(h->config.orchestrator, err);
     }
+    if (code == ERR_OK && h->config.trusted_keys)
+        code = trust_open(h, err);
     if (code == ERR_OK)
         code = ticker_reserve(h->ticker, HOST_ALARMS, err);
     if (code == ERR_OK)
@@ -406,6 +419,7 @@ void host_free(struct host *h)
         return;
     assert(!h->journal && !h->ticker);
     mem_free(h->agents);
+    trust_free(h->trust);
     mem_free(h);
 }
 

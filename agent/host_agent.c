@@ -38,6 +38,12 @@ static enum error_code store_epoch(void *ctx, const char *server, const char *or
     return undo_journal_epoch(journal_of(ctx), server, orchestrator, ret_epoch, err);
 }
 
+static enum error_code store_nonce(void *ctx, const char *server, const char *nonce,
+                                   char ret_rollout[ID_BUFFER], struct error *err)
+{
+    return undo_journal_nonce(journal_of(ctx), server, nonce, ret_rollout, err);
+}
+
 static enum error_code
 store_open_executions(void *ctx, const char *server,
                       enum error_code (*each)(void *each_ctx, const char *rollout,
@@ -257,6 +263,7 @@ static enum error_code make_agent(struct host_agent *ha, struct error *err)
                      .hostname = h->hostname,
                      .boot_id = h->boot_id},
         .catalog = &handler_catalog,
+        .trust = h->trust,
         .after_death = undo_journal_died(h->journal),
         .link = {ha, link_out, link_anew},
         .store = {.ctx = h,
@@ -264,6 +271,7 @@ static enum error_code make_agent(struct host_agent *ha, struct error *err)
                   .ack = store_ack,
                   .save_epoch = store_save_epoch,
                   .epoch = store_epoch,
+                  .nonce = store_nonce,
                   .open_executions = store_open_executions,
                   .find = store_find,
                   .load = store_load,

@@ -34,6 +34,7 @@ struct host {
     struct host_config config;
     struct undo_journal *journal;
     struct carrier *carrier;
+    struct trust *trust; /* NULL: none */
     struct ticker *ticker;
     uv_async_t async; /* the journal's thread has something for us */
     struct alarm stall_alarm, expire_alarm, quiet_alarm, grace_alarm;

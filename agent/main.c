@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/net/net.h"
 #include "common/pki/pki_key.h"
+#include "handlers/rpm_tool.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -97,6 +98,7 @@ static enum error_code program_start(struct program *p, struct error *err)
         .log_level = p->options.log_level,
         .data_dir = p->options.data_dir,
         .installroot = p->options.installroot,
+        .trusted_keys = p->options.trusted_keys,
         .retention_ms = p->options.undo_retention_ms,
         .undo_max_bytes = p->options.undo_max_bytes,
         .failed = program_failed,
@@ -129,6 +131,8 @@ static int program_refuse(struct program *p, const struct error *err)
 
 int main(int argc, char **argv)
 {
+    if (rpm_tool_asked(argc, argv))
+        return rpm_tool_main(argc, argv);
     static struct program program;
     if (argc > 1 && strcmp(argv[1], NETWORK_MODE) == 0)
         network_main(argc, argv);

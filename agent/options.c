@@ -35,6 +35,8 @@ const char options_help[] =
     "  --undo-max-size SIZE    what may be kept for that, as 500M; K, M, G and T are powers of "
     "1024;\n"
     "                          0: no limit (default 4G)\n"
+    "  --trusted-keys FILE     run only what the keys in FILE have signed (kitsune sign); read at\n"
+    "                          the start\n"
     "  --stop-timeout DURATION how long a running step may take to end when the agent is asked to\n"
     "                          stop (default 30s)\n"
     "  --log-format FORMAT     logfmt or json (default logfmt)\n"
@@ -65,6 +67,7 @@ enum option_key {
     KEY_ROOT,
     KEY_RETENTION,
     KEY_MAX_SIZE,
+    KEY_TRUSTED,
     KEY_STOP,
     KEY_FORMAT,
     KEY_LEVEL,
@@ -85,6 +88,7 @@ static const struct option long_options[] = {
     {"installroot", required_argument, NULL, KEY_ROOT},
     {"undo-retention", required_argument, NULL, KEY_RETENTION},
     {"undo-max-size", required_argument, NULL, KEY_MAX_SIZE},
+    {"trusted-keys", required_argument, NULL, KEY_TRUSTED},
     {"stop-timeout", required_argument, NULL, KEY_STOP},
     {"log-format", required_argument, NULL, KEY_FORMAT},
     {"log-level", required_argument, NULL, KEY_LEVEL},
@@ -176,6 +180,9 @@ static enum error_code option_take(void *ctx, int key, const char *value, struct
         return retention_parse(value, &options->undo_retention_ms, err);
     case KEY_MAX_SIZE:
         return size_parse(value, &options->undo_max_bytes, err);
+    case KEY_TRUSTED:
+        options->trusted_keys = value;
+        return value[0] ? ERR_OK : error_set(err, ERR_INVALID, "--trusted-keys must not be empty");
     case KEY_STOP:
         if (duration_parse(value, &options->stop_timeout_ms, err) != ERR_OK)
             return error_wrap(err, "--stop-timeout");

@@ -19,7 +19,8 @@ struct options {
     const char *ca; /* NULL: not given, as the next two */
     const char *ca_fingerprint;
     const char *ticket;      /* --enrol-token-file */
-    const char *installroot; /* NULL: / */
+    const char *installroot;  /* NULL: / */
+    const char *trusted_keys; /* NULL: unsigned plans are run too */
     int64_t stop_timeout_ms;
     int64_t undo_retention_ms;
     int64_t undo_max_bytes; /* 0: no limit */

@@ -51,6 +51,10 @@ static const char *const migrations[] = {
     "ALTER TABLE entries ADD COLUMN sum INTEGER;"
     "ALTER TABLE captures ADD COLUMN sum INTEGER;"
     "INSERT INTO meta (name, value) SELECT 'unsummed', coalesce(max(id), 0) FROM executions;",
+    /* Of signed plans; they outlive their executions, which an expiry or `replaces` removes. */
+    "CREATE TABLE nonces (server TEXT NOT NULL, nonce TEXT NOT NULL, rollout TEXT NOT NULL,"
+    " expires_ms INTEGER NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (server, nonce))"
+    " WITHOUT ROWID;",
 };
 
 static const char *const statements[UNDO_STATEMENT_COUNT] = {
@@ -73,6 +77,10 @@ static const char *const statements[UNDO_STATEMENT_COUNT] = {
                          " VALUES (?1, ?2, ?3, ?4, ?5)",
     [UNDO_EPOCH_PUT] = "INSERT INTO epochs (server, orchestrator, epoch) VALUES (?1, ?2, ?3)"
                        " ON CONFLICT DO UPDATE SET epoch = max(epoch, excluded.epoch)",
+    [UNDO_NONCE_PUT] = "INSERT OR IGNORE INTO nonces (server, nonce, rollout, expires_ms, sum)"
+                       " VALUES (?1, ?2, ?3, ?4, ?5)",
+    [UNDO_NONCES_EXPIRE] = "DELETE FROM nonces WHERE expires_ms < ?1",
+    [UNDO_NONCE_FIND] = "SELECT rollout FROM nonces WHERE server = ?1 AND nonce = ?2",
     [UNDO_EXPIRED] =
         "SELECT id, (SELECT coalesce(sum(bytes), 0) FROM captures WHERE execution = id),"
         " server, rollout FROM executions WHERE changed_ms < ?1"
@@ -101,6 +109,7 @@ static const char *const statements[UNDO_STATEMENT_COUNT] = {
         " (SELECT coalesce(max(seq), 0) FROM entries WHERE execution = id) FROM executions",
     [UNDO_CHECK_ENTRIES] = "SELECT entry, execution, seq, sum FROM entries",
     [UNDO_CHECK_CAPTURES] = "SELECT undo, execution, step, sum FROM captures",
+    [UNDO_CHECK_NONCES] = "SELECT server, nonce, rollout, expires_ms, sum FROM nonces",
 };
 
 static const struct db_schema schema = {

@@ -75,6 +75,8 @@ struct undo_append {
     bool settled;     /* after this, nothing is left to do but to have the entries acknowledged */
     int64_t time_ms;  /* wall clock */
     int64_t restarts; /* see undo_status */
+    const char *nonce; /* of the signed plan that it is of, spent with this; NULL: none */
+    int64_t nonce_expires_ms;
     /* ERR_OK once durable. Any other code is final: nothing can be made durable any more. */
     void (*done)(void *ctx, enum error_code result);
     void *ctx;
@@ -93,8 +95,8 @@ enum error_code undo_journal_save_epoch(struct undo_journal *j, const char *serv
                                         const char *orchestrator, int64_t epoch,
                                         struct error *err) MUST_CHECK;
 /* Removes executions that ended longer ago than the retention and are acknowledged to the end, and
- * their undo folders; a portion in one transaction, until none is left. `done` (may be NULL) is
- * called when that is so. ERR_NO_MEMORY: nothing was begun. */
+ * their undo folders; a portion in one transaction, until none is left; and nonces that expired
+ * longer ago. `done` (may be NULL) is called when that is so. ERR_NO_MEMORY: nothing was begun. */
 enum error_code undo_journal_expire(struct undo_journal *j, int64_t time_ms,
                                     void (*done)(void *ctx, enum error_code result), void *ctx,
                                     struct error *err) MUST_CHECK;
@@ -164,6 +166,10 @@ void undo_entries_done(struct array *entries);
 enum error_code undo_journal_capture(struct undo_journal *j, const char *server,
                                      const char *rollout, uint32_t step, char **ret_undo,
                                      struct error *err) MUST_CHECK;
+/* Which rollout a nonce was spent for; it is kept for the retention after it expired, whatever
+ * becomes of the execution. ERR_NOT_FOUND. */
+enum error_code undo_journal_nonce(struct undo_journal *j, const char *server, const char *nonce,
+                                   char ret_rollout[ID_BUFFER], struct error *err) MUST_CHECK;
 /* 0 when none was seen. */
 enum error_code undo_journal_epoch(struct undo_journal *j, const char *server,
                                    const char *orchestrator, int64_t *ret_epoch,

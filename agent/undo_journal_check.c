@@ -22,6 +22,7 @@ enum execution_column {
     EXECUTION_ENTRIES,
     EXECUTION_MAX_SEQ
 };
+enum nonce_column { NONCE_SERVER, NONCE_TEXT, NONCE_ROLLOUT, NONCE_EXPIRES, NONCE_SUM };
 
 int64_t undo_sum_spec(const char *server, const char *rollout, const char *spec, size_t len)
 {
@@ -31,6 +32,13 @@ int64_t undo_sum_spec(const char *server, const char *rollout, const char *spec,
 int64_t undo_sum_item(int64_t execution, int64_t number, const char *text, size_t len)
 {
     return (int64_t)sum_text(sum_int(sum_int(SUM_INIT, execution), number), text, len);
+}
+
+int64_t undo_sum_nonce(const char *server, const char *nonce, const char *rollout,
+                       int64_t expires_ms)
+{
+    uint64_t sum = sum_string(sum_string(sum_string(SUM_INIT, server), nonce), rollout);
+    return (int64_t)sum_int(sum, expires_ms);
 }
 
 /* ---- Rows -------------------------------------------------------------------------------- */
@@ -104,6 +112,21 @@ static enum error_code capture_check(struct undo_journal *j, struct db_stmt *s, 
     return ERR_OK;
 }
 
+/* One that cannot be read may be of a plan that could run once more until it expires. */
+static enum error_code nonce_check(struct undo_journal *j, struct db_stmt *s, struct error *err)
+{
+    const char *server = db_column_text(s, NONCE_SERVER, NULL);
+    const char *nonce = db_column_text(s, NONCE_TEXT, NULL);
+    const char *rollout = db_column_text(s, NONCE_ROLLOUT, NULL);
+    int64_t expires_ms = db_column_int(s, NONCE_EXPIRES);
+    (void)err;
+    if (!server || !nonce || !rollout ||
+        db_column_int(s, NONCE_SUM) != undo_sum_nonce(server, nonce, rollout, expires_ms))
+        error_ignore(
+            error_set(&j->damage, ERR_CORRUPT, "a nonce of a signed plan that was run: damaged"));
+    return ERR_OK;
+}
+
 static enum error_code
 rows_check(struct undo_journal *j, struct db *db, enum undo_statement statement,
            enum error_code (*check)(struct undo_journal *j, struct db_stmt *s, struct error *err),
@@ -169,6 +192,8 @@ static enum error_code all_check(struct undo_journal *j, struct db *db, struct e
         code = rows_check(j, db, UNDO_CHECK_ENTRIES, entry_check, err);
     if (code == ERR_OK)
         code = rows_check(j, db, UNDO_CHECK_CAPTURES, capture_check, err);
+    if (code == ERR_OK)
+        code = rows_check(j, db, UNDO_CHECK_NONCES, nonce_check, err);
     return code;
 }
 

@@ -14,6 +14,9 @@ enum undo_statement {
     UNDO_ENTRY_PUT,
     UNDO_CAPTURE_PUT,
     UNDO_EPOCH_PUT,
+    UNDO_NONCE_PUT,
+    UNDO_NONCES_EXPIRE,
+    UNDO_NONCE_FIND,
     UNDO_EXPIRED,
     UNDO_REPLACED,
     UNDO_EXECUTION_DELETE,
@@ -27,6 +30,7 @@ enum undo_statement {
     UNDO_CHECK_EXECUTIONS,
     UNDO_CHECK_ENTRIES,
     UNDO_CHECK_CAPTURES,
+    UNDO_CHECK_NONCES,
     UNDO_STATEMENT_COUNT
 };
 
@@ -49,6 +53,8 @@ struct undo_journal {
 /* What the texts sum up to: the frame that an execution came in, an entry or a capture. */
 int64_t undo_sum_spec(const char *server, const char *rollout, const char *spec, size_t len);
 int64_t undo_sum_item(int64_t execution, int64_t number, const char *text, size_t len);
+int64_t undo_sum_nonce(const char *server, const char *nonce, const char *rollout,
+                       int64_t expires_ms);
 /* Whether a row of UNDO_ENTRIES, UNDO_CAPTURE and their like holds what was written. */
 enum error_code undo_item_check(const struct undo_journal *j, struct db_stmt *s, const char *what,
                                 struct error *err) MUST_CHECK;

@@ -3,6 +3,7 @@
 #include "agent/array_push.h"
 #include "common/base/cleanup.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Ends the use of a statement with the scope. */
@@ -252,6 +253,25 @@ enum error_code undo_journal_capture(struct undo_journal *j, const char *server,
     if (!undo)
         return error_set(err, ERR_NO_MEMORY, NULL);
     *ret_undo = undo;
+    return ERR_OK;
+}
+
+enum error_code undo_journal_nonce(struct undo_journal *j, const char *server, const char *nonce,
+                                   char ret_rollout[ID_BUFFER], struct error *err)
+{
+    AUTO_STMT struct db_stmt *s = NULL;
+    bool row = false;
+    const char *rollout = NULL;
+    enum error_code code = use_for(j, UNDO_NONCE_FIND, server, nonce, &s, err);
+    if (code == ERR_OK)
+        code = db_step(s, &row, err);
+    if (code == ERR_OK && row)
+        code = undo_column_text(s, 0, &rollout, NULL, err);
+    if (code != ERR_OK)
+        return code;
+    if (!row)
+        return error_set(err, ERR_NOT_FOUND, "nothing with this nonce was run");
+    (void)snprintf(ret_rollout, ID_BUFFER, "%s", rollout ? rollout : "");
     return ERR_OK;
 }
 

@@ -29,11 +29,13 @@ struct work {
     void (*done)(void *ctx, enum error_code result);
     void *ctx;
     struct slice server, name, spec; /* name: the rollout or the orchestrator */
-    bool has_spec, replaces, settled;
+    struct slice nonce;
+    bool has_spec, has_nonce, replaces, settled;
     bool more;      /* what was to be done was more than fits into one transaction */
     int64_t number; /* last_seq, the acknowledged one, the epoch, or the oldest time to keep */
     int64_t time_ms;
     int64_t restarts;
+    int64_t nonce_expires_ms;
     int64_t kept_bytes, freed_bytes; /* for undo, by this work */
     int64_t expired_to, expiring_to; /* executions looked at: up to the last transaction, in this */
     size_t entry_count;
@@ -151,6 +153,22 @@ static enum error_code apply_capture(struct db *db, struct work *w, const struct
     return code;
 }
 
+static enum error_code apply_nonce(struct db *db, const struct work *w, struct error *err)
+{
+    struct db_stmt *s;
+    enum error_code code = db_use(db, UNDO_NONCE_PUT, &s, err);
+    if (code != ERR_OK)
+        return code;
+    bind_slice(s, 1, w, w->server);
+    bind_slice(s, 2, w, w->nonce);
+    bind_slice(s, 3, w, w->name);
+    db_bind_int(s, 4, w->nonce_expires_ms);
+    db_bind_int(s, 5,
+                undo_sum_nonce(w->texts + w->server.at, w->texts + w->nonce.at,
+                               w->texts + w->name.at, w->nonce_expires_ms));
+    return db_run(s, err);
+}
+
 static enum error_code apply_append(struct db *db, struct writer_work *base, struct error *err)
 {
     struct work *w = (struct work *)(void *)base;
@@ -159,6 +177,8 @@ static enum error_code apply_append(struct db *db, struct writer_work *base, str
     enum error_code code = w->replaces ? apply_replace(db, w, err) : ERR_OK;
     if (code == ERR_OK)
         code = apply_execution(db, w, &id, err);
+    if (code == ERR_OK && w->has_nonce)
+        code = apply_nonce(db, w, err);
     for (size_t i = 0; i < w->item_count && code == ERR_OK; i++)
         code = i < w->entry_count ? apply_entry(db, w, &w->items[i], id, err)
                                   : apply_capture(db, w, &w->items[i], id, err);
@@ -222,6 +242,16 @@ static enum error_code expire_one(struct db *db, struct work *w, int64_t *id, bo
     return code;
 }
 
+static enum error_code expire_nonces(struct db *db, const struct work *w, struct error *err)
+{
+    struct db_stmt *s;
+    enum error_code code = db_use(db, UNDO_NONCES_EXPIRE, &s, err);
+    if (code != ERR_OK)
+        return code;
+    db_bind_int(s, 1, w->number);
+    return db_run(s, err);
+}
+
 static enum error_code apply_expire(struct db *db, struct writer_work *base, struct error *err)
 {
     struct work *w = (struct work *)(void *)base;
@@ -232,6 +262,8 @@ static enum error_code apply_expire(struct db *db, struct writer_work *base, str
     for (int i = 0; i < EXPIRE_MAX && w->more && code == ERR_OK; i++)
         code = expire_one(db, w, &id, &w->more, err);
     w->expiring_to = id;
+    if (code == ERR_OK && !w->more)
+        code = expire_nonces(db, w, err);
     return code;
 }
 
@@ -297,6 +329,10 @@ enum error_code undo_journal_append(struct undo_journal *j, const struct undo_ap
     w->has_spec = append->spec != NULL;
     if (append->spec)
         w->spec = text_put(&texts, append->spec, append->spec_len);
+    w->has_nonce = append->nonce != NULL;
+    if (append->nonce)
+        w->nonce = text_put(&texts, append->nonce, strlen(append->nonce));
+    w->nonce_expires_ms = append->nonce_expires_ms;
     w->replaces = append->replaces;
     w->settled = append->settled;
     w->time_ms = append->time_ms;

@@ -8,6 +8,7 @@
 
 #include "common/base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,8 @@ int64_t clock_mono_us(void);
 enum { CLOCK_TEXT_MAX = 32 };
 /* "2026-11-21T06:25:56.123Z"; RFC 3339, UTC. */
 void clock_format(int64_t wall_ms, char ret_text[CLOCK_TEXT_MAX]);
+/* Reads what clock_format writes, of the years 1970 to 9999; false: it is not that. */
+bool clock_parse(const char *text, int64_t *ret_wall_ms);
 /* "1m30s", "250ms", "2h", "1.5s", or a plain number of seconds "2.5"; not negative.
  * ERR_INVALID says what is wrong with the text. */
 enum error_code duration_parse(const char *text, int64_t *ret_ms, struct error *err) MUST_CHECK;

@@ -115,6 +115,9 @@ struct json_custom {
     size_t size;                      /* of the field in the struct; needed for an array's items */
 };
 
+/* An int64_t: milliseconds since 1970 UTC, as "2026-11-21T06:25:56.123Z". */
+extern const struct json_custom json_time_custom;
+
 struct json_table;
 struct json_field {
     const char *name;

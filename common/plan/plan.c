@@ -9,6 +9,7 @@
 #define X(value, name) [value] = (name),
 static const char *const strategy_names[STRATEGY_COUNT] = {PLAN_STRATEGIES(X)};
 static const char *const scope_names[SCOPE_COUNT] = {PLAN_SCOPES(X)};
+static const char *const interrupt_names[INTERRUPT_COUNT] = {PLAN_INTERRUPTS(X)};
 #undef X
 
 const char *plan_strategy_name(enum plan_strategy_type type)
@@ -21,6 +22,12 @@ const char *plan_scope_name(enum plan_scope scope)
 {
     assert(scope < SCOPE_COUNT);
     return scope_names[scope];
+}
+
+const char *plan_interrupt_name(enum plan_interrupt interrupt)
+{
+    assert(interrupt < INTERRUPT_COUNT);
+    return interrupt_names[interrupt];
 }
 
 /* ---- Life -------------------------------------------------------------------------------- */
@@ -51,6 +58,19 @@ void plan_step_done(struct plan_step *step)
     *step = (struct plan_step){0};
 }
 
+void plan_signing_done(struct plan_signing *signing)
+{
+    for (size_t i = 0; i < signing->signatures.count; i++) {
+        const struct plan_signature *s = ARRAY_AT(&signing->signatures, struct plan_signature, i);
+        mem_free(s->key);
+        mem_free(s->signature);
+    }
+    mem_free(signing->signatures.items);
+    mem_free(signing->nonce);
+    mem_free(signing->digest);
+    *signing = (struct plan_signing){0};
+}
+
 void plan_free(struct plan *plan)
 {
     if (!plan)
@@ -63,6 +83,7 @@ void plan_free(struct plan *plan)
     mem_free(plan->steps.items);
     mem_free(plan->strategy.batch_sizes.items);
     mem_free(plan->name);
+    plan_signing_done(&plan->signing);
     plan_index_free(plan->index);
     mem_free(plan);
 }
@@ -138,6 +159,8 @@ enum error_code plan_keep_servers(const struct plan *plan, bool (*keep)(void *ct
     *copy = *plan;
     copy->name = NULL;
     copy->index = NULL;
+    copy->is_signed = false;
+    copy->signing = (struct plan_signing){0};
     copy->servers = copy->steps = copy->strategy.batch_sizes = (struct array){0};
     if (!copy_items(&plan->strategy.batch_sizes, sizeof(struct plan_size),
                     &copy->strategy.batch_sizes) ||

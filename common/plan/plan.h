@@ -25,7 +25,8 @@ enum {
     PLAN_MAX_EXIT_CODES = 64,
     PLAN_MAX_NAME = 256,
     PLAN_MAX_SECONDS = 30 * 24 * 3600, /* of any timeout or delay */
-    PLAN_PERCENT_UNIT = 1000000        /* a percentage counts to a millionth */
+    PLAN_MAX_SIGNATURES = 16,
+    PLAN_PERCENT_UNIT = 1000000 /* a percentage counts to a millionth */
 };
 
 #define PLAN_STRATEGIES(X)                                                                         \
@@ -47,6 +48,7 @@ enum plan_interrupt { PLAN_INTERRUPTS(X) INTERRUPT_COUNT };
 
 const char *plan_strategy_name(enum plan_strategy_type type);
 const char *plan_scope_name(enum plan_scope scope);
+const char *plan_interrupt_name(enum plan_interrupt interrupt);
 
 /* A number of servers, plain or as a share of all. */
 struct plan_size {
@@ -94,6 +96,28 @@ struct plan_strategy {
     int64_t reconnect_timeout_ms; /* running, then silent for so long: unknown; default 300000 */
 };
 
+/* By whom the plan is signed, for how long. What exactly is signed is common/seal's. All bytes are
+ * lower-case hexadecimal digits, so that there is one text for each. */
+struct plan_signature {
+    char *key;       /* see pki_public_id */
+    char *signature; /* PLAN_SIGNATURE_DIGITS */
+};
+struct plan_signing {
+    int64_t version;
+    char *nonce;                       /* PLAN_NONCE_DIGITS; an agent runs a nonce once */
+    int64_t not_before_ms, expires_ms; /* wall clock */
+    char *digest;            /* PLAN_DIGEST_DIGITS: of what was signed; for orchestrators, that
+                                cannot check signatures */
+    struct array signatures; /* struct plan_signature */
+};
+enum {
+    PLAN_SIGNING_VERSION = 1, /* the one there is */
+    PLAN_NONCE_DIGITS = 32,
+    PLAN_KEY_DIGITS = 16,
+    PLAN_DIGEST_DIGITS = 64,
+    PLAN_SIGNATURE_DIGITS = 128
+};
+
 struct plan {
     char *name;           /* may be NULL */
     struct array servers; /* char *; ids, unique */
@@ -103,6 +127,8 @@ struct plan {
     /* 0: no. Else an agent whose steps are done counts as succeeded only once it hears from the
      * orchestrator, over a connection made since; after so long without, it undoes them. */
     int64_t confirm_timeout_ms;
+    bool is_signed;
+    struct plan_signing signing;
     /* Filled by plan_finish: */
     struct plan_index *index; /* server id -> number */
 };
@@ -110,12 +136,14 @@ struct plan {
 /* Builds the index. ERR_NO_MEMORY; ERR_EXISTS for a server named twice. */
 enum error_code plan_finish(struct plan *plan, struct error *err) MUST_CHECK;
 /* A plan like `plan` for those of its servers alone that `keep` names, at least one, in their
- * order; its limits are those of the smaller number. ERR_NO_MEMORY. Caller owns. */
+ * order; its limits are those of the smaller number. It is not signed, whatever `plan` is.
+ * ERR_NO_MEMORY. Caller owns. */
 enum error_code plan_keep_servers(const struct plan *plan, bool (*keep)(void *ctx, uint32_t server),
                                   void *ctx, struct plan **ret_plan, struct error *err) MUST_CHECK;
 void plan_free(struct plan *plan); /* frees the struct too; NULL is fine */
 /* Frees what the step owns and zeroes it; the struct itself stays. */
 void plan_step_done(struct plan_step *step);
+void plan_signing_done(struct plan_signing *signing); /* the same */
 DEFINE_CLEANUP(plan_free, struct plan)
 
 static inline uint32_t plan_server_count(const struct plan *p)

@@ -70,6 +70,11 @@ void plan_schema(struct buf *b, const struct step_catalog *catalog);
 
 /* The table of one step (`steps[]`), for the wire, where the agent reads the same steps. */
 extern const struct json_table plan_step_table;
+/* The table of `signing`, for the wire too. */
+extern const struct json_table plan_signing_table;
+/* Whether a text is bytes as both tables want them: lower-case hexadecimal digits. For `check` of a
+ * field. */
+const char *plan_hex_check(const char *s);
 /* Fills in what a step decoded by that table left out (params). ERR_NO_MEMORY. */
 enum error_code plan_step_complete(struct plan_step *step, struct error *err) MUST_CHECK;
 /* Frees what a step that was decoded by that table owns. */

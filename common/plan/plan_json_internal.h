@@ -34,6 +34,8 @@ extern const struct json_custom plan_limit_custom;       /* struct plan_limit */
 enum error_code plan_params_decode(const struct step_type *type, const struct json_value *value,
                                    const char *path, void **ret_params, struct problems *ps,
                                    struct error *err) MUST_CHECK;
+/* The rules across the fields of `signing`. */
+void plan_signing_check(const struct plan_signing *signing, struct problems *ps);
 /* The rules across fields, and each step's params against its type; puts the params into their
  * canonical form. `root` is what `document` was decoded from. Faults go to `ps`; ERR_NO_MEMORY. */
 enum error_code plan_rules_check(const struct json_value *root, struct plan_document *document,

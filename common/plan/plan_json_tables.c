@@ -297,6 +297,12 @@ static const struct json_field document_fields[] = {
      JSON_AT(struct plan_document, rollback),
      .table = &rollback_table,
      .doc = "What a failed rollout undoes. Left out: everything."},
+    {.name = "signing",
+     .type = JSON_OBJECT,
+     JSON_AT(struct plan_document, plan.signing),
+     JSON_HAS(struct plan_document, plan.is_signed),
+     .table = &plan_signing_table,
+     .doc = "Who has signed the plan, for agents that run nothing else. Written by kitsune sign."},
 };
 const struct json_table plan_document_table = JSON_TABLE(
     "plan", struct plan_document, document_fields,

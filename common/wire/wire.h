@@ -33,7 +33,8 @@ enum {
     WIRE_MAX_ENTRIES = 4096,           /* in one report */
     WIRE_MAX_EXECUTIONS = 10000,       /* in one hello */
     WIRE_MAX_OUTPUT = 256 * 1024,      /* of one output text */
-    WIRE_MAX_MESSAGE = 4096            /* of a message for people */
+    WIRE_MAX_MESSAGE = 4096,           /* of a message for people */
+    WIRE_MAX_PROOF = 32                /* hashes; more than there are servers for */
 };
 
 #define WIRE_TYPES(X)                                                                              \
@@ -60,12 +61,28 @@ struct wire_welcome {
     int64_t heartbeat_ms; /* how often the agent is to say that it lives */
 };
 
+/* What an agent needs to know of a signed plan, beside what it is to do, to check the signatures:
+ * see common/seal. */
+struct wire_seal {
+    char *plan;     /* its name; NULL: none */
+    char *strategy; /* its hash */
+    int scope;      /* enum plan_scope */
+    int64_t servers;
+    char *root; /* of the tree of the servers; then the proof that the agent's is one of them */
+    int64_t index;
+    struct array path; /* char * */
+    struct plan_signing signing;
+};
+
 struct wire_execute {
     char *rollout;
     int64_t epoch;
     bool rollback_on_failure; /* undo by itself when it fails for good */
     int64_t confirm_ms;       /* 0: no; else see plan.h, confirm_timeout_ms */
-    struct array steps;       /* struct plan_step */
+    bool check;               /* change nothing: say of each step what it would change */
+    bool is_signed;
+    struct wire_seal seal;
+    struct array steps; /* struct plan_step */
 };
 
 /* An execution can be undone again when undoing it has failed, so each order has a number: an agent
@@ -103,6 +120,7 @@ struct wire_hello {
     char *boot_id;
     int64_t undo_bytes;      /* on its disk, for undo */
     int64_t undo_max_bytes;  /* past it nothing more is captured; 0: no limit */
+    bool checks;             /* knows execute's `check`; one that does not would pass it over */
     struct array handlers;   /* char *; step types */
     struct array executions; /* struct wire_execution: not ended, or not acknowledged to the end */
 };
@@ -119,7 +137,7 @@ struct wire_entry {
     bool undoing;  /* ended: the agent is rolling back by itself */
     bool force;    /* rollback_started: as wire_rollback says */
     bool conflict; /* step_rolled_back: refused, since somebody else has changed it */
-    bool changed;  /* step_ended: it changed the host */
+    bool changed;  /* step_ended: it changed the host; in a check: it would */
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;

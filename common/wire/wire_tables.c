@@ -51,6 +51,69 @@ static const struct json_table welcome_table =
 
 static const struct json_field step_item = {.type = JSON_OBJECT, .table = &plan_step_table};
 
+#define HASH_FIELD(name_, member_, doc_)                                                           \
+    {                                                                                              \
+        .name = (name_), .type = JSON_STRING, JSON_AT(struct wire_seal, member_),                  \
+        .flags = JSON_REQUIRED, .min = PLAN_DIGEST_DIGITS, .max = PLAN_DIGEST_DIGITS,              \
+        .check = plan_hex_check, .doc = (doc_)                                                     \
+    }
+#define X(value, name) [value] = (name),
+static const char *const scope_names[SCOPE_COUNT] = {PLAN_SCOPES(X)};
+#undef X
+static const struct json_enum scope_values = {scope_names, SCOPE_COUNT};
+static const struct json_field hash_item = {.type = JSON_STRING,
+                                            .min = PLAN_DIGEST_DIGITS,
+                                            .max = PLAN_DIGEST_DIGITS,
+                                            .check = plan_hex_check,
+                                            .doc = "A hash."};
+
+static const struct json_field seal_fields[] = {
+    {.name = "plan",
+     .type = JSON_STRING,
+     JSON_AT(struct wire_seal, plan),
+     .flags = JSON_OMIT_EMPTY,
+     .min = 1,
+     .max = PLAN_MAX_NAME,
+     .doc = "The plan's name."},
+    HASH_FIELD("strategy", strategy, "The hash of its strategy."),
+    {.name = "scope",
+     .type = JSON_ENUM,
+     JSON_AT(struct wire_seal, scope),
+     .flags = JSON_REQUIRED,
+     .values = &scope_values,
+     .doc = "What is undone when it fails."},
+    {.name = "servers",
+     .type = JSON_INT,
+     JSON_AT(struct wire_seal, servers),
+     .flags = JSON_REQUIRED,
+     .min = 1,
+     .max = PLAN_MAX_SERVERS,
+     .doc = "How many servers it has."},
+    HASH_FIELD("root", root, "The root of the tree of its servers."),
+    {.name = "index",
+     .type = JSON_INT,
+     JSON_AT(struct wire_seal, index),
+     .flags = JSON_REQUIRED,
+     .min = 0,
+     .max = PLAN_MAX_SERVERS,
+     .doc = "The number of the agent's server among them, from 0."},
+    {.name = "path",
+     .type = JSON_ARRAY,
+     JSON_AT(struct wire_seal, path),
+     .flags = JSON_REQUIRED,
+     .max = WIRE_MAX_PROOF,
+     .item = &hash_item,
+     .doc = "The hashes that lead from it to the root."},
+    {.name = "signing",
+     .type = JSON_OBJECT,
+     JSON_AT(struct wire_seal, signing),
+     .flags = JSON_REQUIRED,
+     .table = &plan_signing_table,
+     .doc = "The plan's signatures."},
+};
+static const struct json_table seal_table =
+    JSON_TABLE_OPEN("signed", struct wire_seal, seal_fields, "What is signed beside the steps.");
+
 static const struct json_field execute_fields[] = {
     ROLLOUT_FIELD(struct wire_execute),
     EPOCH_FIELD(struct wire_execute),
@@ -68,6 +131,17 @@ static const struct json_field execute_fields[] = {
      .doc =
          "How long the agent waits, when all steps are done, to hear that this is known; then it "
          "undoes them."},
+    {.name = "check",
+     .type = JSON_BOOL,
+     JSON_AT(struct wire_execute, check),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "Nothing is changed: each step says what it would change."},
+    {.name = "signed",
+     .type = JSON_OBJECT,
+     JSON_AT(struct wire_execute, seal),
+     JSON_HAS(struct wire_execute, is_signed),
+     .table = &seal_table,
+     .doc = "For agents that run signed plans alone."},
     {.name = "steps",
      .type = JSON_ARRAY,
      JSON_AT(struct wire_execute, steps),
@@ -206,6 +280,11 @@ static const struct json_field hello_fields[] = {
      .min = 0,
      .max = (double)JSON_INT_MAX,
      .doc = "The most that it may hold; 0: no limit."},
+    {.name = "checks",
+     .type = JSON_BOOL,
+     JSON_AT(struct wire_hello, checks),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "Whether the agent knows check in execute."},
     {.name = "handlers",
      .type = JSON_ARRAY,
      JSON_AT(struct wire_hello, handlers),

@@ -1,7 +1,7 @@
 /* api_audit: what is written down of what is done and refused, and its reading. */
 #include "orchestrator/api/api_internal.h"
 
-#include "orchestrator/access/audit.h"
+#include "orchestrator/access/audit_chain.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -257,23 +257,31 @@ static void verify_answer(struct api_call *call, const struct audit_walk *walk,
         net_stream_end(call->req);
 }
 
+/* On its way through the log. */
+struct verify {
+    struct audit_walk walk;
+    struct audit_head expected;
+    bool over;
+};
+
 /* A log can be long: it is walked a piece at a time, as the loop comes by. */
 static void verify_writable(void *ctx, struct net_request *req)
 {
     (void)ctx;
     struct error err = {0};
     struct api_call *call = net_request_data(req);
-    struct audit_walk *walk = call == NULL ? NULL : call->order;
-    if (walk == NULL || walk->over)
+    struct verify *verify = call == NULL ? NULL : call->order;
+    if (verify == NULL || verify->over)
         return;
-    enum error_code code = audit_walk_on(call->api->config.access, walk, &err);
-    if (code == ERR_OK && !walk->over) {
+    enum error_code code =
+        audit_verify_on(call->api->config.access, &verify->walk, &verify->over, &err);
+    if (code == ERR_OK && !verify->over) {
         net_stream_want(req);
         return;
     }
-    walk->over = true;
+    verify->over = true;
     if (code == ERR_OK || code == ERR_CORRUPT)
-        verify_answer(call, walk, code == ERR_OK ? NULL : &err);
+        verify_answer(call, &verify->walk, code == ERR_OK ? NULL : &err);
     else
         net_stream_break(req);
 }
@@ -283,14 +291,15 @@ void handle_audit_verify(struct api_call *call)
     struct audit_head expected = {0};
     if (!call_has_audit(call) || !call_head(call, &expected))
         return;
-    struct audit_walk *walk = MEM_NEW(struct audit_walk);
-    if (walk == NULL) {
+    struct verify *verify = MEM_NEW(struct verify);
+    if (verify == NULL) {
         call_error(call, ERR_NO_MEMORY, NULL);
         return;
     }
-    call->order = walk;
+    verify->expected = expected;
+    audit_walk_begin(&verify->walk, expected.seq == 0 ? NULL : &verify->expected);
+    call->order = verify;
     call->order_free = mem_free;
-    audit_walk_begin(walk, &expected);
     net_stream_begin(call->req, 200, "application/json", verify_writable);
     net_stream_want(call->req);
 }

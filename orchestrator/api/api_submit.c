@@ -102,6 +102,8 @@ static enum error_code submission_query(struct api_call *call, struct submission
     const char *wait = net_request_query(call->req, "wait");
     const char *id = net_request_query(call->req, "id");
     const char *by = net_request_query(call->req, "by");
+    const char *check = net_request_query(call->req, "check");
+    bool checks = check != NULL && strcmp(check, "true") == 0;
     if (id != NULL && !id_valid(id))
         return error_set(err, ERR_INVALID,
                          "query parameter \"id\": an id begins with a letter or digit and has at "
@@ -109,6 +111,8 @@ static enum error_code submission_query(struct api_call *call, struct submission
                          ID_MAX);
     if (by != NULL && strlen(by) > ID_MAX)
         return error_set(err, ERR_INVALID, "query parameter \"by\": at most %d bytes", ID_MAX);
+    if (check != NULL && !checks && strcmp(check, "false") != 0)
+        return error_set(err, ERR_INVALID, "query parameter \"check\": true or false");
     by = call_by(call, by);
     if (id != NULL)
         memcpy(s->id, id, strlen(id));
@@ -118,6 +122,7 @@ static enum error_code submission_query(struct api_call *call, struct submission
     s->request = (struct dispatcher_submit){
         .id = s->id[0] == '\0' ? NULL : s->id,
         .by = by == NULL ? NULL : s->by,
+        .check = checks,
         .no_wait = wait != NULL && strcmp(wait, "false") == 0,
         .done = call_rollout_done,
         .ctx = call,

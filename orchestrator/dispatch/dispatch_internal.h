@@ -9,6 +9,7 @@
  *   queue.c       the servers' queues, and what goes out to agents
  *   session.c     what agents say
  *   fleet.c       the servers that are known
+ *   sealed.c      signed plans
  */
 #pragma once
 
@@ -72,7 +73,8 @@ struct rollout {
     uint32_t slot_count;
     char *steps_json; /* the execute frames' steps, made when first needed */
     size_t steps_len;
-    uint64_t last_seq; /* of the last event appended */
+    struct sealed *sealed; /* of a signed plan, made when first needed */
+    uint64_t last_seq;     /* of the last event appended */
     int64_t created_ms, ended_ms;
     struct timer batch_timer;
     uint32_t batch_due;
@@ -99,6 +101,7 @@ struct server {
     uint32_t queue_length;
     struct lock lock;
     int64_t undo_bytes, undo_max_bytes; /* as its agent said last */
+    bool checks;                        /* the same: it knows checks */
     char *version, *hostname, *instance, *boot_id, *peer;
     struct array handlers; /* char * */
     int64_t since_ms;
@@ -252,6 +255,18 @@ void queue_arm(struct dispatcher *d, struct timer *timer, enum timer_kind kind, 
                int64_t delay_ms);
 /* Sends d->frame to a server; false when it has no session. */
 bool queue_send(struct server *server, const struct wire_frame *frame);
+
+/* ---- sealed.c: signed plans
+ * ----------------------------------------------------------------------- */
+
+/* Refuses a signed plan that no agent would run: changed since it was signed, or not of this time.
+ * ERR_CONFLICT. Agents check the signatures. */
+enum error_code sealed_check(const struct plan *plan, int64_t now_ms, struct error *err) MUST_CHECK;
+/* What an execute for that server says of it beside the steps. What `ret` points at is borrowed
+ * until the next call for the rollout. */
+enum error_code sealed_fill(struct rollout *r, uint32_t server, struct wire_seal *ret,
+                            struct error *err) MUST_CHECK;
+void sealed_free(struct sealed *sealed); /* NULL is fine */
 
 /* ---- lock.c -------------------------------------------------------------------------------------
  */

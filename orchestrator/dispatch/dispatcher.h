@@ -95,22 +95,25 @@ typedef void (*dispatcher_done)(void *ctx, enum error_code result, const struct 
 struct dispatcher_submit {
     const char *id;       /* NULL: a random one */
     const char *by;       /* NULL: not said */
+    bool check;           /* change nothing: see engine.h */
     bool no_wait;         /* refuse (ERR_BUSY) when another rollout holds one of the servers */
     dispatcher_done done; /* NULL: no answer is wanted */
     void *ctx;
 };
 
 /* Begins a rollout. Takes the plan over on success only. The same id with the same plan answers
- * with the rollout that is there (*ret_repeat, set before `done` can come), with another plan
- * ERR_EXISTS. ERR_LIMIT: DISPATCH_MAX_OPEN. On any error `done` is not called; on success it may
- * come before this returns. */
+ * with the rollout that is there (*ret_repeat, set before `done` can come), with another plan,
+ * or a check for what was none, ERR_EXISTS. ERR_LIMIT: DISPATCH_MAX_OPEN. ERR_CONFLICT: of a
+ * signed plan, which was changed since, or has expired, or may not begin yet. On any error `done`
+ * is not called; on success it may come before this returns. */
 enum error_code dispatcher_submit(struct dispatcher *d, struct plan *plan,
                                   const struct dispatcher_submit *request, bool *ret_repeat,
                                   struct error *err) MUST_CHECK;
 
 /* The same with the plan of a rollout that has ended, over those of its servers that are not
- * succeeded, linked to it. ERR_NOT_FOUND: no such rollout; ERR_CONFLICT: it has not ended, or
- * nothing of it is left to do; ERR_EXISTS: a rollout with the wanted id that is not its retry. */
+ * succeeded, linked to it; a check's retry is a check. ERR_NOT_FOUND: no such rollout;
+ * ERR_CONFLICT: it has not ended, nothing of it is left to do, or its plan is signed; ERR_EXISTS: a
+ * rollout with the wanted id that is not its retry. */
 enum error_code dispatcher_retry(struct dispatcher *d, const char *of,
                                  const struct dispatcher_submit *request, bool *ret_repeat,
                                  struct error *err) MUST_CHECK;

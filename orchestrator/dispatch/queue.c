@@ -123,9 +123,17 @@ static void slot_send_execute(struct slot *slot)
     struct wire_execute execute = {
         .rollout = r->id,
         .epoch = journal_epoch(d->config.journal),
+        /* As the plan says, also for a check, which does neither: so it was signed. */
         .rollback_on_failure = r->plan->rollback_scope != SCOPE_NONE,
         .confirm_ms = r->plan->confirm_timeout_ms,
+        .check = engine_is_check(r->engine),
+        .is_signed = r->plan->is_signed,
     };
+    struct error err = {0};
+    if (execute.is_signed && sealed_fill(r, slot->index, &execute.seal, &err) != ERR_OK) {
+        session_fault(slot->server->session, err.message);
+        return; /* the same */
+    }
     buf_clear(&d->frame);
     wire_encode_execute(&d->frame, &execute, r->steps_json, r->steps_len);
     slot->sent = true;
@@ -178,6 +186,13 @@ static void slot_await_start(struct slot *slot)
                   slot->rollout->plan->strategy.start_timeout_ms);
 }
 
+/* An agent from before there were checks would pass over that it is one, and carry it out. */
+static bool slot_cannot_check(const struct slot *slot)
+{
+    return engine_is_check(slot->rollout->engine) && slot->server->session != NULL &&
+           !slot->server->checks;
+}
+
 /* Lets the head of a queue go when the engine wants it, nobody has locked the server, and nothing
  * is to be undone there first. Nothing goes forward any more once the rollout stops, also while
  * that is still being made durable: the cancel is on its way. */
@@ -186,6 +201,11 @@ static void slot_pump(struct slot *slot)
     if (slot == NULL || !slot->wanted || slot->server->head != slot || slot->server->lock.set ||
         engine_stopping(slot->rollout->engine))
         return;
+    if (slot_cannot_check(slot)) {
+        timers_disarm(&slot->rollout->d->timers, &slot->timer);
+        queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot, 0);
+        return;
+    }
     slot_await_start(slot);
     if (!queue_owes_undo(slot->server))
         slot_send_execute(slot);
@@ -228,7 +248,9 @@ void queue_timer(struct slot *slot, enum timer_kind kind)
     duration_format(limit_ms, text);
     struct event event = rollout_event(
         kind == TIMER_START ? EVENT_EXECUTION_UNREACHABLE : EVENT_EXECUTION_UNKNOWN, slot->index);
-    if (kind == TIMER_START)
+    if (kind == TIMER_START && slot_cannot_check(slot))
+        (void)snprintf(why, sizeof(why), "its agent is too old for checks: update it");
+    else if (kind == TIMER_START)
         (void)snprintf(why, sizeof(why),
                        slot->server->session == NULL ? "its agent did not connect within %s"
                                                      : "its agent did not begin within %s",

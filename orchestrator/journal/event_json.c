@@ -6,7 +6,6 @@
 
 #include <assert.h>
 #include <string.h>
-#include <time.h>
 
 /* Texts are owned when it was decoded; for writing they point anywhere. */
 struct event_doc {
@@ -19,7 +18,7 @@ struct event_doc {
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;
-    bool undoing, now, force, conflict, changed;
+    bool undoing, now, force, conflict, changed, check;
     int64_t batch, count;
     const char *message, *by, *retry_of;
     int64_t agent_seq, agent_time_ms;
@@ -27,79 +26,13 @@ struct event_doc {
 
 /* ---- Times as text ---------------------------------------------------------------------- */
 
-enum { TIME_LEN = 24 };                      /* of "2026-11-21T06:25:56.123Z" */
 #define TIME_MAX_MS INT64_C(253402300799999) /* the end of the year 9999 */
-
-/* The number that `len` digits make, or -1. */
-static int digits(const char *s, int len)
-{
-    int value = 0;
-    for (int i = 0; i < len; i++) {
-        if (s[i] < '0' || s[i] > '9')
-            return -1;
-        value = value * 10 + (s[i] - '0');
-    }
-    return value;
-}
-
-/* True for what clock_format writes. */
-static bool time_parse(const char *s, int64_t *ret_ms)
-{
-    static const char form[] = "0000-00-00T00:00:00.000Z";
-    _Static_assert(sizeof(form) - 1 == TIME_LEN, "a time has one length");
-    if (strlen(s) != TIME_LEN)
-        return false;
-    for (int i = 0; i < TIME_LEN; i++)
-        if (form[i] == '0' ? s[i] < '0' || s[i] > '9' : s[i] != form[i])
-            return false;
-    struct tm tm = {
-        .tm_year = digits(s, 4) - 1900,
-        .tm_mon = digits(s + 5, 2) - 1,
-        .tm_mday = digits(s + 8, 2),
-        .tm_hour = digits(s + 11, 2),
-        .tm_min = digits(s + 14, 2),
-        .tm_sec = digits(s + 17, 2),
-    };
-    if (tm.tm_mon < 0 || tm.tm_mon > 11 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 ||
-        tm.tm_min > 59 || tm.tm_sec > 59)
-        return false;
-    *ret_ms = (int64_t)timegm(&tm) * 1000 + digits(s + 20, 3);
-    return true;
-}
-
-static void time_decode(const struct json_value *v, const char *path, void *field,
-                        struct problems *ps)
-{
-    if (json_kind(v) != JSON_IS_STRING || !time_parse(json_string(v), field))
-        problems_add(ps, path, "must be a time like \"2026-11-21T06:25:56.123Z\"");
-}
 
 /* An agent's clock can say anything; what has no four-digit year is not written. */
 static int64_t time_writable(int64_t time_ms)
 {
     return time_ms >= 0 && time_ms <= TIME_MAX_MS ? time_ms : 0;
 }
-
-static void time_encode(struct buf *b, const void *field)
-{
-    char text[CLOCK_TEXT_MAX];
-    clock_format(*(const int64_t *)field, text);
-    buf_putc(b, '"');
-    buf_puts(b, text);
-    buf_putc(b, '"');
-}
-
-static bool time_empty(const void *field)
-{
-    return *(const int64_t *)field == 0;
-}
-
-static const struct json_custom time_custom = {
-    .decode = time_decode,
-    .encode = time_encode,
-    .empty = time_empty,
-    .schema = "{\"type\":\"string\",\"format\":\"date-time\"}",
-};
 
 /* ---- The table -------------------------------------------------------------------------- */
 
@@ -129,7 +62,7 @@ static const struct json_field fields[] = {
      .type = JSON_CUSTOM,
      JSON_AT(struct event_doc, time_ms),
      .flags = JSON_REQUIRED,
-     .custom = &time_custom,
+     .custom = &json_time_custom,
      .doc = "When the orchestrator took it, UTC."},
     {.name = "type",
      .type = JSON_ENUM,
@@ -152,7 +85,8 @@ static const struct json_field fields[] = {
     MAYBE("now", JSON_BOOL, now, "Running steps are ended too."),
     MAYBE("force", JSON_BOOL, force, "Undone even where somebody else has changed it since."),
     MAYBE("conflict", JSON_BOOL, conflict, "Not undone, since somebody else has changed it."),
-    MAYBE("changed", JSON_BOOL, changed, "The step changed the server."),
+    MAYBE("changed", JSON_BOOL, changed, "The step changed the server; of a check: it would."),
+    MAYBE("check", JSON_BOOL, check, "The rollout is a check: it changes nothing."),
     MAYBE("batch", JSON_INT, batch, "The batch, from 1."),
     MAYBE("count", JSON_INT, count, "How many servers it is about."),
     MAYBE_TEXT("message", message, "Why, for people."),
@@ -163,7 +97,7 @@ static const struct json_field fields[] = {
      .type = JSON_CUSTOM,
      JSON_AT(struct event_doc, agent_time_ms),
      .flags = JSON_OMIT_EMPTY,
-     .custom = &time_custom,
+     .custom = &json_time_custom,
      .doc = "When the agent saw it, by its own clock."},
 };
 
@@ -257,6 +191,7 @@ void event_write(struct buf *b, const struct plan *plan, const struct event *eve
         .force = event->force,
         .conflict = event->conflict,
         .changed = event->changed,
+        .check = event->check,
         .batch = event->batch,
         .count = event->count,
         .message = event->message,
@@ -307,6 +242,7 @@ static enum error_code event_from_doc(const struct event_doc *doc, const struct 
         .force = doc->force,
         .conflict = doc->conflict,
         .changed = doc->changed,
+        .check = doc->check,
         .has_exit_code = doc->has_exit_code,
         .exit_code = doc->exit_code,
         .batch = (uint32_t)doc->batch,

@@ -6,8 +6,11 @@
 #include "agent/executor.h"
 #include "alloc/alloc.h"
 #include "common/base/alloc.h"
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "tests/fuzz/agent_world.h"
+#include "unit/agent/support_sealed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,12 +26,18 @@
 enum { STEPS_MAX = 1000, EPOCH = 3 };
 
 #define FRAME(type, rest) "{\"v\":1,\"type\":\"" type "\",\"rollout\":\"r1\",\"epoch\":3," rest "}"
-static const char execute[] = FRAME(
-    "execute", "\"rollbackOnFailure\":true,\"confirmMs\":60000,\"steps\":[{\"name\":\"w\",\"type\":"
-               "\"file_write\",\"params\":{\"path\":\"/x\",\"content\":\"y\"},\"retry\":{"
-               "\"maximumAttempts\":50}},{\"name\":\"e\",\"type\":\"echo\",\"params\":{"
-               "\"message\":\"m\"},\"retry\":{\"maximumAttempts\":50}}]");
+#define STEPS                                                                                      \
+    "{\"name\":\"w\",\"type\":\"file_write\",\"params\":{\"path\":\"/x\",\"content\":\"y\"},"      \
+    "\"retry\":{\"maximumAttempts\":50}},{\"name\":\"e\",\"type\":\"echo\",\"params\":{"           \
+    "\"message\":\"m\"},\"retry\":{\"maximumAttempts\":50}}"
+#define CONFIRM_MS 60000
+static const char unsigned_execute[] =
+    FRAME("execute", "\"rollbackOnFailure\":true,\"confirmMs\":60000,\"steps\":[" STEPS "]");
 static const char rollback[] = FRAME("rollback", "\"round\":1");
+
+/* What all plays of a test are told; with a rig the agent has trusted keys. */
+static const char *execute = unsigned_execute;
+static const struct sealed_rig *sealed;
 
 struct play {
     struct alloc_world base;
@@ -151,6 +160,10 @@ static void begin(void *play)
     struct play *p = play;
     agent_world_init(&p->world);
     p->world.usual = 'p';
+    if (sealed) {
+        p->world.trust = sealed->trust;
+        p->world.now_ms = clock_wall_ms();
+    }
 }
 
 static void end(void *play)
@@ -210,12 +223,11 @@ static void begin_at(void *play)
         (void)play_step(p);
 }
 
-static void nothing_is_lost_at_any_step_of_an_execution(void **state)
+static void sweep_each_step(const char *what)
 {
     struct play whole = {0};
     unsigned count = 0;
     uint64_t points = 0;
-    (void)state;
     begin(&whole);
     while (play_step(&whole))
         count++;
@@ -224,7 +236,7 @@ static void nothing_is_lost_at_any_step_of_an_execution(void **state)
     assert_true(count > 12 && count < STEPS_MAX);
     for (unsigned step = 0; step < count; step++) {
         char name[64];
-        (void)snprintf(name, sizeof(name), "agent: step %u of %u", step + 1, count);
+        (void)snprintf(name, sizeof(name), "agent: %s: step %u of %u", what, step + 1, count);
         const struct alloc_op op = {.name = name,
                                     .world_size = sizeof(struct play),
                                     .param = &step,
@@ -235,7 +247,31 @@ static void nothing_is_lost_at_any_step_of_an_execution(void **state)
                                     .once_only = true};
         points += alloc_sweep(&op);
     }
-    print_message("agent: %llu allocations in %u steps\n", (unsigned long long)points, count);
+    print_message("agent: %s: %llu allocations in %u steps\n", what, (unsigned long long)points,
+                  count);
+}
+
+static void nothing_is_lost_at_any_step_of_an_execution(void **state)
+{
+    (void)state;
+    sweep_each_step("any plan");
+}
+
+static void nothing_is_lost_of_a_signed_plan_and_it_runs_once(void **state)
+{
+    struct sealed_rig rig;
+    (void)state;
+    sealed_rig_init(&rig);
+    rig.epoch = EPOCH;
+    rig.confirm_ms = CONFIRM_MS;
+    sealed_rig_sign(&rig, STEPS);
+    AUTO_FREE char *frame = sealed_rig_frame(&rig, "r1", 1);
+    sealed = &rig;
+    execute = frame;
+    sweep_each_step("a signed plan");
+    execute = unsigned_execute;
+    sealed = NULL;
+    sealed_rig_done(&rig);
 }
 
 /* ---- After a crash --------------------------------------------------------------------------- */
@@ -345,6 +381,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_executor_needs_memory_at_its_beginning_alone),
         cmocka_unit_test(nothing_is_lost_at_any_step_of_an_execution),
+        cmocka_unit_test(nothing_is_lost_of_a_signed_plan_and_it_runs_once),
         cmocka_unit_test(an_agent_takes_up_everything_or_is_started_again),
     };
     log_setup(LOG_LOGFMT, LOG_ERROR);

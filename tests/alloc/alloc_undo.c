@@ -90,6 +90,8 @@ static enum error_code append(struct world *w, const char *rollout, bool settled
         .capture_count = 1,
         .settled = settled,
         .time_ms = NOW_MS,
+        .nonce = rollout,
+        .nonce_expires_ms = NOW_MS,
         .done = take_done,
         .ctx = w,
     };
@@ -268,6 +270,16 @@ static enum error_code run_capture(void *world, struct error *err)
     return read_end(w, code, err);
 }
 
+static enum error_code run_nonce(void *world, struct error *err)
+{
+    struct world *w = world;
+    char rollout[ID_BUFFER] = "";
+    buf_clear(&w->text);
+    enum error_code code = undo_journal_nonce(w->journal, "s1", "r-open", rollout, err);
+    buf_puts(&w->text, rollout);
+    return read_end(w, code, err);
+}
+
 static enum error_code run_epoch(void *world, struct error *err)
 {
     struct world *w = world;
@@ -291,8 +303,11 @@ static void look_all(void *world, struct buf *b)
     struct undo_status status = {0};
     struct error err = {0};
     int64_t epoch = 0;
+    char spent[ID_BUFFER] = "none";
     assert_int_equal(run_executions(world, &err), ERR_OK);
     look_text(world, b);
+    error_ignore(undo_journal_nonce(w->journal, "s1", "r-old", spent, &err));
+    buf_printf(b, "spent: %s\n", spent);
     enum error_code found = undo_journal_find(w->journal, "s1", "r-old", NOW_MS, &status, &err);
     assert_int_equal(undo_journal_epoch(w->journal, "s1", "o", &epoch, &err), ERR_OK);
     buf_printf(b, "r-old: %s, epoch %" PRId64, error_code_name(found), epoch);
@@ -337,6 +352,7 @@ static void what_is_read_is_whole_or_not_given(void **state)
     sweep_reading("undo: load", run_load);
     sweep_reading("undo: entries", run_entries);
     sweep_reading("undo: capture", run_capture);
+    sweep_reading("undo: nonce", run_nonce);
     sweep_reading("undo: epoch", run_epoch);
 }
 

@@ -17,11 +17,21 @@
 
 static const char welcome[] =
     FRAME("welcome", "\"orchestrator\":\"o\",\"epoch\":1,\"heartbeatMs\":1000");
-static const char execute[] =
-    FRAME("execute", "\"rollout\":\"r\",\"epoch\":1,\"rollbackOnFailure\":true,\"steps\":["
-                     "{\"name\":\"s\",\"type\":\"script\",\"params\":{\"script\":\"sh\"},"
-                     "\"retry\":{\"nonRetryableExitCodes\":[9,3]}},"
-                     "{\"name\":\"t\",\"type\":\"echo\"}]");
+#define ZEROES_16 "0000000000000000"
+#define ZEROES_64 ZEROES_16 ZEROES_16 ZEROES_16 ZEROES_16
+#define SIGNED                                                                                     \
+    "\"signed\":{\"plan\":\"p\",\"strategy\":\"" ZEROES_64                                         \
+    "\",\"scope\":\"all\",\"servers\":2,\"root\":\"" ZEROES_64                                     \
+    "\",\"index\":1,\"path\":[\"" ZEROES_64                                                        \
+    "\"],\"signing\":{\"version\":1,\"nonce\":\"" ZEROES_16 ZEROES_16                              \
+    "\",\"notBefore\":\"2026-11-26T06:00:00.000Z\",\"expires\":"                                   \
+    "\"2026-11-26T14:00:00.000Z\",\"digest\":\"" ZEROES_64                                         \
+    "\",\"signatures\":[{\"key\":\"" ZEROES_16 "\",\"signature\":\"" ZEROES_64 ZEROES_64 "\"}]}},"
+static const char execute[] = FRAME(
+    "execute", "\"rollout\":\"r\",\"epoch\":1,\"rollbackOnFailure\":true," SIGNED "\"steps\":["
+               "{\"name\":\"s\",\"type\":\"script\",\"params\":{\"script\":\"sh\"},"
+               "\"retry\":{\"nonRetryableExitCodes\":[9,3]}},"
+               "{\"name\":\"t\",\"type\":\"echo\"}]");
 static const char rollback[] =
     FRAME("rollback", "\"rollout\":\"r\",\"epoch\":1,\"round\":2,\"force\":true");
 static const char cancel[] = FRAME("cancel", "\"rollout\":\"r\",\"epoch\":1,\"now\":true");

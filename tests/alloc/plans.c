@@ -1,5 +1,13 @@
 #include "alloc/plans.h"
 
+#define ZEROES_16 "0000000000000000"
+#define ZEROES_64 ZEROES_16 ZEROES_16 ZEROES_16 ZEROES_16
+#define SIGNING                                                                                    \
+    "\"signing\":{\"version\":1,\"nonce\":\"" ZEROES_16 ZEROES_16 "\",\"notBefore\":"              \
+    "\"2026-11-26T06:00:00.000Z\",\"expires\":\"2026-11-26T14:00:00.000Z\",\"digest\":"            \
+    "\"" ZEROES_64 "\",\"signatures\":[{\"key\":\"" ZEROES_16                                      \
+    "\",\"signature\":\"" ZEROES_64 ZEROES_64 "\"}]}"
+
 const char plan_of_all_fields[] =
     "{\"name\":\"all\",\"servers\":[\"a\",\"b\",\"c\"],\"steps\":[{\"name\":\"s\",\"type\":"
     "\"script\",\"params\":{\"script\":\"sh\",\"args\":[\"-c\",\"true\"],\"rollback_script\":\"x\"}"
@@ -9,7 +17,7 @@ const char plan_of_all_fields[] =
     "\"rolloutStrategy\":{\"type\":\"Rolling\",\"batchSize\":[1,\"50%\",\"100%\"],"
     "\"batchDelaySeconds\":1,\"maxFailures\":\"10%\",\"maxUnreachable\":1,\"maxParallel\":2,"
     "\"maxTouched\":9,\"startTimeoutSeconds\":5,\"reconnectTimeoutSeconds\":6},\"rollback\":{"
-    "\"scope\":\"failed\",\"confirmTimeoutSeconds\":7}}";
+    "\"scope\":\"failed\",\"confirmTimeoutSeconds\":7}," SIGNING "}";
 
 const char plan_of_all_types[] =
     "{\"servers\":[\"a\"],\"steps\":["
@@ -18,7 +26,15 @@ const char plan_of_all_types[] =
     "{\"name\":\"3\",\"type\":\"script\",\"params\":{\"script\":\"sh\",\"args\":[\"x\"]}},"
     "{\"name\":\"4\",\"type\":\"file_write\",\"params\":{\"path\":\"/x\",\"content\":\"y\"}},"
     "{\"name\":\"5\",\"type\":\"yum_upgrade\",\"params\":{\"package\":\"nginx\","
-    "\"version\":\"1.20.1-14\"}}]}";
+    "\"version\":\"1.20.1-14\"}},"
+    "{\"name\":\"6\",\"type\":\"script\",\"params\":{\"inline\":\"true\",\"env\":{\"A\":\"b\","
+    "\"C\":"
+    "\"\"},\"successExitCodes\":[0,3],\"limits\":{\"memory\":\"64M\",\"pids\":3}}},"
+    "{\"name\":\"7\",\"type\":\"file_write\",\"params\":{\"path\":\"/"
+    "x\",\"contentBase64\":\"AAE=\","
+    "\"validate\":[\"true\",\"%s\"],\"backup\":\"y\"}},"
+    "{\"name\":\"8\",\"type\":\"directory\",\"params\":{\"path\":\"/d\",\"state\":\"absent\"}},"
+    "{\"name\":\"9\",\"type\":\"symlink\",\"params\":{\"path\":\"/l\",\"target\":\"t\"}}]}";
 
 const char plan_of_one_server[] =
     "{\"serverID\":\"a\",\"steps\":[{\"name\":\"s\",\"type\":\"echo\",\"params\":{\"message\":"

@@ -1,3 +1,4 @@
+#include "agent/agent_state.h"
 #include "handlers/catalog.h"
 #include "tests/fuzz/agent_world_internal.h"
 
@@ -27,6 +28,14 @@ static void check_durable(struct agent_world *w, const struct runner_operation *
     assert(operation->undo != NULL);
 }
 
+/* And before anything at all is begun. */
+static void check_spent(const struct agent_world *w, const char *rollout)
+{
+    const struct execution *x = execution_find(w->agent, rollout);
+    assert(x != NULL && (x->nonce[0] == '\0' || w->nonce_count == WORLD_NONCES ||
+                         stored_nonce_find(w, x->nonce) != NULL));
+}
+
 static void runner_begin(void *ctx, const struct runner_operation *operation)
 {
     struct agent_world *w = ctx;
@@ -35,6 +44,8 @@ static void runner_begin(void *ctx, const struct runner_operation *operation)
     w->cancelled = false;
     w->operation = *operation;
     w->operations++;
+    if (w->trust != NULL && w->agent != NULL)
+        check_spent(w, operation->rollout);
     (void)snprintf(w->rollout, sizeof(w->rollout), "%s", operation->rollout);
     if (operation->operation == HANDLER_EXECUTE && changes_host(operation->step))
         check_durable(w, operation);
@@ -72,6 +83,9 @@ static void operation_end(struct agent_world *w)
         result.outcome = HANDLER_FAILED;
         result.no_room = true;
         (void)snprintf(result.message, sizeof(result.message), "no room");
+    } else if (w->operation.operation == HANDLER_CHECK) {
+        assert(w->operation.undo_dir == NULL && w->operation.undo == NULL);
+        result.changed = changes;
     } else if (w->operation.operation == HANDLER_PREPARE && changes) {
         result.undo = undo;
     } else if (changes) {
@@ -156,6 +170,7 @@ enum error_code agent_world_start(struct agent_world *w, struct error *err)
     const struct agent_config config = {
         .identity = {.server = server, .instance = instance, .version = version},
         .catalog = &handler_catalog,
+        .trust = w->trust,
         .after_death = w->after_death,
         .link = {w, link_out, link_renew_now},
         .store = world_store(w),

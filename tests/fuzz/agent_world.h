@@ -5,8 +5,8 @@
  *
  * The store takes its memory through common/base/alloc.h where the real one does, and says
  * ERR_NO_MEMORY; what is on its disk stays there. It also watches: no step changes the host before
- * its capture and its beginning are durable, entries are numbered without a gap, and nothing is
- * begun while the disk is full.
+ * its capture and its beginning are durable, entries are numbered without a gap, nothing is begun
+ * while the disk is full, and nothing of a signed plan before it is durable that it is spent.
  */
 #pragma once
 
@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { WORLD_EXECUTIONS = 16, WORLD_STEPS = 256 };
+enum { WORLD_EXECUTIONS = 16, WORLD_STEPS = 256, WORLD_NONCES = 64 };
 
 /* What the disk holds of one execution. */
 struct stored {
@@ -34,8 +34,16 @@ struct stored {
 
 struct pending; /* an append or an expiry that is not durable yet */
 
+/* A nonce that is spent, which the disk keeps for ever. */
+struct stored_nonce {
+    char nonce[PLAN_NONCE_DIGITS + 1], rollout[ID_BUFFER];
+};
+
 struct agent_world {
-    struct agent *agent; /* NULL: not running */
+    struct agent *agent;       /* NULL: not running */
+    const struct trust *trust; /* of the next agent; NULL: none */
+    struct stored_nonce nonces[WORLD_NONCES];
+    size_t nonce_count;
     struct stored disk[WORLD_EXECUTIONS];
     size_t stored_count;
     char orchestrator[ID_BUFFER];

@@ -15,6 +15,7 @@ struct pending {
     bool expires;       /* an expiry, and no append */
     bool replaces, settled;
     int64_t restarts;
+    char nonce[PLAN_NONCE_DIGITS + 1]; /* "": none */
     void (*done)(void *ctx, enum error_code result);
     void *ctx;
 };
@@ -36,6 +37,7 @@ static inline bool world_has_memory(void)
 
 /* The seam, with the world behind it. */
 struct agent_store world_store(struct agent_world *w);
+const struct stored_nonce *stored_nonce_find(const struct agent_world *w, const char *nonce);
 struct stored *stored_find(struct agent_world *w, const char *rollout);
 void stored_done(struct stored *s);
 /* The first that waits; there is one. */

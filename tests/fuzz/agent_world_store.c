@@ -104,6 +104,8 @@ static enum error_code store_append(void *ctx, const struct undo_append *append,
         p->copy.captures[step] =
             text_copy(append->captures[i].undo, strlen(append->captures[i].undo));
     }
+    if (append->nonce != NULL)
+        (void)snprintf(p->nonce, sizeof(p->nonce), "%s", append->nonce);
     p->replaces = append->replaces;
     p->settled = append->settled;
     p->restarts = append->restarts;
@@ -129,11 +131,31 @@ static enum error_code store_expire(void *ctx, int64_t time_ms,
     return ERR_OK;
 }
 
+const struct stored_nonce *stored_nonce_find(const struct agent_world *w, const char *nonce)
+{
+    for (size_t i = 0; i < w->nonce_count; i++)
+        if (strcmp(w->nonces[i].nonce, nonce) == 0)
+            return &w->nonces[i];
+    return NULL;
+}
+
+static void nonce_write(struct agent_world *w, const struct pending *p)
+{
+    const struct stored_nonce *there = stored_nonce_find(w, p->nonce);
+    assert(there == NULL || strcmp(there->rollout, p->copy.rollout) == 0);
+    if (there != NULL || p->nonce[0] == '\0' || w->nonce_count == WORLD_NONCES)
+        return;
+    struct stored_nonce *n = &w->nonces[w->nonce_count++];
+    memcpy(n->nonce, p->nonce, sizeof(n->nonce));
+    memcpy(n->rollout, p->copy.rollout, sizeof(n->rollout));
+}
+
 /* Entries come without a gap; what is there already stays as it is. */
 static void disk_write(struct agent_world *w, struct pending *p)
 {
     struct stored *s = agent_world_store(w, p->copy.rollout);
     assert(s != NULL);
+    nonce_write(w, p);
     if (p->replaces) {
         stored_done(s);
         stored_init(s, p->copy.rollout);
@@ -235,6 +257,24 @@ static enum error_code store_epoch(void *ctx, const char *server, const char *or
     return ERR_OK;
 }
 
+static enum error_code not_found(struct error *err)
+{
+    return error_set(err, ERR_NOT_FOUND, "no record");
+}
+
+static enum error_code store_nonce(void *ctx, const char *server, const char *nonce,
+                                   char ret_rollout[ID_BUFFER], struct error *err)
+{
+    const struct stored_nonce *found = stored_nonce_find(ctx, nonce);
+    (void)server;
+    if (!world_has_memory())
+        return no_memory(err);
+    if (found == NULL)
+        return not_found(err);
+    memcpy(ret_rollout, found->rollout, ID_BUFFER);
+    return ERR_OK;
+}
+
 static enum error_code
 store_open_executions(void *ctx, const char *server,
                       enum error_code (*each)(void *each_ctx, const char *rollout,
@@ -252,11 +292,6 @@ store_open_executions(void *ctx, const char *server,
             return code;
     }
     return ERR_OK;
-}
-
-static enum error_code not_found(struct error *err)
-{
-    return error_set(err, ERR_NOT_FOUND, "no record");
 }
 
 static enum error_code store_find(void *ctx, const char *server, const char *rollout,
@@ -383,6 +418,7 @@ struct agent_store world_store(struct agent_world *w)
                                 .ack = store_ack,
                                 .save_epoch = store_save_epoch,
                                 .epoch = store_epoch,
+                                .nonce = store_nonce,
                                 .open_executions = store_open_executions,
                                 .find = store_find,
                                 .load = store_load,

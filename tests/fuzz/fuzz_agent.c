@@ -7,6 +7,8 @@
  *     captured 0                         and a capture of that step
  *     acked 3, settled, restarts 2, old  and this of its state
  *     died                               the agent before died
+ *     trusted                            the agent from now on runs signed plans alone
+ *     time 1795690000000                 it is that time
  *     used 900                           bytes kept for undo, of 1000
  *     stalled, space                     the disk is full from now on, or no longer
  *     outcomes frxnpo                    how operations end from now on: see agent_world.c
@@ -26,10 +28,16 @@
 
 #include "common/base/log.h"
 
+#define TIME_MAX_MS INT64_C(4102444800000) /* the year 2100 */
 enum { LINES_MAX = 64, RUN_MAX = 200, END_MAX = 20000 };
+
+/* That of RFC 8032's first example. */
+static const char key_line[] =
+    "ed25519 d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
 struct play {
     struct agent_world world;
+    struct trust *trust;
     char on[ID_BUFFER];
     char *outcomes;
     bool started, stopped;
@@ -152,6 +160,13 @@ static void do_line(struct play *p, char *line)
         p->world.usage = (struct undo_usage){strtol(rest, NULL, 10), 1000};
     } else if (strcmp(line, "stalled") == 0 || strcmp(line, "space") == 0) {
         p->world.stalled = line[1] == 't';
+    } else if (strcmp(line, "trusted") == 0 && p->trust == NULL) {
+        error_ignore(trust_parse("keys", key_line, sizeof(key_line) - 1, &p->trust, NULL));
+        p->world.trust = p->trust;
+    } else if (strcmp(line, "time") == 0) {
+        long long now_ms = strtoll(rest, NULL, 10);
+        p->world.now_ms =
+            now_ms > p->world.now_ms && now_ms < TIME_MAX_MS ? now_ms : p->world.now_ms;
     } else if (strcmp(line, "kill") == 0) {
         kill_agent(p);
     } else if (!p->started) {
@@ -204,6 +219,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     check_ended(&p);
     agent_world_done(&p.world);
+    trust_free(p.trust);
     free(p.outcomes);
     return 0;
 }

@@ -59,6 +59,7 @@ static void one_id_is_enough(void **state)
     assert_int_equal(o.undo_retention_ms, 30 * INT64_C(86400000));
     assert_int_equal(o.undo_max_bytes, INT64_C(4) << 30);
     assert_null(o.installroot);
+    assert_null(o.trusted_keys);
     options_done(&o);
 }
 
@@ -69,7 +70,8 @@ static void all_options_are_taken(void **state)
     (void)state;
     assert_int_equal(
         parse("agent --server-id a --server-id=b --orchestrator https://h:1 --data-dir d "
-              "--installroot /r --stop-timeout 1m --log-format json --log-level warn "
+              "--installroot /r --trusted-keys /k --stop-timeout 1m --log-format json --log-level "
+              "warn "
               "--undo-retention 12h --undo-max-size 500M",
               &empty, &o, &err),
         ERR_OK);
@@ -78,6 +80,7 @@ static void all_options_are_taken(void **state)
     assert_string_equal(o.orchestrator, "https://h:1");
     assert_string_equal(o.data_dir, "d");
     assert_string_equal(o.installroot, "/r");
+    assert_string_equal(o.trusted_keys, "/k");
     assert_int_equal(o.stop_timeout_ms, 60000);
     assert_int_equal(o.undo_retention_ms, 12 * INT64_C(3600000));
     assert_int_equal(o.undo_max_bytes, INT64_C(500) << 20);

@@ -58,9 +58,45 @@ static void any_time_at_all_fits_the_text(void **state)
     assert_int_equal(text[strlen(text) - 1], 'Z');
 }
 
+static void a_time_is_read_back_and_nothing_else_is(void **state)
+{
+    static const int64_t times[] = {0, 999, 951782400000, 1795672800123, 253402300799999};
+    static const char *const wrong[] = {
+        "",
+        "2026-11-26T06:00:00Z",
+        "2026-11-26T06:00:00.000",
+        "2026-11-26T06:00:00.000+",
+        "2026-11-26 06:00:00.000Z",
+        "2026-13-26T06:00:00.000Z",
+        "2026-00-26T06:00:00.000Z",
+        "2026-11-00T06:00:00.000Z",
+        "2026-11-31T06:00:00.000Z",
+        "2026-02-29T06:00:00.000Z",
+        "2026-11-26T24:00:00.000Z",
+        "2026-11-26T06:60:00.000Z",
+        "2026-11-26T06:00:60.000Z",
+        "1969-12-31T23:59:59.999Z",
+        "2026-11-26T06:00:00.000Zx",
+        "2026-1 -26T06:00:00.000Z",
+    };
+    int64_t ms = 7;
+    (void)state;
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        char text[CLOCK_TEXT_MAX];
+        clock_format(times[i], text);
+        assert_true(clock_parse(text, &ms));
+        assert_true(ms == times[i]);
+    }
+    ms = 7;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_false(clock_parse(wrong[i], &ms));
+    assert_int_equal(ms, 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_time_is_read_back_and_nothing_else_is),
         cmocka_unit_test(the_wall_clock_is_the_systems),
         cmocka_unit_test(the_monotonic_clock_never_goes_back),
         cmocka_unit_test(times_are_written_as_rfc_3339),

@@ -316,6 +316,13 @@ void conn_frame(struct fake_conn *c, const struct wire_frame *frame)
     buf_done(&text);
 }
 
+static bool agents_are_old;
+
+void bench_old_agents(bool old)
+{
+    agents_are_old = old;
+}
+
 void conn_connect(struct bench *b, struct fake_conn *c, const char *server, const char *instance,
                   const char *rollout)
 {
@@ -335,6 +342,7 @@ void conn_connect(struct bench *b, struct fake_conn *c, const char *server, cons
                   .version = version,
                   .hostname = version,
                   .boot_id = version,
+                  .checks = !agents_are_old,
                   .handlers = {.items = handlers, .count = 1},
                   .executions = {.items = &execution, .count = rollout != NULL}},
     };

@@ -166,8 +166,8 @@ static void an_unknown_step_type_is_told_the_one_meant_or_all(void **state)
                    "did you mean \"yum_upgrade\"?");
     assert_problem(
         PLAN_WITH_STEP("{\"name\":\"x\",\"type\":\"quux\"}"), "steps[0].type",
-        "command_check, echo, file_write, http_check, script, service, sleep, tcp_check, "
-        "yum_upgrade");
+        "command_check, directory, echo, file_remove, file_write, http_check, script, service, "
+        "sleep, symlink, tcp_check, yum_upgrade");
 }
 
 static void params_are_checked_with_their_path(void **state)
@@ -302,9 +302,54 @@ static void a_plan_of_more_servers_than_may_be_touched_is_refused(void **state)
                    "rolloutStrategy.maxTouched", "number");
 }
 
+/* ---- Signatures -------------------------------------------------------------------------- */
+
+#define ZEROES_16 "0000000000000000"
+#define ZEROES_64 ZEROES_16 ZEROES_16 ZEROES_16 ZEROES_16
+#define SIGNATURE(key) "{\"key\":\"" key "\",\"signature\":\"" ZEROES_64 ZEROES_64 "\"}"
+#define SIGNED(version, not_before, expires, signatures)                                           \
+    PLAN_WITH(",\"signing\":{\"version\":" version ",\"nonce\":\"" ZEROES_16 ZEROES_16             \
+              "\",\"notBefore\":\"" not_before "\",\"expires\":\"" expires                         \
+              "\",\"digest\":\"" ZEROES_64 "\",\"signatures\":[" signatures "]}")
+#define DAY_1 "2026-11-01T00:00:00.000Z"
+#define DAY_2 "2026-11-02T00:00:00.000Z"
+#define DAY_31 "2026-12-01T00:00:00.000Z"
+#define LATER "2026-12-01T00:00:00.001Z"
+
+static void signatures_are_kept_as_they_are(void **state)
+{
+    (void)state;
+    AUTO(plan_free)
+    struct plan *plan = parse_good(SIGNED("1", DAY_1, DAY_31, SIGNATURE(ZEROES_16)));
+    assert_true(plan->is_signed);
+    AUTO_FREE char *text = written(plan);
+    assert_non_null(strstr(text, "\"expires\":\"" DAY_31 "\""));
+    assert_same_plan(text, SIGNED("1", DAY_1, DAY_31, SIGNATURE(ZEROES_16)));
+}
+
+static void signatures_that_nobody_would_accept_are_faults(void **state)
+{
+    (void)state;
+    assert_problem(SIGNED("2", DAY_1, DAY_2, SIGNATURE(ZEROES_16)), "signing.version",
+                   "only version 1 is known here");
+    assert_problem(SIGNED("1", DAY_1, DAY_1, SIGNATURE(ZEROES_16)), "signing.expires",
+                   "must be later than notBefore");
+    assert_problem(SIGNED("1", DAY_1, LATER, SIGNATURE(ZEROES_16)), "signing.expires",
+                   "must be at most 30 days after notBefore");
+    assert_problem(SIGNED("1", DAY_1, DAY_2, SIGNATURE(ZEROES_16) "," SIGNATURE(ZEROES_16)),
+                   "signing.signatures[1].key", "has signed already (signatures[0])");
+    assert_problem(SIGNED("1", DAY_1, DAY_2, ""), "signing.signatures", "must not be empty");
+    assert_problem(SIGNED("1", DAY_1, DAY_2, SIGNATURE("000000000000000A")),
+                   "signing.signatures[0].key", "lower-case hexadecimal digits");
+    assert_problem(SIGNED("1", "today", DAY_2, SIGNATURE(ZEROES_16)), "signing.notBefore",
+                   "must be a time like");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(signatures_are_kept_as_they_are),
+        cmocka_unit_test(signatures_that_nobody_would_accept_are_faults),
         cmocka_unit_test(a_text_that_is_not_json_is_refused_with_its_place),
         cmocka_unit_test(a_plan_must_be_an_object),
         cmocka_unit_test(an_unknown_field_is_refused_with_the_one_meant),

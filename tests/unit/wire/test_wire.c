@@ -67,6 +67,19 @@ static void assert_round_trip(const char *text)
 #define EXECUTE_TEXT                                                                               \
     "{\"v\":1,\"type\":\"execute\",\"rollout\":\"r1\",\"epoch\":3,\"rollbackOnFailure\":true,"     \
     "\"steps\":[" STEP_TEXT "]}"
+#define ZEROES_16 "0000000000000000"
+#define ZEROES_64 ZEROES_16 ZEROES_16 ZEROES_16 ZEROES_16
+#define SIGNING(version)                                                                           \
+    "{\"version\":" version ",\"nonce\":\"" ZEROES_16 ZEROES_16                                    \
+    "\",\"notBefore\":\"2026-11-26T06:00:00.000Z\",\"expires\":\"2026-11-26T14:00:00.000Z\","      \
+    "\"digest\":\"" ZEROES_64 "\",\"signatures\":[{\"key\":\"" ZEROES_16                           \
+    "\",\"signature\":\"" ZEROES_64 ZEROES_64 "\"}]}"
+#define SIGNED(scope, index, path, signing)                                                        \
+    "{\"v\":1,\"type\":\"execute\",\"rollout\":\"r1\",\"epoch\":3,\"rollbackOnFailure\":true,"     \
+    "\"signed\":{\"plan\":\"p\",\"strategy\":\"" ZEROES_64 "\",\"scope\":\"" scope                 \
+    "\",\"servers\":3,\"root\":\"" ZEROES_64 "\",\"index\":" index ",\"path\":[" path              \
+    "],\"signing\":" signing "},\"steps\":[" STEP_TEXT "]}"
+#define STEP_64 "\"" ZEROES_64 "\""
 #define FULL_REPORT                                                                                     \
     REPORT(                                                                                             \
         ENTRY("7", "\"started\",\"timeMs\":1760000000000,\"step\":-1,\"state\":\"running\"") "," ENTRY( \
@@ -105,6 +118,7 @@ static const char *const every_frame[] = {
     EXECUTE_TEXT,
     "{\"v\":1,\"type\":\"execute\",\"rollout\":\"r1\",\"epoch\":3,\"rollbackOnFailure\":true,"
     "\"confirmMs\":30000,\"steps\":[" STEP_TEXT "]}",
+    SIGNED("failed", "2", STEP_64 "," STEP_64, SIGNING("1")),
     "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"r1\",\"epoch\":3,\"round\":1}",
     "{\"v\":1,\"type\":\"rollback\",\"rollout\":\"r1\",\"epoch\":3,\"round\":2,\"force\":true}",
     "{\"v\":1,\"type\":\"cancel\",\"rollout\":\"r1\",\"epoch\":3,\"now\":false}",
@@ -532,6 +546,45 @@ static void the_most_binary_output_that_is_kept_fits(void **state)
     wire_frame_done(&read);
 }
 
+/* ---- Signed plans ------------------------------------------------------------------------ */
+
+static void what_is_signed_comes_beside_the_steps(void **state)
+{
+    (void)state;
+    struct wire_frame frame = good(SIGNED("none", "1", STEP_64, SIGNING("9")));
+    const struct wire_seal *seal = &frame.execute.seal;
+    assert_true(frame.execute.is_signed);
+    assert_string_equal(seal->plan, "p");
+    assert_int_equal(seal->scope, SCOPE_NONE);
+    assert_int_equal(seal->servers, 3);
+    assert_int_equal(seal->index, 1);
+    assert_int_equal(seal->path.count, 1);
+    assert_int_equal(seal->signing.version, 9); /* for whoever checks to refuse */
+    assert_int_equal(seal->signing.signatures.count, 1);
+    assert_int_equal(seal->signing.expires_ms - seal->signing.not_before_ms, 8 * 3600 * 1000);
+    wire_frame_done(&frame);
+    frame = good(EXECUTE_TEXT);
+    assert_false(frame.execute.is_signed);
+    wire_frame_done(&frame);
+}
+
+static void what_cannot_be_signed_is_no_frame(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf path = BUF_INIT;
+    for (int i = 0; i <= WIRE_MAX_PROOF; i++)
+        buf_puts(&path, i > 0 ? "," STEP_64 : STEP_64);
+    AUTO_BUF struct buf giant = BUF_INIT;
+    buf_printf(&giant, SIGNED("all", "1", "%s", SIGNING("1")), path.data);
+    assert_refused(giant.data, "signed.path");
+    assert_refused(SIGNED("some", "1", "", SIGNING("1")), "signed.scope");
+    assert_refused(SIGNED("all", "-1", "", SIGNING("1")), "signed.index");
+    assert_refused(SIGNED("all", "1", "\"00\"", SIGNING("1")), "signed.path[0]");
+    assert_refused(SIGNED("all", "1", "", SIGNING("0")), "signed.signing.version");
+    assert_refused(SIGNED("all", "1", "", "{}"), "signed.signing.version");
+    assert_refused(SIGNED("all", "1", "", "null"), "signed.signing");
+}
+
 /* ---- Encoding ---------------------------------------------------------------------------- */
 
 static void an_execute_is_put_together_from_encoded_steps(void **state)
@@ -596,6 +649,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_frame_reads_back_the_same),
+        cmocka_unit_test(what_is_signed_comes_beside_the_steps),
+        cmocka_unit_test(what_cannot_be_signed_is_no_frame),
         cmocka_unit_test(a_welcome_is_read),
         cmocka_unit_test(an_execute_is_read_with_its_steps),
         cmocka_unit_test(a_step_without_params_has_empty_ones),
