@@ -515,6 +515,19 @@ class Faults(Case):
         self.assertEqual(HOSTS.ssh("web-1", f"sha256sum <{OWN_BINARY}"), first)
         self.assertEqual(self.outcome("upgrade", "web-1")[0], "unchanged")
 
+    def test_without_a_start_it_is_installed_and_no_more(self):
+        self.clean("web-1")
+        self.assertEqual(self.outcome("install", "--no-start", "web-1")[0], "installed")
+        self.assertEqual(HOSTS.ssh("web-1", "systemctl is-active kitsune-agent", check=False).strip(), "inactive")
+        self.assertEqual(self.outcome("install", "web-1")[0], "upgraded")
+        self.assertTrue(self.server("web-1")["connected"])
+
+    def test_who_may_let_no_agent_in_touches_no_host(self):
+        token = self.fleet.secret_file("op.token", self.fleet.token("op", "operator"))
+        said = self.agent("install", "web-1", check=1, env={"KITSUNE_TOKEN_FILE": token}).stderr
+        self.assertIn("op is operator, and agents are let in and out by an admin", said)
+        self.assertEqual(HOSTS.ssh("web-1", f"ls -d {STATE}", check=False), "")
+
     def test_what_cannot_run_there_is_not_uploaded(self):
         with open(agent_program(), "rb") as file:
             data = bytearray(file.read(4096))
