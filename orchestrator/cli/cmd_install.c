@@ -1,6 +1,7 @@
 /* agent install, agent upgrade, agent uninstall. */
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "orchestrator/api/api_doc_access.h"
 #include "orchestrator/cli/commands.h"
 #include "orchestrator/cli/install/pool.h"
 #include "orchestrator/cli/install/script.h"
@@ -298,11 +299,18 @@ static int run_jobs(struct install *in, const struct array *targets)
     return status == CLI_OK && in->counts[JOB_FAILED] > 0 ? CLI_FAILED : status;
 }
 
-/* Without the orchestrator, or without leave, no host is touched. */
-static int reach(struct cli *cli)
+/* Without the orchestrator, or without leave, no host is touched: agents are let in and out by
+ * admins. */
+static int reach(struct cli *cli, enum decide_goal goal)
 {
-    AUTO_ANSWER struct answer answer = {0};
-    return cli_get(cli, "/v1/servers?limit=1", &answer);
+    struct api_principal who = {0};
+    int status = cli_get_table(cli, "/v1/whoami", &api_principal_table, &who);
+    if (status == CLI_OK && goal != GOAL_UPGRADE && strcmp(who.role, "admin") != 0) {
+        cli_say(cli, "%s is %s, and agents are let in and out by an admin", who.name, who.role);
+        status = CLI_USAGE;
+    }
+    json_release(&api_principal_table, &who);
+    return status;
 }
 
 static int run_with(struct install *in, enum decide_goal goal, const struct array *targets)
@@ -328,7 +336,7 @@ static int run_on(struct cli *cli, enum decide_goal goal, const struct array *ta
         (void)error_set(&err, ERR_NO_MEMORY, NULL);
         return cli_fail(cli, &err);
     }
-    int status = reach(cli);
+    int status = reach(cli, goal);
     if (status != CLI_OK)
         return status;
     in->cli = cli;

@@ -22,6 +22,33 @@ STATE = "/var/lib/kitsune-agent"
 NAMES = ["web-1", "web-2", "web-3"]
 
 
+RPM = """
+Name: kitsune-agent
+Version: {version}
+Release: 1
+Summary: agent
+License: Apache-2.0
+BuildArch: noarch
+AutoReqProv: no
+Provides: /bin/sh
+%global __os_install_post %{{nil}}
+%define _build_id_links none
+%define _binaries_in_noarch_packages_terminate_build 0
+%description
+agent
+%install
+install -D {agent} %{{buildroot}}/usr/sbin/kitsune-agent
+install -D -m 644 {folder}/kitsune-agent.service %{{buildroot}}/usr/lib/systemd/system/kitsune-agent.service
+install -D -m 644 {folder}/agent.conf %{{buildroot}}/etc/kitsune/agent.conf
+%files
+/usr/sbin/kitsune-agent
+/usr/lib/systemd/system/kitsune-agent.service
+%config(noreplace) /etc/kitsune/agent.conf
+%preun
+[ "$1" != 0 ] || systemctl disable --now kitsune-agent
+"""
+
+
 def setUpModule():
     global HOSTS
     HOSTS = Hosts(*NAMES)
@@ -373,6 +400,17 @@ class Packages(Case):
         subprocess.run(["dpkg-deb", "-Znone", "--root-owner-group", "-b", root, path], check=True, capture_output=True)
         return path
 
+    def rpm(self, version, agent=None):
+        top = self.fleet.path("rpm-" + version)
+        os.mkdir(top)
+        write(os.path.join(top, "agent.spec"), RPM.format(
+            version=version, agent=agent or agent_program(), folder=os.path.dirname(self.source("x"))))
+        subprocess.run(
+            ["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {top}", os.path.join(top, "agent.spec")],
+            check=True, capture_output=True,
+        )
+        return os.path.join(top, "RPMS", "noarch", f"kitsune-agent-{version}-1.noarch.rpm")
+
     def source(self, name):
         return os.path.join(os.environ["KITSUNE_SOURCE"], "agent", "package", name)
 
@@ -398,6 +436,21 @@ class Packages(Case):
 
         self.assertEqual(self.outcome("uninstall", "--purge", "web-1")[0], "uninstalled")
         self.assertEqual(HOSTS.ssh("web-1", f"ls -d {STATE} /etc/kitsune /usr/sbin/kitsune-agent", check=False), "")
+
+
+    def test_the_same_with_rpm(self):
+        self.clean("web-2")
+        self.addCleanup(HOSTS.ssh, "web-2", "rpm -e kitsune-agent", check=False)
+        one, two = self.rpm("1.0"), self.rpm("2.0")
+        self.assertEqual(self.outcome("install", "--package", one, "web-2")[0], "installed")
+        self.assertEqual(self.outcome("upgrade", "--package", two, "web-2")[0], "upgraded")
+        bad = self.rpm("3.0", "/usr/bin/true")
+        message = self.outcome("upgrade", "--package", bad, "--timeout", "1s", "web-2", check=2)[1]
+        self.assertIn("what was there before is back", message)
+        self.assertEqual(HOSTS.ssh("web-2", "rpm -q --qf %{VERSION} kitsune-agent"), "2.0")
+        self.assertEqual(self.outcome("upgrade", "--package", two, "web-2")[0], "unchanged")
+        self.assertEqual(self.outcome("uninstall", "--purge", "web-2")[0], "uninstalled")
+        self.assertEqual(HOSTS.ssh("web-2", f"ls -d {STATE} /etc/kitsune /usr/sbin/kitsune-agent", check=False), "")
 
 
 class Faults(Case):
@@ -461,6 +514,19 @@ class Faults(Case):
         self.assertIn("what was there before is back", message)
         self.assertEqual(HOSTS.ssh("web-1", f"sha256sum <{OWN_BINARY}"), first)
         self.assertEqual(self.outcome("upgrade", "web-1")[0], "unchanged")
+
+    def test_without_a_start_it_is_installed_and_no_more(self):
+        self.clean("web-1")
+        self.assertEqual(self.outcome("install", "--no-start", "web-1")[0], "installed")
+        self.assertEqual(HOSTS.ssh("web-1", "systemctl is-active kitsune-agent", check=False).strip(), "inactive")
+        self.assertEqual(self.outcome("install", "web-1")[0], "upgraded")
+        self.assertTrue(self.server("web-1")["connected"])
+
+    def test_who_may_let_no_agent_in_touches_no_host(self):
+        token = self.fleet.secret_file("op.token", self.fleet.token("op", "operator"))
+        said = self.agent("install", "web-1", check=1, env={"KITSUNE_TOKEN_FILE": token}).stderr
+        self.assertIn("op is operator, and agents are let in and out by an admin", said)
+        self.assertEqual(HOSTS.ssh("web-1", f"ls -d {STATE}", check=False), "")
 
     def test_what_cannot_run_there_is_not_uploaded(self):
         with open(agent_program(), "rb") as file:
