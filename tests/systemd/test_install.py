@@ -138,6 +138,8 @@ class Install(Case):
         self.assertEqual({r["result"] for r in done.values()}, {"installed"}, done)
         self.assertEqual({a["server"] for a in self.fleet.json("agent", "list")["agents"] if a["connected"]}, set(NAMES))
         self.assertEqual(HOSTS.ssh("web-1", f"ls {STATE}/enrol-token", check=False), "", "the ticket is used and gone")
+        network = HOSTS.ssh("web-1", "ps -eo user:20,args | grep '[k]itsune-agent: network'")
+        self.assertTrue(network.startswith("kitsune-agent "), network)
         rollout = self.fleet.run({"servers": NAMES, "steps": [echo_step()]})
         self.assertEqual(rollout["counts"]["succeeded"], 3)
         self.assertEqual(HOSTS.ssh("web-1", f"ls {STATE}/install").split(), ["installed"])
