@@ -208,6 +208,7 @@ static void hello_fill(const struct agent *a, const char **handlers,
         .boot_id = identity->boot_id,
         .undo_bytes = usage.used_bytes,
         .undo_max_bytes = usage.max_bytes,
+        .checks = true,
         .handlers = {(void *)handlers, a->config.catalog->count},
         .executions = {executions, 0},
     };

@@ -114,7 +114,7 @@ static enum error_code execute_refuse(struct agent *a, const struct wire_execute
     struct execution *x = execution_add_new(a, execute->rollout, found, err);
     if (!x)
         return ERR_NO_MEMORY;
-    trusted_refuse(a, x, execute->rollback_on_failure, why);
+    trusted_refuse(a, x, execute->rollback_on_failure && !execute->check, why);
     return ERR_OK;
 }
 
@@ -136,6 +136,7 @@ static enum error_code execute_new(struct agent *a, struct wire_execute *execute
     x->steps = execute->steps;
     execute->steps = (struct array){0};
     x->rollback_on_failure = execute->rollback_on_failure;
+    x->check = execute->check;
     x->confirm_ms = execute->confirm_ms;
     if (a->config.trust)
         trusted_take(x, execute);

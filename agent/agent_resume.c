@@ -22,6 +22,7 @@ static struct executor_record record_of(const struct wire_entry *entry)
         .state = entry->state,
         .undoing = entry->undoing,
         .force = entry->force,
+        .changed = entry->changed,
         .message = entry->message,
     };
 }
@@ -55,6 +56,7 @@ static enum error_code spec_read(struct execution *x, const struct undo_image *i
         return code;
     if (frame.type == WIRE_EXECUTE) {
         x->rollback_on_failure = frame.execute.rollback_on_failure;
+        x->check = frame.execute.check;
         x->confirm_ms = frame.execute.confirm_ms;
         x->steps = frame.execute.steps;
         frame.execute.steps = (struct array){0};

@@ -60,14 +60,16 @@ struct run *run_new(const struct agent *a, struct execution *x, struct error *er
         unsigned traits = traits_of(a, ARRAY_AT(&x->steps, struct plan_step, i));
         run->traits[i].idempotent = (traits & STEP_TYPE_IDEMPOTENT) != 0;
         run->traits[i].instant = (traits & STEP_TYPE_INSTANT) != 0;
+        run->traits[i].inert = (traits & STEP_TYPE_CHANGES) == 0;
     }
     const struct executor_config config = {
         .steps = x->steps.items,
         .traits = run->traits,
         .count = x->steps.count,
-        .rollback_on_failure = x->rollback_on_failure,
+        .rollback_on_failure = x->rollback_on_failure && !x->check,
+        .check = x->check,
         .cautious = a->cautious || x->replaces,
-        .confirm_ms = x->confirm_ms,
+        .confirm_ms = x->check ? 0 : x->confirm_ms,
     };
     if (executor_new(&config, &run->executor, err) != ERR_OK)
         return NULL;
@@ -80,15 +82,19 @@ static enum handler_operation operation_of(enum executor_action_type type)
 {
     if (type == EXECUTOR_PREPARE)
         return HANDLER_PREPARE;
+    if (type == EXECUTOR_CHECK)
+        return HANDLER_CHECK;
     return type == EXECUTOR_EXECUTE ? HANDLER_EXECUTE : HANDLER_ROLLBACK;
 }
 
 enum { POINT_BEFORE, POINT_BEGUN, POINT_ENDED };
 
-/* The failpoints of an operation follow each other. */
+/* The failpoints of an operation follow each other. A check has those of a prepare, which changes
+ * nothing either. */
 static enum failpoint point_of(enum executor_action_type type, int part)
 {
-    enum failpoint first = type == EXECUTOR_PREPARE   ? FAIL_AGENT_PREPARE_BEFORE
+    bool looks = type == EXECUTOR_PREPARE || type == EXECUTOR_CHECK;
+    enum failpoint first = looks                      ? FAIL_AGENT_PREPARE_BEFORE
                            : type == EXECUTOR_EXECUTE ? FAIL_AGENT_EXECUTE_BEFORE
                                                       : FAIL_AGENT_UNDO_BEFORE;
     return (enum failpoint)((int)first + part);
@@ -134,23 +140,31 @@ static void result_note_lost_output(struct handler_result *result)
     (void)snprintf(message + len, sizeof(result->message) - len, "%s%s", len > 0 ? "; " : "", lost);
 }
 
+/* What undoing needs is at hand, or has a place. */
+static enum error_code undo_ready(struct agent *a, struct run *run, bool changes, struct error *err)
+{
+    const struct executor_action *action = &run->operation;
+    enum error_code code = ERR_OK;
+    if (action->type != EXECUTOR_PREPARE)
+        code = undo_fetch(a, run, action->step, err);
+    /* A journal that has lost a capture has a step that began without one. */
+    if (code == ERR_OK && changes && action->type == EXECUTOR_EXECUTE && !run->undo)
+        code = error_set(err, ERR_CORRUPT, "what undoing it needs is not on record");
+    if (code == ERR_OK && changes)
+        code = a->config.store.folder(a->config.store.ctx, a->config.identity.server,
+                                      run->execution->rollout, action->step, run->folder, err);
+    return code;
+}
+
 static void operation_start(struct agent *a, struct run *run)
 {
     const struct executor_action *action = &run->operation;
     const struct plan_step *step = run_step(run, action->step);
     struct error err = {0};
-    bool changes = (traits_of(a, step) & STEP_TYPE_CHANGES) != 0;
-    enum error_code code = ERR_OK;
+    bool check = action->type == EXECUTOR_CHECK;
+    bool changes = !check && (traits_of(a, step) & STEP_TYPE_CHANGES) != 0;
     run->operation_began_ms = mono_ms(a);
-    if (action->type != EXECUTOR_PREPARE)
-        code = undo_fetch(a, run, action->step, &err);
-    /* A journal that has lost a capture has a step that began without one. */
-    if (code == ERR_OK && changes && action->type == EXECUTOR_EXECUTE && !run->undo)
-        code = error_set(&err, ERR_CORRUPT, "what undoing it needs is not on record");
-    if (code == ERR_OK && changes)
-        code = a->config.store.folder(a->config.store.ctx, a->config.identity.server,
-                                      run->execution->rollout, action->step, run->folder, &err);
-    if (code != ERR_OK) {
+    if (!check && undo_ready(a, run, changes, &err) != ERR_OK) {
         result_set_error(run, &err);
         return;
     }
@@ -159,10 +173,13 @@ static void operation_start(struct agent *a, struct run *run)
         .rollout = run->execution->rollout,
         .step = step,
         .attempt = action->attempt,
-        .undo = action->type == EXECUTOR_PREPARE ? NULL : run->undo,
+        .undo = action->type == EXECUTOR_PREPARE || check ? NULL : run->undo,
         .undo_dir = changes ? run->folder : NULL,
         .room = room_now(a),
         .force = action->force,
+        .depends = action->depends,
+        .depends_name =
+            action->depends >= 0 ? run_step(run, (uint32_t)action->depends)->name : NULL,
     };
     run->busy = true;
     FAILPOINT(point_of(action->type, POINT_BEFORE));
@@ -356,6 +373,7 @@ static void act(struct agent *a, struct run *run, const struct executor_action *
     case EXECUTOR_PREPARE:
     case EXECUTOR_EXECUTE:
     case EXECUTOR_UNDO:
+    case EXECUTOR_CHECK:
     case EXECUTOR_CONFIRM:
         act_operation(a, run, action);
         break;
@@ -408,6 +426,7 @@ static void feed_result(struct agent *a, struct run *run)
         [EXECUTOR_PREPARE] = EXECUTOR_PREPARED,
         [EXECUTOR_EXECUTE] = EXECUTOR_EXECUTED,
         [EXECUTOR_UNDO] = EXECUTOR_UNDONE,
+        [EXECUTOR_CHECK] = EXECUTOR_CHECKED,
     };
     const struct handler_result *result = &run->result;
     run->has_result = false;

@@ -27,6 +27,7 @@ struct execution {
     size_t spec_len;
     struct array steps; /* struct plan_step; only while it waits for its turn or has it */
     bool rollback_on_failure;
+    bool check; /* see wire_execute */
     int64_t confirm_ms;
     /* Of a signed plan that was checked, until it is durable that it is spent; nonce "": none. */
     char nonce[PLAN_NONCE_DIGITS + 1];

@@ -19,12 +19,15 @@ enum error_code executor_new(const struct executor_config *config, struct execut
         return error_set(err, ERR_NO_MEMORY, NULL);
     x->steps = config->steps;
     x->count = (uint32_t)config->count;
-    x->rollback_on_failure = config->rollback_on_failure;
+    x->rollback_on_failure = config->rollback_on_failure && !config->check;
     x->cautious = config->cautious;
+    x->check = config->check;
     x->confirm_ms = config->confirm_ms;
     x->traits = (struct executor_traits *)(void *)&x->track[config->count];
     if (config->count > 0)
         memcpy(x->traits, config->traits, config->count * sizeof(*x->traits));
+    for (uint32_t i = 0; i < x->count; i++)
+        x->traits[i].inert = x->traits[i].inert || x->traits[i].instant;
     *ret_executor = x;
     return ERR_OK;
 }
@@ -50,7 +53,7 @@ struct executor_action *executor_emit(struct executor *x, enum executor_action_t
 {
     assert(x->queue_count < QUEUE_MAX);
     struct executor_action *action = &x->queue[x->queue_count++];
-    *action = (struct executor_action){.type = type, .step = x->step};
+    *action = (struct executor_action){.type = type, .step = x->step, .depends = EXECUTOR_NO_STEP};
     return action;
 }
 
@@ -113,6 +116,7 @@ static void timer(struct executor *x, int64_t time_ms)
     switch (x->phase) {
     case PHASE_PREPARING:
     case PHASE_EXECUTING:
+    case PHASE_CHECKING:
     case PHASE_UNDOING:
         if (x->stop == STOP_NONE)
             stop_operation(x, STOP_TIMEOUT);
@@ -140,7 +144,8 @@ static void cancel(struct executor *x, int64_t time_ms, bool now)
         executor_start(x, time_ms);
         executor_end(x, time_ms, EXECUTION_CANCELLED, "cancelled before it began");
         break;
-    case PHASE_PREPARING: /* changes nothing, so there is nothing to wait for */
+    case PHASE_PREPARING: /* change nothing, so there is nothing to wait for */
+    case PHASE_CHECKING:
         x->cancelled = true;
         stop_operation(x, STOP_CANCEL);
         break;
@@ -217,6 +222,10 @@ void executor_step(struct executor *x, const struct executor_event *event)
     case EXECUTOR_EXECUTED:
         assert(x->phase == PHASE_EXECUTING);
         executor_executed(x, event);
+        break;
+    case EXECUTOR_CHECKED:
+        assert(x->phase == PHASE_CHECKING);
+        executor_checked(x, event);
         break;
     case EXECUTOR_UNDONE:
         assert(x->phase == PHASE_UNDOING);

@@ -17,6 +17,13 @@
  * record. An order for round N is obeyed when fewer
  * than N rounds have begun; while one is under way it waits for its end.
  *
+ * A step that succeeded without having changed anything in any of its attempts is not undone.
+ *
+ * In a check the steps are checked in turn instead: nothing is prepared, executed or undone, and
+ * `changed` says that a step would change something. What follows a step that would is looked at in
+ * a state that the run would not find, so its check is told (depends); one that fails then is no
+ * failure, but depends on that change.
+ *
  * After a restart: executor_new, executor_replay for every recorded entry, executor_captured for
  * every capture that exists, executor_resume. A step that began and has no recorded end is in
  * doubt; its plan and its type decide whether it is tried again or counted as failed.
@@ -53,6 +60,7 @@ enum {
 struct executor_traits {
     bool idempotent; /* running it again after a half-done run is right */
     bool instant;    /* done at once, changes nothing: needs no record that it began */
+    bool inert;      /* changes nothing, however it ends; what is instant is so, too */
 };
 
 struct executor_config {
@@ -62,6 +70,7 @@ struct executor_config {
     bool rollback_on_failure;
     bool cautious;      /* prepare, too, waits until what was recorded is on disk */
     int64_t confirm_ms; /* 0: no; else success counts only once it is confirmed in this time */
+    bool check;
 };
 
 enum executor_event_type {
@@ -69,6 +78,7 @@ enum executor_event_type {
     EXECUTOR_PREPARED, /* result */
     EXECUTOR_EXECUTED, /* result */
     EXECUTOR_UNDONE,   /* result */
+    EXECUTOR_CHECKED,  /* result */
     EXECUTOR_TIMER,    /* the operation's limit has passed, or the wait is over */
     EXECUTOR_CANCEL,   /* now */
     EXECUTOR_ROLLBACK, /* round, force */
@@ -79,7 +89,7 @@ enum executor_outcome { EXECUTOR_OK, EXECUTOR_FAILED, EXECUTOR_STOPPED };
 
 struct executor_result {
     enum executor_outcome outcome;
-    bool changed;   /* executed */
+    bool changed;   /* executed; checked: it would be */
     bool retryable; /* EXECUTOR_FAILED */
     bool conflict;  /* undone, EXECUTOR_FAILED: refused, since somebody else has changed it */
     bool has_exit_code;
@@ -102,6 +112,7 @@ enum executor_action_type {
     EXECUTOR_PREPARE,     /* step, attempt, timeout_ms, durable_first */
     EXECUTOR_EXECUTE,     /* step, attempt, timeout_ms, durable_first */
     EXECUTOR_UNDO,        /* step, attempt, timeout_ms, durable_first, force */
+    EXECUTOR_CHECK,       /* step, attempt, timeout_ms, durable_first, depends */
     EXECUTOR_STOP,        /* ask the operation under way to end early */
     EXECUTOR_TIMER_START, /* delay_ms */
     EXECUTOR_TIMER_STOP,
@@ -136,6 +147,7 @@ struct executor_action {
     int64_t delay_ms;
     bool durable_first;
     bool force;
+    int32_t depends; /* the first step before it that would change something; EXECUTOR_NO_STEP */
     struct executor_record record;
 };
 

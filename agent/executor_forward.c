@@ -103,8 +103,8 @@ static void prepare_given_up(struct executor *x, int64_t time_ms)
 {
     static const struct executor_result none = {.outcome = EXECUTOR_FAILED};
     x->track[x->step].attempt++;
-    executor_say(x->step_message, "the agent died %d times while preparing this step",
-                 EXECUTOR_MAX_INTERRUPTED);
+    executor_say(x->step_message, "the agent died %d times while %s this step",
+                 EXECUTOR_MAX_INTERRUPTED, x->check ? "checking" : "preparing");
     executor_step_end(x, time_ms, STEP_FAILED, &none);
     executor_step_failed(x, time_ms);
 }
@@ -112,12 +112,16 @@ static void prepare_given_up(struct executor *x, int64_t time_ms)
 void executor_step_begin(struct executor *x, int64_t time_ms)
 {
     const struct track *t = &x->track[x->step];
-    if (t->captured) {
+    if (t->captured && !x->check) {
         executor_attempt_begin(x, time_ms, NULL);
         return;
     }
     if (x->restarts >= EXECUTOR_MAX_INTERRUPTED) {
         prepare_given_up(x, time_ms);
+        return;
+    }
+    if (x->check) {
+        executor_check_begin(x);
         return;
     }
     x->phase = PHASE_PREPARING;
@@ -151,24 +155,28 @@ void executor_step_failed(struct executor *x, int64_t time_ms)
                  x->end_message);
 }
 
-/* An attempt has ended, and that is on record. An instant step, which has no record of its
- * beginning, counts as executed from here on: as it would after a replay. */
-void executor_attempt_over(const struct executor *x, struct track *t)
+/* Of an attempt that did not succeed nobody can say that it changed nothing, and neither can one
+ * that comes after it. */
+bool executor_attempt_over(const struct executor *x, struct track *t, enum step_state state,
+                           bool changed)
 {
+    bool doubt = t->open && state != STEP_SUCCEEDED;
     t->open = false;
-    if (x->traits[t - x->track].instant)
-        t->executed = true;
+    t->changed = t->changed || ((changed || doubt) && !x->traits[t - x->track].inert);
+    t->executed = t->executed && t->changed;
+    return t->changed;
 }
 
 void executor_step_end(struct executor *x, int64_t time_ms, enum step_state state,
                        const struct executor_result *result)
 {
     struct track *t = &x->track[x->step];
-    executor_attempt_over(x, t);
+    bool changed = executor_attempt_over(x, t, state, result->changed);
     t->state = state;
     struct executor_record *r =
         executor_note_step(x, REPORT_STEP_ENDED, time_ms, t->attempt, state);
     executor_note_result(r, result);
+    r->changed = changed && (state == STEP_SUCCEEDED || result->changed);
     r->message = text_or_null(x->step_message);
 }
 
@@ -177,7 +185,7 @@ static int64_t attempts_allowed(const struct executor *x)
     int64_t given = x->steps[x->step].retry.maximum_attempts;
     if (given > 0)
         return given;
-    return x->traits[x->step].idempotent ? EXECUTOR_DEFAULT_ATTEMPTS : 1;
+    return x->check || x->traits[x->step].idempotent ? EXECUTOR_DEFAULT_ATTEMPTS : 1;
 }
 
 static bool exit_code_is_final(const struct plan_retry *retry, const struct executor_result *result)
@@ -199,9 +207,8 @@ static int64_t backoff_ms(const struct plan_retry *retry, int32_t failures)
     return (int64_t)(wait < most ? wait : most);
 }
 
-/* An attempt (or its prepare) has failed; step_message says why. */
-static void attempt_failed(struct executor *x, int64_t time_ms,
-                           const struct executor_result *result)
+void executor_attempt_failed(struct executor *x, int64_t time_ms,
+                             const struct executor_result *result)
 {
     struct track *t = &x->track[x->step];
     const struct plan_retry *retry = &x->steps[x->step].retry;
@@ -213,7 +220,7 @@ static void attempt_failed(struct executor *x, int64_t time_ms,
         executor_step_failed(x, time_ms);
         return;
     }
-    executor_attempt_over(x, t);
+    (void)executor_attempt_over(x, t, STEP_RUNNING, result->changed);
     t->state = STEP_RUNNING;
     t->failures++;
     struct executor_record *r =
@@ -234,8 +241,7 @@ void executor_step_cancelled(struct executor *x, int64_t time_ms,
     executor_end(x, time_ms, EXECUTION_CANCELLED, "cancelled");
 }
 
-/* Says why an operation of the step did not succeed. */
-static void explain(struct executor *x, const struct executor_result *result)
+void executor_explain(struct executor *x, const struct executor_result *result)
 {
     double limit = (double)x->steps[x->step].timeout_ms / 1000.0;
     if (x->stop == STOP_TIMEOUT)
@@ -257,8 +263,8 @@ void executor_prepared(struct executor *x, const struct executor_event *event)
         executor_attempt_begin(x, event->time_ms, NULL);
     } else {
         t->attempt++;
-        explain(x, &event->result);
-        attempt_failed(x, event->time_ms, &event->result);
+        executor_explain(x, &event->result);
+        executor_attempt_failed(x, event->time_ms, &event->result);
     }
 }
 
@@ -272,7 +278,7 @@ void executor_executed(struct executor *x, const struct executor_event *event)
     } else if (x->stop == STOP_CANCEL) {
         executor_step_cancelled(x, event->time_ms, &event->result);
     } else {
-        explain(x, &event->result);
-        attempt_failed(x, event->time_ms, &event->result);
+        executor_explain(x, &event->result);
+        executor_attempt_failed(x, event->time_ms, &event->result);
     }
 }

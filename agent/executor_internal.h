@@ -1,6 +1,7 @@
 /*
  * executor_internal: what the parts of the executor share: executor.c (events), executor_forward.c
- * (going forward), executor_undo.c (undoing), executor_replay.c (after a restart).
+ * (going forward), executor_check.c (a check), executor_undo.c (undoing), executor_replay.c (after
+ * a restart).
  */
 #pragma once
 
@@ -12,6 +13,7 @@ enum phase {
     PHASE_EXECUTING,
     PHASE_WAITING,    /* for the next attempt */
     PHASE_CONFIRMING, /* all steps are done */
+    PHASE_CHECKING,
     PHASE_UNDOING,
     PHASE_UNDO_WAITING,
     PHASE_ENDED /* nothing is under way; perhaps undone */
@@ -32,6 +34,7 @@ struct track {
     int32_t interrupted; /* attempts that the agent's death cut off */
     bool open;           /* an attempt began, and its end is not recorded */
     bool executed;       /* the host may have been changed: part of a rollback */
+    bool changed;        /* its end says so, or an attempt that did not succeed may have */
     bool captured;
     bool rolled_back; /* on record so, in whatever round */
     bool undone;      /* dealt with in the present round, or rolled back before it */
@@ -41,7 +44,7 @@ struct executor {
     const struct plan_step *steps;
     uint32_t count;
     bool rollback_on_failure;
-    bool cautious;
+    bool cautious, check;
     int64_t confirm_ms;
     enum phase phase;
     enum stop stop;
@@ -98,7 +101,10 @@ void executor_step_begin(struct executor *x, int64_t time_ms);
 /* Begins step x->step, or ends the execution. */
 void executor_forward(struct executor *x, int64_t time_ms);
 void executor_attempt_begin(struct executor *x, int64_t time_ms, const char *message);
-void executor_attempt_over(const struct executor *x, struct track *t);
+/* An attempt has ended, and that is on record with these: `state` is STEP_RUNNING when another one
+ * will follow. Gives whether the step has changed the host, or in a check would. */
+bool executor_attempt_over(const struct executor *x, struct track *t, enum step_state state,
+                           bool changed);
 /* Records the step's end; step_message says why. */
 void executor_step_end(struct executor *x, int64_t time_ms, enum step_state state,
                        const struct executor_result *result);
@@ -111,11 +117,21 @@ void executor_step_cancelled(struct executor *x, int64_t time_ms,
                              const struct executor_result *result);
 void executor_prepared(struct executor *x, const struct executor_event *event);
 void executor_executed(struct executor *x, const struct executor_event *event);
+/* Says why an operation of the step did not succeed. */
+void executor_explain(struct executor *x, const struct executor_result *result);
+/* An attempt (or its prepare, or its check) has failed; step_message says why. */
+void executor_attempt_failed(struct executor *x, int64_t time_ms,
+                             const struct executor_result *result);
 /* Waits, from the record on, for the confirmation. */
 void executor_confirm_wait(struct executor *x);
 void executor_confirm_failed(struct executor *x, int64_t time_ms);
 void executor_end(struct executor *x, int64_t time_ms, enum execution_state outcome,
                   const char *message);
+
+/* ---- executor_check.c ------------------------------------------------------------------------ */
+
+void executor_check_begin(struct executor *x);
+void executor_checked(struct executor *x, const struct executor_event *event);
 
 /* ---- executor_undo.c ------------------------------------------------------------------------- */
 

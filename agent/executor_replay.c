@@ -10,11 +10,12 @@ static void replay_step(struct executor *x, const struct executor_record *r)
     t->state = (enum step_state)r->state;
     if (r->type == REPORT_STEP_STARTED) {
         t->interrupted += t->open; /* the attempt before this one has no end */
+        t->changed = t->changed || (t->open && !x->traits[r->step].inert);
         t->open = true;
         t->executed = true;
         return;
     }
-    executor_attempt_over(x, t);
+    (void)executor_attempt_over(x, t, t->state, r->changed);
     t->failures += r->type == REPORT_STEP_RETRYING;
     executor_say(x->step_message, "%s", r->message ? r->message : "");
 }
@@ -36,6 +37,8 @@ enum error_code executor_replay(struct executor *x, const struct executor_record
     if (about_step && (r->step < 0 || (uint32_t)r->step >= x->count))
         return error_set(err, ERR_CORRUPT, "an entry is about step %" PRId32 " of %" PRIu32,
                          r->step, x->count);
+    if (x->check && r->type == REPORT_STEP_STARTED)
+        return error_set(err, ERR_CORRUPT, "a step was executed in a check");
     switch (r->type) {
     case REPORT_STARTED:
         x->began = true;
@@ -129,6 +132,7 @@ static void resume_in_doubt(struct executor *x, int64_t time_ms)
     bool again =
         policy == INTERRUPT_RETRY || (policy == INTERRUPT_DEFAULT && x->traits[x->step].idempotent);
     t->interrupted++;
+    t->changed = !x->traits[x->step].inert;
     if (again && t->interrupted < EXECUTOR_MAX_INTERRUPTED) {
         executor_attempt_begin(x, time_ms, "the agent stopped during the attempt before this one");
         return;

@@ -1,5 +1,8 @@
 #include "agent/host_internal.h"
 
+#include "agent/carrier_net.h"
+#include "agent/carrier_process.h"
+#include "agent/sandbox.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/id.h"
@@ -10,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { HOST_FILES_ONE = 256, HOST_FILES_SEVERAL = 1024 * 1024 }; /* of the network process */
 enum { EXPIRE_EVERY_MS = 3600 * 1000, EXPIRE_EVERY_MIN_MS = 1000, UNDO_HIGH_PERCENT = 80 };
 
 /* ---- The journal's state -----------------------------------------------------------------------
@@ -148,10 +152,10 @@ static void async_gone(uv_handle_t *handle)
     handle_gone(handle->data);
 }
 
-static void net_gone(void *ctx)
+static void carrier_gone(void *ctx)
 {
     struct host *h = ctx;
-    h->net = NULL;
+    h->carrier = NULL;
     undo_journal_close(h->journal);
     h->journal = NULL;
     for (size_t i = 0; i < h->count; i++)
@@ -166,7 +170,7 @@ static void links_check(struct host *h)
 {
     if (h->closing == CLOSING_LINKS && h->links == 0) {
         h->closing = CLOSING_REST;
-        net_close(h->net, net_gone, h);
+        carrier_end(h->carrier, carrier_gone, h);
     }
 }
 
@@ -183,7 +187,7 @@ static void links_stop(struct host *h)
     alarm_stop(h->ticker, &h->grace_alarm);
     h->links = h->count + 1; /* one for this function: links may be gone at once */
     for (size_t i = 0; i < h->count; i++)
-        link_stop(h->agents[i]->link, host_link_gone, h);
+        host_agent_part(h->agents[i]);
     host_link_gone(h);
 }
 
@@ -270,6 +274,37 @@ static void say_state(const struct undo_journal *j)
                  LOG_INT("commits", log.commits), LOG_INT("torn_bytes", log.torn_bytes), LOG_END);
 }
 
+/* Root gives it another user; else there is none to change to. */
+static enum error_code process_open(struct host *h, struct error *err)
+{
+    struct sandbox_user user;
+    bool root = geteuid() == 0;
+    if (root && !sandbox_user_find(&user))
+        log_warn("there is no user " SANDBOX_USER ": the network process runs as nobody", LOG_END);
+    const struct carrier_process_config config = {
+        .loop = h->config.loop,
+        .user = root ? &user : NULL,
+        .files = h->config.several ? HOST_FILES_SEVERAL : HOST_FILES_ONE,
+        .log_format = h->config.log_format,
+        .log_level = h->config.log_level,
+    };
+    return carrier_process_new(&config, &h->carrier, err);
+}
+
+static enum error_code carrier_open(struct host *h, struct error *err)
+{
+    struct net *net = NULL;
+    if (h->config.apart)
+        return process_open(h, err);
+    enum error_code code = net_new(h->config.loop, 0, &net, err);
+    if (code != ERR_OK)
+        return code;
+    code = carrier_net_new(net, &h->carrier, err);
+    if (code != ERR_OK)
+        net_close(net, NULL, NULL);
+    return code;
+}
+
 static enum error_code trust_open(struct host *h, struct error *err)
 {
     char text[TRUST_TEXT_MAX];
@@ -306,7 +341,7 @@ static enum error_code parts_open(struct host *h, struct error *err)
     if (code == ERR_OK)
         say_state(h->journal);
     if (code == ERR_OK)
-        code = net_new(h->config.loop, 0, &h->net, err);
+        code = carrier_open(h, err);
     return code;
 }
 
@@ -339,7 +374,7 @@ enum error_code host_new(const struct host_config *config, struct host **ret_hos
         /* The loop has to let go of its handles first; the caller runs it to its end. */
         h->stopped = discarded;
         h->stopped_ctx = h;
-        net_gone(h);
+        carrier_gone(h);
         return code;
     }
     *ret_host = h;
@@ -374,7 +409,7 @@ void host_start(struct host *h)
     usage_check(h);
     for (size_t i = 0; i < h->count; i++) {
         agent_start(h->agents[i]->agent);
-        link_start(h->agents[i]->link);
+        host_agent_connect(h->agents[i]);
     }
 }
 

@@ -7,7 +7,9 @@
 #pragma once
 
 #include "common/base/error.h"
+#include "common/base/log.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <uv.h>
@@ -21,7 +23,15 @@ enum {
 
 struct host_config {
     uv_loop_t *loop;
-    const char *orchestrator; /* URL; borrowed */
+    const char *orchestrator;        /* URL; borrowed */
+    const char *ca, *ca_fingerprint; /* see identity_config; borrowed, as the next one */
+    const char *ticket; /* a file; of several agents each one's is this with "." and its id behind
+                           it */
+    bool several;       /* agents */
+    /* The network's side is a process of its own. */
+    bool apart;
+    enum log_format log_format; /* that process's, as the next one */
+    enum log_level log_level;
     const char *data_dir;
     const char *installroot;  /* NULL: /; borrowed */
     const char *trusted_keys; /* a file for trust_load; NULL: unsigned plans are run too */

@@ -2,9 +2,10 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/net/net.h"
 #include "handlers/catalog.h"
 
-enum { ALARMS_PER_AGENT = 3 }; /* its own, the link's, the runner's */
+enum { ALARMS_PER_AGENT = 4 }; /* its own, the link's, the identity's, the runner's */
 
 /* ---- The agent's seams, filled with the real parts ---------------------------------------------
  */
@@ -190,7 +191,10 @@ static enum error_code link_welcome(void *ctx, const struct wire_welcome *welcom
                                     struct error *err)
 {
     const struct host_agent *ha = ctx;
-    return agent_welcome(ha->agent, welcome, err);
+    enum error_code code = agent_welcome(ha->agent, welcome, err);
+    if (code == ERR_OK && ha->identity)
+        identity_welcomed(ha->identity);
+    return code;
 }
 
 static enum error_code link_frame(void *ctx, struct wire_frame *frame, const char *text, size_t len,
@@ -205,6 +209,45 @@ static void link_lost(void *ctx, const char *reason)
     const struct host_agent *ha = ctx;
     (void)reason;
     agent_disconnected(ha->agent);
+}
+
+static void link_peer(void *ctx, struct carrier_peer *peer)
+{
+    const struct host_agent *ha = ctx;
+    if (ha->identity)
+        identity_peer(ha->identity, peer);
+}
+
+static void link_refused(void *ctx, enum net_end end)
+{
+    const struct host_agent *ha = ctx;
+    if (ha->identity)
+        identity_refused(ha->identity, end);
+}
+
+static void identity_changed(void *ctx)
+{
+    struct host_agent *ha = ctx;
+    if (ha->linked)
+        link_renew(ha->link);
+    else
+        link_start(ha->link);
+    ha->linked = true;
+}
+
+void host_agent_connect(struct host_agent *ha)
+{
+    if (ha->identity)
+        identity_start(ha->identity);
+    else
+        link_start(ha->link);
+}
+
+void host_agent_part(struct host_agent *ha)
+{
+    if (ha->identity)
+        identity_stop(ha->identity);
+    link_stop(ha->link, host_link_gone, ha->host);
 }
 
 /* ---- Life
@@ -245,6 +288,30 @@ static enum error_code make_agent(struct host_agent *ha, struct error *err)
     return agent_new(&config, &ha->agent, err);
 }
 
+static enum error_code make_identity(struct host_agent *ha, struct error *err)
+{
+    const struct host_config *host = &ha->host->config;
+    AUTO_BUF struct buf ticket = BUF_INIT;
+    if (host->ticket)
+        buf_puts(&ticket, host->ticket);
+    if (host->ticket && host->several)
+        buf_printf(&ticket, ".%s", ha->server);
+    const struct identity_config config = {
+        .carrier = ha->host->carrier,
+        .ticker = ha->host->ticker,
+        .data_dir = host->data_dir,
+        .server = ha->server,
+        .url = host->orchestrator,
+        .ca = host->ca,
+        .ca_fingerprint = host->ca_fingerprint,
+        .ticket = ticket.data,
+        .ctx = ha,
+        .changed = identity_changed,
+    };
+    enum error_code code = buf_check(&ticket, err);
+    return code == ERR_OK ? identity_new(&config, &ha->identity, err) : code;
+}
+
 static enum error_code make_parts(struct host_agent *ha, struct error *err)
 {
     struct host *h = ha->host;
@@ -256,17 +323,19 @@ static enum error_code make_parts(struct host_agent *ha, struct error *err)
         .live = run_live,
     };
     const struct link_config link = {
-        .net = h->net,
+        .carrier = h->carrier,
         .ticker = h->ticker,
         .url = h->config.orchestrator,
         .server = ha->server,
-        .events = {ha, link_hello, link_welcome, link_frame, link_lost},
+        .events = {ha, link_hello, link_welcome, link_frame, link_lost, link_peer, link_refused},
     };
     enum error_code code = ticker_reserve(h->ticker, ALARMS_PER_AGENT, err);
     if (code == ERR_OK)
         code = runner_new(&runner, &ha->runner, err);
     if (code == ERR_OK)
         code = link_new(&link, &ha->link, err);
+    if (code == ERR_OK && net_url_tls(h->config.orchestrator))
+        code = make_identity(ha, err);
     if (code == ERR_OK)
         code = make_agent(ha, err);
     return code;
@@ -304,6 +373,7 @@ void host_agent_free(struct host_agent *ha)
     alarm_stop(ha->host->ticker, &ha->alarm);
     agent_free(ha->agent);
     link_free(ha->link);
+    identity_free(ha->identity);
     runner_free(ha->runner);
     mem_free(ha->server);
     mem_free(ha);

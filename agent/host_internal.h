@@ -3,13 +3,14 @@
 #pragma once
 
 #include "agent/agent.h"
+#include "agent/carrier.h"
 #include "agent/host.h"
+#include "agent/identity.h"
 #include "agent/link.h"
 #include "agent/runner.h"
 #include "agent/ticker.h"
 #include "agent/undo_journal.h"
 #include "common/base/age.h"
-#include "common/net/net.h"
 #include "handlers/handler.h"
 
 enum { HOST_NAME_MAX_BYTES = 256, HOST_BOOT_ID_MAX = 64, HOST_ALARMS = 4 };
@@ -19,7 +20,9 @@ struct host_agent {
     char *server;
     struct handler_host handler_host;
     struct agent *agent;
+    struct identity *identity; /* NULL: without TLS there is none */
     struct link *link;
+    bool linked; /* the link is started */
     struct runner *runner;
     struct alarm alarm; /* the agent's */
 };
@@ -30,8 +33,8 @@ enum host_closing { CLOSING_NOTHING, CLOSING_AGENTS, CLOSING_LINKS, CLOSING_REST
 struct host {
     struct host_config config;
     struct undo_journal *journal;
+    struct carrier *carrier;
     struct trust *trust; /* NULL: none */
-    struct net *net;
     struct ticker *ticker;
     uv_async_t async; /* the journal's thread has something for us */
     struct alarm stall_alarm, expire_alarm, quiet_alarm, grace_alarm;
@@ -58,6 +61,11 @@ void host_agent_free(struct host_agent *ha); /* NULL is fine */
 
 /* The wall clock as far as it is believed: what is removed as old is measured by it. */
 int64_t host_age_ms(struct host *h);
+
+/* Begins to connect, or to get what it takes. */
+void host_agent_connect(struct host_agent *ha);
+/* Connects no more; host_link_gone follows. */
+void host_agent_part(struct host_agent *ha);
 
 /* What an agent's parts tell the host; ctx is the struct host_agent. */
 void host_agent_quiet(void *ctx);

@@ -24,8 +24,8 @@ enum { CLOSE_NORMAL = 1000, CLOSE_GOING_AWAY = 1001, CLOSE_PROTOCOL = 1002, REAS
 struct link {
     struct link_config config;
     enum state state;
-    struct net_conn *conn; /* NULL when there is none; net's otherwise */
-    struct alarm alarm;    /* next attempt, welcome awaited, or heartbeat: one at a time */
+    struct carrier_conn *conn; /* NULL when there is none; the carrier's otherwise */
+    struct alarm alarm;        /* next attempt, welcome awaited, or heartbeat: one at a time */
     int64_t heartbeat_ms;
     int64_t heard_ms; /* monotonic; when something last came */
     int64_t up_since_ms;
@@ -92,13 +92,13 @@ static void close_for(struct link *l, uint16_t code, const char *reason)
     alarm_stop(l->config.ticker, &l->alarm);
     if (was_up)
         l->config.events.lost(l->config.events.ctx, reason);
-    net_conn_close(l->conn, code, reason);
+    carrier_close(l->conn, code, reason);
 }
 
 static bool send_frame(struct link *l, const char *data, size_t len)
 {
     struct error err = {0};
-    if (net_conn_send(l->conn, data, len, &err) == ERR_OK)
+    if (carrier_send(l->conn, data, len, &err) == ERR_OK)
         return true;
     close_for(l, CLOSE_GOING_AWAY, err.message);
     return false;
@@ -116,7 +116,7 @@ bool link_send(struct link *l, const char *data, size_t len, bool droppable)
 {
     if (l->state != STATE_UP)
         return false;
-    if (droppable && net_conn_queued(l->conn) > LINK_DROPPABLE_QUEUE_MAX)
+    if (droppable && carrier_queued(l->conn) > LINK_DROPPABLE_QUEUE_MAX)
         return false;
     return send_frame(l, data, len);
 }
@@ -145,10 +145,8 @@ void link_renew(struct link *l)
     if (was_up)
         l->config.events.lost(l->config.events.ctx, "a new connection is wanted");
     /* Its end is not waited for: where nothing gets through any more it takes seconds. */
-    if (l->conn) {
-        net_conn_set_ctx(l->conn, NULL);
-        net_conn_close(TAKE(l->conn), CLOSE_GOING_AWAY, "the agent connects anew");
-    }
+    if (l->conn)
+        carrier_forget(TAKE(l->conn), CLOSE_GOING_AWAY, "the agent connects anew");
     alarm_set(l->config.ticker, &l->alarm, 0);
 }
 
@@ -210,14 +208,12 @@ static enum error_code take_frame(struct link *l, struct wire_frame *frame, cons
     return error_set(err, ERR_PROTOCOL, "\"%s\" is not for an agent", wire_type_names[frame->type]);
 }
 
-static void conn_message(void *ctx, struct net_conn *conn, const char *data, size_t len)
+static void conn_message(void *ctx, struct carrier_conn *conn, const char *data, size_t len)
 {
     struct link *l = ctx;
     struct wire_frame frame = {0};
     struct error err = {0};
     (void)conn;
-    if (!l) /* given up by link_renew, as in those below */
-        return;
     if (l->state != STATE_GREETING && l->state != STATE_UP)
         return;
     l->heard_ms = clock_mono_ms();
@@ -234,11 +230,11 @@ static void conn_message(void *ctx, struct net_conn *conn, const char *data, siz
 
 /* ---- The connection's life ------------------------------------------------------------------ */
 
-static void conn_opened(void *ctx, struct net_conn *conn)
+static void conn_opened(void *ctx, struct carrier_conn *conn)
 {
     struct link *l = ctx;
     AUTO_BUF struct buf b = BUF_INIT;
-    if (!l || l->state != STATE_CONNECTING)
+    if (l->state != STATE_CONNECTING)
         return;
     l->conn = conn;
     l->state = STATE_GREETING;
@@ -261,13 +257,27 @@ static void stop_done(struct link *l)
         closed(l->closed_ctx);
 }
 
-static void conn_closed(void *ctx, struct net_conn *conn, const char *reason)
+static void log_end(struct link *l, enum net_end end, const char *reason)
+{
+    switch (end) {
+    case NET_END_LOST:
+        log_trouble(l, "not connected", reason);
+        return;
+    case NET_END_NOT_TRUSTED:
+        log_trouble(l, "not connected: the orchestrator's certificate is refused", reason);
+        return;
+    case NET_END_NOT_ADMITTED:
+        log_trouble(l, "not connected: the orchestrator refuses this agent", reason);
+        return;
+    }
+}
+
+static void conn_closed(void *ctx, struct carrier_conn *conn, enum net_end end, const char *reason)
 {
     struct link *l = ctx;
-    if (!l)
-        return;
     const char *why = l->reason[0] != '\0' ? l->reason : reason;
     bool was_up = l->state == STATE_UP;
+    bool welcomed = l->up_since_ms > 0;
     (void)conn;
     l->conn = NULL;
     alarm_stop(l->config.ticker, &l->alarm);
@@ -276,29 +286,33 @@ static void conn_closed(void *ctx, struct net_conn *conn, const char *reason)
         return;
     }
     note_end(l);
-    log_trouble(l, "not connected", why);
+    log_end(l, end, why);
     if (was_up) {
         l->state = STATE_CLOSING;
         l->config.events.lost(l->config.events.ctx, why);
     }
     retry_later(l);
+    if (!welcomed && end != NET_END_LOST && l->config.events.refused)
+        l->config.events.refused(l->config.events.ctx, end);
 }
 
 static void connect_now(struct link *l)
 {
     struct error err = {0};
-    const struct net_client_config config = {
-        .url = l->config.url,
-        .websocket_path = LINK_PATH,
-        .websocket_protocol = LINK_PROTOCOL,
+    struct carrier_conn_config config = {
+        .peer = {.url = l->config.url},
+        .path = LINK_PATH,
+        .protocol = LINK_PROTOCOL,
         .max_message = WIRE_MAX_BYTES,
-        .connect_timeout_ms = LINK_CONNECT_TIMEOUT_MS,
+        .timeout_ms = LINK_CONNECT_TIMEOUT_MS,
         .ctx = l,
         .events = {.message = conn_message, .closed = conn_closed, .opened = conn_opened},
     };
+    if (l->config.events.peer)
+        l->config.events.peer(l->config.events.ctx, &config.peer);
     l->state = STATE_CONNECTING;
     l->reason[0] = '\0';
-    if (net_connect(l->config.net, &config, &l->conn, &err) == ERR_OK)
+    if (carrier_connect(l->config.carrier, &config, &l->conn, &err) == ERR_OK)
         return;
     l->conn = NULL;
     log_trouble(l, "cannot connect", err.message);

@@ -3,14 +3,14 @@
  * connection alive, and connects again when it is lost: after a random time below a bound that
  * doubles, so that a fleet that lost its orchestrator does not come back all at once.
  *
- * Threading: the loop's thread. I/O: through net.
+ * Threading: the loop's thread. I/O: through the carrier.
  */
 #pragma once
 
+#include "agent/carrier.h"
 #include "agent/ticker.h"
 #include "common/base/buf.h"
 #include "common/base/error.h"
-#include "common/net/net.h"
 #include "common/wire/wire.h"
 
 #include <stdbool.h>
@@ -44,13 +44,18 @@ struct link_events {
                              struct error *err);
     /* Only after a welcome that was not refused. */
     void (*lost)(void *ctx, const char *reason);
+    /* Fills in what goes with the URL: whom to trust, and as whom to come. Before each attempt; may
+     * be NULL. */
+    void (*peer)(void *ctx, struct carrier_peer *peer);
+    /* A connection that came to its end before a welcome, other than by being lost. May be NULL. */
+    void (*refused)(void *ctx, enum net_end end);
 };
 
 struct link_config {
-    struct net *net;       /* borrowed */
-    struct ticker *ticker; /* borrowed; one alarm is reserved by the caller */
-    const char *url;       /* borrowed; net_url_check'd */
-    const char *server;    /* for log lines; borrowed */
+    struct carrier *carrier; /* borrowed */
+    struct ticker *ticker;   /* borrowed; one alarm is reserved by the caller */
+    const char *url;         /* borrowed; net_url_check'd */
+    const char *server;      /* for log lines; borrowed */
     struct link_events events;
 };
 

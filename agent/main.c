@@ -1,9 +1,13 @@
 /* kitsune-agent(8): options, signals, loop; the rest is host.c. */
 #include "agent/host.h"
+#include "agent/network.h"
 #include "agent/options.h"
 #include "common/base/buf.h"
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
+#include "common/net/net.h"
+#include "common/pki/pki_key.h"
+#include "handlers/rpm_tool.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -85,6 +89,13 @@ static enum error_code program_start(struct program *p, struct error *err)
     const struct host_config config = {
         .loop = &p->loop,
         .orchestrator = p->options.orchestrator,
+        .ca = p->options.ca,
+        .ca_fingerprint = p->options.ca_fingerprint,
+        .ticket = p->options.ticket,
+        .several = p->options.servers.count > 1,
+        .apart = !p->options.one_process,
+        .log_format = p->options.log_format,
+        .log_level = p->options.log_level,
         .data_dir = p->options.data_dir,
         .installroot = p->options.installroot,
         .trusted_keys = p->options.trusted_keys,
@@ -120,7 +131,11 @@ static int program_refuse(struct program *p, const struct error *err)
 
 int main(int argc, char **argv)
 {
+    if (rpm_tool_asked(argc, argv))
+        return rpm_tool_main(argc, argv);
     static struct program program;
+    if (argc > 1 && strcmp(argv[1], NETWORK_MODE) == 0)
+        network_main(argc, argv);
     struct error err = {0};
     const struct options_environment environment = {
         .server_id = getenv("SERVER_ID"),
@@ -137,6 +152,8 @@ int main(int argc, char **argv)
     }
     log_setup(program.options.log_format, program.options.log_level);
     program_raise_limits(&program);
+    if (net_url_tls(program.options.orchestrator))
+        (void)pki_keys_protect();
     (void)signal(SIGPIPE, SIG_IGN);
     if (program_start(&program, &err) != ERR_OK) {
         /* The process ends here, and with it all that was set up. */

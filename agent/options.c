@@ -7,6 +7,7 @@
 #include "common/base/id.h"
 #include "common/json/json.h"
 #include "common/net/net.h"
+#include "common/pki/pki_verify.h"
 
 #include <getopt.h>
 #include <string.h>
@@ -20,7 +21,12 @@ const char options_help[] =
     "  --server-id ID          this server's name in plans (or SERVER_ID); may be repeated: then\n"
     "                          this process is the agent of each\n"
     "  --orchestrator URL      where to connect (or KITSUNE_ORCHESTRATOR; default\n"
-    "                          http://127.0.0.1:7233)\n"
+    "                          http://127.0.0.1:7233); https:// where that is another machine\n"
+    "  --ca FILE               the CA by which the orchestrator is known (PEM)\n"
+    "  --ca-fingerprint HEX    the same by the SHA-256 of its certificate\n"
+    "  --enrol-token-file FILE the ticket for getting a certificate; removed when it is used "
+    "(with\n"
+    "                          several ids FILE.ID, one for each)\n"
     "  --data-dir DIR          where the journal and what undo needs are kept (default\n"
     "                          /var/lib/kitsune-agent)\n"
     "  --installroot DIR       let package steps act below DIR instead of /\n"
@@ -35,6 +41,9 @@ const char options_help[] =
     "                          stop (default 30s)\n"
     "  --log-format FORMAT     logfmt or json (default logfmt)\n"
     "  --log-level LEVEL       debug, info, warn or error (default info)\n"
+    "  --one-process           speak to the network in this process, not in one without "
+    "privileges:\n"
+    "                          for measuring, not for use\n"
     "  --help                  print this and exit\n"
     "  --version               print the version and exit\n"
     "\n"
@@ -51,6 +60,9 @@ enum option_key {
     KEY_CONFIG = 256,
     KEY_SERVER,
     KEY_ORCHESTRATOR,
+    KEY_CA,
+    KEY_FINGERPRINT,
+    KEY_TICKET,
     KEY_DATA,
     KEY_ROOT,
     KEY_RETENTION,
@@ -59,6 +71,7 @@ enum option_key {
     KEY_STOP,
     KEY_FORMAT,
     KEY_LEVEL,
+    KEY_ONE,
     KEY_HELP,
     KEY_VERSION
 };
@@ -68,6 +81,9 @@ static const struct option long_options[] = {
     {config_option, required_argument, NULL, KEY_CONFIG},
     {"server-id", required_argument, NULL, KEY_SERVER},
     {"orchestrator", required_argument, NULL, KEY_ORCHESTRATOR},
+    {"ca", required_argument, NULL, KEY_CA},
+    {"ca-fingerprint", required_argument, NULL, KEY_FINGERPRINT},
+    {"enrol-token-file", required_argument, NULL, KEY_TICKET},
     {"data-dir", required_argument, NULL, KEY_DATA},
     {"installroot", required_argument, NULL, KEY_ROOT},
     {"undo-retention", required_argument, NULL, KEY_RETENTION},
@@ -76,6 +92,7 @@ static const struct option long_options[] = {
     {"stop-timeout", required_argument, NULL, KEY_STOP},
     {"log-format", required_argument, NULL, KEY_FORMAT},
     {"log-level", required_argument, NULL, KEY_LEVEL},
+    {"one-process", no_argument, NULL, KEY_ONE},
     {"help", no_argument, NULL, KEY_HELP},
     {"version", no_argument, NULL, KEY_VERSION},
     {NULL, 0, NULL, 0},
@@ -144,6 +161,15 @@ static enum error_code option_take(void *ctx, int key, const char *value, struct
     case KEY_ORCHESTRATOR:
         options->orchestrator = value;
         return ERR_OK;
+    case KEY_CA:
+        options->ca = value;
+        return ERR_OK;
+    case KEY_FINGERPRINT:
+        options->ca_fingerprint = value;
+        return ERR_OK;
+    case KEY_TICKET:
+        options->ticket = value;
+        return ERR_OK;
     case KEY_DATA:
         options->data_dir = value;
         return ERR_OK;
@@ -170,6 +196,9 @@ static enum error_code option_take(void *ctx, int key, const char *value, struct
             return ERR_OK;
         return error_set(err, ERR_INVALID, "--log-level must be debug, info, warn or error, not %s",
                          value);
+    case KEY_ONE:
+        options->one_process = true;
+        return ERR_OK;
     case KEY_HELP:
         options->help = true;
         return ERR_OK;
@@ -243,13 +272,40 @@ static enum error_code options_command_line(int argc, char **argv, struct option
     return ERR_OK;
 }
 
+/* Plain HTTP is for this machine alone: whoever stands between could command this agent. */
+static enum error_code orchestrator_check(const struct options *options, struct error *err)
+{
+    char hex[PKI_FINGERPRINT_MAX];
+    const char *url = options->orchestrator;
+    enum error_code code = net_url_check(url, err);
+    if (code != ERR_OK)
+        return code;
+    bool tls = net_url_tls(url);
+    if (!tls && !net_url_loopback(url))
+        return error_set(err, ERR_INVALID,
+                         "--orchestrator %.80s: to another machine only https:// is spoken; give "
+                         "its https:// URL, and --ca or --ca-fingerprint",
+                         url);
+    if (!tls && (options->ca || options->ca_fingerprint || options->ticket))
+        return error_set(err, ERR_INVALID,
+                         "--orchestrator %.80s: with --ca, --ca-fingerprint or --enrol-token-file "
+                         "it has to begin with https://",
+                         url);
+    if (options->ca && options->ca_fingerprint)
+        return error_set(err, ERR_INVALID, "give one of --ca and --ca-fingerprint");
+    if (options->ca_fingerprint &&
+        pki_fingerprint_parse(options->ca_fingerprint, hex, err) != ERR_OK)
+        return error_wrap(err, "--ca-fingerprint");
+    return ERR_OK;
+}
+
 static enum error_code options_check(struct options *options, struct error *err)
 {
     enum error_code code = ERR_OK;
     if (options->servers.count == 0)
         code = error_set(err, ERR_INVALID, "--server-id is missing: which server is this?");
     if (code == ERR_OK)
-        code = net_url_check(options->orchestrator, err);
+        code = orchestrator_check(options, err);
     if (code == ERR_OK && options->installroot && options->installroot[0] != '/')
         code = error_set(err, ERR_INVALID, "--installroot %s: must be an absolute path",
                          options->installroot);

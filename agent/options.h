@@ -16,6 +16,9 @@ struct options {
     struct array servers; /* const char *; at least one */
     const char *orchestrator;
     const char *data_dir;
+    const char *ca; /* NULL: not given, as the next two */
+    const char *ca_fingerprint;
+    const char *ticket;      /* --enrol-token-file */
     const char *installroot;  /* NULL: / */
     const char *trusted_keys; /* NULL: unsigned plans are run too */
     int64_t stop_timeout_ms;
@@ -23,6 +26,7 @@ struct options {
     int64_t undo_max_bytes; /* 0: no limit */
     enum log_format log_format;
     enum log_level log_level;
+    bool one_process; /* the network's side is none of its own */
     bool help, version;
     struct config *config; /* holds the texts that came from the file; NULL: there was none */
 };

@@ -184,6 +184,8 @@ void runner_start(struct runner *r, const struct runner_operation *op)
         .undo_dir = op->undo_dir,
         .room = op->room,
         .force = op->force,
+        .depends = op->depends_name ? op->depends : -1,
+        .depends_name = op->depends_name,
         .output = run_output,
         .done = run_done,
         .ctx = r,

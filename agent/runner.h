@@ -32,6 +32,8 @@ struct runner_operation {
     const char *undo_dir;     /* the step's own folder; NULL: of a type that changes nothing */
     struct handler_room room; /* prepare */
     bool force;               /* rollback */
+    int32_t depends;          /* check: see handler_run; -1: none */
+    const char *depends_name; /* of that step */
 };
 
 struct runner_config {

@@ -58,3 +58,15 @@ function(kitsune_refuse_io)
     endwhile()
   endforeach()
 endfunction()
+
+# A file as a text in a library: const char NAME[], with a NUL behind it.
+#   kitsune_embed(LIBRARY NAME FILE)
+function(kitsune_embed library name file)
+  set(source "${CMAKE_CURRENT_BINARY_DIR}/embedded/${name}.c")
+  file(READ "${file}" hex HEX)
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+  file(CONFIGURE OUTPUT "${source}" @ONLY CONTENT
+       "extern const char @name@[];\nconst char @name@[] = {@bytes@ 0};\n")
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${file}")
+  target_sources(${library} PRIVATE "${source}")
+endfunction()

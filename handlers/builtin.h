@@ -17,6 +17,11 @@ extern const struct handler echo_handler;
 extern const struct handler sleep_handler;
 extern const struct handler script_handler;
 extern const struct handler file_write_handler;
+extern const struct handler file_remove_handler;
+extern const struct handler directory_handler;
+extern const struct handler symlink_handler;
+extern const struct handler yum_install_handler;
+extern const struct handler yum_remove_handler;
 extern const struct handler yum_upgrade_handler;
 extern const struct handler http_check_handler;
 extern const struct handler tcp_check_handler;
@@ -25,6 +30,11 @@ extern const struct handler service_handler;
 
 /* An operation that has nothing to do: succeeds at once. */
 void handler_nothing(struct handler_run *run);
+/* check, of a step that never changes anything. */
+void handler_changes_nothing(struct handler_run *run);
+/* check, where what is there now says nothing: true when an earlier step would change something, in
+ * which case the run has been finished as unchanged, with `what` ("not probed"). */
+bool handler_depends(struct handler_run *run, const char *what);
 
 /* The message alone. The text is cut at a character's boundary. */
 void result_say(struct handler_result *r, const char *fmt, va_list ap)

@@ -65,6 +65,11 @@ static void command_execute(struct handler_run *run)
         handler_fail(run, true, "out of memory");
 }
 
+static void command_check(struct handler_run *run)
+{
+    gate_check(run, command_execute);
+}
+
 static void command_cancel(struct handler_run *run)
 {
     gate_cancel(run->state);
@@ -75,5 +80,6 @@ const struct handler command_check_handler = {
     .prepare = handler_nothing,
     .execute = command_execute,
     .rollback = handler_nothing,
+    .check = command_check,
     .cancel = command_cancel,
 };

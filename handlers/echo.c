@@ -15,4 +15,5 @@ const struct handler echo_handler = {
     .prepare = handler_nothing,
     .execute = echo_execute,
     .rollback = handler_nothing,
+    .check = handler_changes_nothing,
 };

@@ -184,6 +184,12 @@ void gate_start(struct gate *g, const struct gate_prober *prober, const struct g
     probe_begin(g);
 }
 
+void gate_check(struct handler_run *run, void (*execute)(struct handler_run *run))
+{
+    if (!handler_depends(run, "not probed"))
+        execute(run);
+}
+
 void gate_cancel(struct gate *g)
 {
     if (!g || g->over || g->cancelled)

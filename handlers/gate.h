@@ -59,5 +59,8 @@ void gate_start(struct gate *g, const struct gate_prober *prober, const struct g
 void gate_probed(struct gate *g, bool success, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* It cannot be probed at all, and no further attempt would help. */
 void gate_broken(struct gate *g, const struct error *err);
+/* For handler.check: probes as execute does, which changes nothing; but not where an earlier step
+ * would change something: what is there now is not what would be looked at. */
+void gate_check(struct handler_run *run, void (*execute)(struct handler_run *run));
 /* For handler.cancel; g may be NULL. */
 void gate_cancel(struct gate *g);

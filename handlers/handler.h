@@ -1,7 +1,7 @@
 /*
  * handler: what carries out one type of step on the host.
  *
- * A handler has three operations, each of which starts on the loop and ends by calling
+ * A handler has four operations, each of which starts on the loop and ends by calling
  * handler_finish() exactly once, then or later:
  *
  *   prepare   captures what undo needs and changes nothing. Its result's `undo` (a JSON object) and
@@ -12,6 +12,11 @@
  *   rollback  brings back what prepare captured, also after an execute that was cut off half-way or
  *             never began. It can run again. When what is there is neither what execute left nor
  *             what prepare captured, it changes nothing and says `conflict`, unless run->force.
+ *   check     says whether execute would change anything (`changed`) and what: in the message, and
+ *             where there is more to see (a diff) as output. It changes nothing, keeps nothing, and
+ *             is safe at any time. What cannot be told fails. Where an earlier step of the plan
+ *             would change something (run->depends), what is there now is not what execute would
+ *             find.
  *
  * cancel() asks a running operation to end early; it still finishes through handler_finish (outcome
  * HANDLER_CANCELLED). Nothing that it started may outlive it.
@@ -30,14 +35,14 @@
 #include <stdint.h>
 #include <uv.h>
 
-enum handler_operation { HANDLER_PREPARE, HANDLER_EXECUTE, HANDLER_ROLLBACK };
+enum handler_operation { HANDLER_PREPARE, HANDLER_EXECUTE, HANDLER_ROLLBACK, HANDLER_CHECK };
 enum handler_outcome { HANDLER_OK, HANDLER_FAILED, HANDLER_CANCELLED };
 
 enum { HANDLER_MESSAGE_MAX = 1024, HANDLER_UNDO_MAX = 1024 * 1024 };
 
 struct handler_result {
     enum handler_outcome outcome;
-    bool changed;   /* execute: the host is different from before */
+    bool changed;   /* execute: the host is different from before; check: it would be */
     bool retryable; /* HANDLER_FAILED: another attempt may succeed */
     bool conflict;  /* rollback, HANDLER_FAILED: somebody else has changed it since */
     bool no_room;   /* prepare, HANDLER_FAILED: what it would keep does not fit */
@@ -77,6 +82,8 @@ struct handler_run {
     const char *undo_dir;     /* exists, 0700, this step's own; prepare may put files there */
     struct handler_room room; /* prepare */
     bool force;               /* rollback: also over what somebody else has changed */
+    int32_t depends; /* check: the first earlier step, from 0, that would change something */
+    const char *depends_name; /* its name; NULL: there is none */
     /* What the step prints; any bytes. */
     void (*output)(struct handler_run *run, const char *data, size_t len);
     /* Called once; the run may be freed in it. `result` is borrowed for the call. */
@@ -91,6 +98,7 @@ struct handler {
     void (*prepare)(struct handler_run *run);
     void (*execute)(struct handler_run *run);
     void (*rollback)(struct handler_run *run);
+    void (*check)(struct handler_run *run);
     void (*cancel)(struct handler_run *run); /* NULL: its operations are over at once */
 };
 

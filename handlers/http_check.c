@@ -101,6 +101,16 @@ static void http_execute(struct handler_run *run)
         handler_fail(run, true, "out of memory");
 }
 
+/* Other methods than these may change something where the request goes to. */
+static void http_check(struct handler_run *run)
+{
+    const struct http_check_params *params = run->params;
+    if (params->method == HTTP_POST)
+        handler_succeed(run, false, "not probed: a POST may change something");
+    else
+        gate_check(run, http_execute);
+}
+
 static void http_cancel(struct handler_run *run)
 {
     gate_cancel(run->state);
@@ -111,5 +121,6 @@ const struct handler http_check_handler = {
     .prepare = handler_nothing,
     .execute = http_execute,
     .rollback = handler_nothing,
+    .check = http_check,
     .cancel = http_cancel,
 };

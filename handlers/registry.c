@@ -10,9 +10,10 @@
 #include <string.h>
 
 static const struct handler *const handlers[] = {
-    &echo_handler,       &sleep_handler,         &script_handler,
-    &file_write_handler, &yum_upgrade_handler,   &http_check_handler,
-    &tcp_check_handler,  &command_check_handler, &service_handler,
+    &echo_handler,        &sleep_handler,      &script_handler,        &file_write_handler,
+    &file_remove_handler, &directory_handler,  &symlink_handler,       &yum_upgrade_handler,
+    &http_check_handler,  &tcp_check_handler,  &command_check_handler, &service_handler,
+    &yum_install_handler, &yum_remove_handler,
 };
 
 const struct handler *handler_find(const char *type)
@@ -36,6 +37,9 @@ void handler_start(struct handler_run *run)
         return;
     case HANDLER_ROLLBACK:
         run->handler->rollback(run);
+        return;
+    case HANDLER_CHECK:
+        run->handler->check(run);
         return;
     }
     assert(false);
@@ -92,6 +96,20 @@ void handler_fail(struct handler_run *run, bool retryable, const char *fmt, ...)
 void handler_nothing(struct handler_run *run)
 {
     handler_succeed(run, false, "nothing to do");
+}
+
+void handler_changes_nothing(struct handler_run *run)
+{
+    handler_succeed(run, false, "changes nothing");
+}
+
+bool handler_depends(struct handler_run *run, const char *what)
+{
+    if (!run->depends_name)
+        return false;
+    handler_succeed(run, false, "%s: depends on a change of step %" PRId32 " (%s)", what,
+                    run->depends + 1, run->depends_name);
+    return true;
 }
 
 void handler_mark(const char *server_id, const char *rollout, const char *step,

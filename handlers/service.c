@@ -129,6 +129,16 @@ static void service_prepare(struct handler_run *run)
 
 /* ---- execute ----------------------------------------------------------------------------- */
 
+/* A step that only stands here for what its undo does must be undone, whatever it found. */
+static void service_so_already(struct service_run *s, const char *more)
+{
+    const struct service_params *params = service_params_of(s);
+    const struct unit *u = &s->unit;
+    bool guards = params->undo == SERVICE_UNDO_RESTART || params->undo == SERVICE_UNDO_RELOAD;
+    result_succeed(&s->result, guards, "%s is so already: %s%s%s%s", u->id, u->active_state,
+                   params->has_enabled ? ", " : "", params->has_enabled ? u->file_state : "", more);
+}
+
 static void execute_over(struct service_run *s)
 {
     const struct service_params *params = service_params_of(s);
@@ -140,15 +150,12 @@ static void execute_over(struct service_run *s)
         [UNIT_JOB_RESTART] = ", was restarted",
         [UNIT_JOB_RELOAD] = ", was reloaded",
     };
-    /* A step that only stands here for what its undo does must be undone, whatever it found. */
-    bool guards = params->undo == SERVICE_UNDO_RESTART || params->undo == SERVICE_UNDO_RELOAD;
     if (s->changed)
         result_succeed(&s->result, true, "%s is %s%s%s%s", u->id, u->active_state,
                        params->has_enabled ? ", " : "", params->has_enabled ? u->file_state : "",
                        done[s->job]);
     else
-        result_succeed(&s->result, guards, "%s is so already: %s%s%s", u->id, u->active_state,
-                       params->has_enabled ? ", " : "", params->has_enabled ? u->file_state : "");
+        service_so_already(s, "");
     service_end(s);
 }
 
@@ -299,10 +306,66 @@ static void service_rollback(struct handler_run *run)
     service_begin(run, rollback_first);
 }
 
+/* ---- check ------------------------------------------------------------------------------- */
+
+static void check_over(struct service_run *s, enum unit_job job)
+{
+    static const char *const becomes[UNIT_JOB_COUNT] = {
+        [UNIT_JOB_NONE] = "",           [UNIT_JOB_START] = "started",
+        [UNIT_JOB_STOP] = "stopped",    [UNIT_JOB_RESTART] = "restarted",
+        [UNIT_JOB_RELOAD] = "reloaded",
+    };
+    const struct service_params *params = service_params_of(s);
+    const struct unit *u = &s->unit;
+    bool enabling = unit_needs_enabling(u, params);
+    const char *stale =
+        u->need_reload ? " (its files were changed; systemd would read them anew first)" : "";
+    char work[UNIT_STATE_MAX * 2] = "";
+    if (job != UNIT_JOB_NONE)
+        (void)snprintf(work, sizeof(work), " %s -> %s", u->active_state, becomes[job]);
+    if (job != UNIT_JOB_NONE || enabling)
+        result_succeed(&s->result, true, "would change %s:%s%s%s%s%s%s", u->id, work,
+                       enabling && work[0] != '\0' ? "," : "", enabling ? " " : "",
+                       enabling ? u->file_state : "",
+                       !enabling         ? ""
+                       : params->enabled ? " -> enabled"
+                                         : " -> disabled",
+                       stale);
+    else
+        service_so_already(s, stale);
+    service_end(s);
+}
+
+/* As systemd has it: to have changed unit files read anew would be a change, too. */
+static void check_known(struct service_run *s)
+{
+    struct error err = {0};
+    enum unit_job job;
+    name_settle(s);
+    if (s->ending)
+        return;
+    if (unit_check(&s->unit, service_params_of(s), &err) != ERR_OK ||
+        unit_job_forward(&s->unit, service_params_of(s), &job, &err) != ERR_OK)
+        service_fail(s, &err);
+    else
+        check_over(s, job);
+}
+
+static void check_first(struct service_run *s)
+{
+    service_read(s, check_known);
+}
+
+static void service_check(struct handler_run *run)
+{
+    service_begin(run, check_first);
+}
+
 const struct handler service_handler = {
     .type = &service_type,
     .prepare = service_prepare,
     .execute = service_execute,
     .rollback = service_rollback,
+    .check = service_check,
     .cancel = service_cancel,
 };

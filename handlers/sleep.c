@@ -68,5 +68,6 @@ const struct handler sleep_handler = {
     .prepare = handler_nothing,
     .execute = sleep_execute,
     .rollback = handler_nothing,
+    .check = handler_changes_nothing,
     .cancel = sleep_cancel,
 };

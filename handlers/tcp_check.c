@@ -299,6 +299,11 @@ static void tcp_execute(struct handler_run *run)
         handler_fail(run, true, "out of memory");
 }
 
+static void tcp_check(struct handler_run *run)
+{
+    gate_check(run, tcp_execute);
+}
+
 static void tcp_cancel(struct handler_run *run)
 {
     gate_cancel(run->state);
@@ -309,5 +314,6 @@ const struct handler tcp_check_handler = {
     .prepare = handler_nothing,
     .execute = tcp_execute,
     .rollback = handler_nothing,
+    .check = tcp_check,
     .cancel = tcp_cancel,
 };

@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <systemd/sd-journal.h>
 
-enum { SYNC_SECONDS = 2 };
+enum { SYNC_SECONDS = 10 }; /* a machine that is busy takes its time */
 #define JOURNAL_SOCKET "/run/systemd/journal/io.systemd.journal"
 
 /* What a program has printed takes a while to get into the journal. The journal's daemon answers

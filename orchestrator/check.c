@@ -1,11 +1,13 @@
 /* check: see check.h. */
 #include "orchestrator/check.h"
 
+#include "orchestrator/access/audit.h"
 #include "orchestrator/journal/journal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Text out of a damaged file may hold anything: what is no plain character shows as a question
  * mark.
@@ -31,6 +33,45 @@ static void check_print(void *ctx, const struct journal_finding *finding)
     (void)putchar('\n');
 }
 
+/* ---- Who may come in --------------------------------------------------------------------------
+ */
+
+static void wake_nobody(void *ctx)
+{
+    (void)ctx;
+}
+
+static bool is_there(const char *data_dir)
+{
+    char path[4096];
+    int len = snprintf(path, sizeof(path), "%s/access.db", data_dir);
+    return len > 0 && (size_t)len < sizeof(path) && access(path, F_OK) == 0;
+}
+
+/* Opening it reads all of tokens and certificates; the audit log is walked. True: it is sound. */
+static bool check_access(const char *data_dir)
+{
+    struct access *a = NULL;
+    struct audit_head head = {0};
+    struct error err = {0};
+    if (!is_there(data_dir))
+        return true;
+    enum error_code code = access_open(data_dir, wake_nobody, NULL, &a, &err);
+    if (code == ERR_OK)
+        code = audit_verify(a, NULL, &head, &err);
+    access_close(a);
+    if (code == ERR_OK) {
+        (void)printf("checked %" PRId64 " entries of the audit log: whole, head %" PRId64 ":%s\n",
+                     head.seq, head.seq, head.hash);
+        return true;
+    }
+    put_plain(data_dir);
+    (void)fputs("/access.db: ", stdout);
+    put_plain(err.message);
+    (void)putchar('\n');
+    return false;
+}
+
 int check_run(const char *data_dir)
 {
     struct journal_checked checked = {0};
@@ -47,5 +88,6 @@ int check_run(const char *data_dir)
         (void)puts("sound");
     else
         (void)printf("%" PRIu64 " finding%s\n", checked.findings, checked.findings == 1 ? "" : "s");
-    return fflush(stdout) == 0 && checked.findings == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    bool sound = check_access(data_dir) && checked.findings == 0;
+    return fflush(stdout) == 0 && sound ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,5 +1,4 @@
 /* kitsune-orchestrator(8): wires journal, dispatcher, API and loop together. */
-#include "common/base/age.h"
 #include "common/base/clock.h"
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
@@ -9,20 +8,23 @@
 #include "orchestrator/api/api.h"
 #include "orchestrator/check.h"
 #include "orchestrator/dispatch/dispatcher.h"
+#include "orchestrator/guard.h"
+#include "orchestrator/init.h"
 #include "orchestrator/journal/journal.h"
 #include "orchestrator/options.h"
+#include "orchestrator/retention.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sysexits.h>
 #include <unistd.h>
 #include <uv.h>
 
 enum {
-    STALL_RETRY_MS = 1000,         /* how often a disk that is full or read-only is tried again */
-    RETAIN_EVERY_MS = 3600 * 1000, /* how often old rollouts are looked for */
+    STALL_RETRY_MS = 1000, /* how often a disk that is full or read-only is tried again */
     LATE_MIN_MS = 1000,  /* a loop that is later than this, and than a heartbeat, was not running */
     GRACE_HEARTBEATS = 3 /* then everybody has so long to be heard before a deadline passes */
 };
@@ -33,15 +35,14 @@ struct program {
     uv_async_t wake;     /* the journal's writer has something */
     struct pacer *pacer; /* the dispatcher's earliest deadline, and its clock */
     uv_timer_t stall;    /* tries a stalled journal again */
-    uv_timer_t retain;   /* removes old rollouts */
     uv_signal_t terminate, interrupt;
     struct net *net;
     struct journal *journal;
     struct dispatcher *dispatcher;
     struct api *api;
+    struct guard guard;
+    struct retention retention;
     struct error held; /* why nothing is acted upon; ERR_OK: as usual */
-    struct age age;    /* of what may be removed */
-    bool clock_doubted;
     bool stalled, stopping;
 };
 
@@ -98,6 +99,12 @@ static void hook_note(void *ctx, const char *what, const char *server, const cha
     log_info(what, LOG_STR("server", server), LOG_STR("detail", detail), LOG_END);
 }
 
+static void hook_alarm(void *ctx, const struct dispatcher_alarm *alarm)
+{
+    struct program *p = ctx;
+    guard_alarm(&p->guard, alarm);
+}
+
 static void program_tick(void *ctx)
 {
     struct program *p = ctx;
@@ -144,45 +151,6 @@ static void program_wake(uv_async_t *async)
     }
 }
 
-/* ---- Old rollouts ------------------------------------------------------------------------------
- */
-
-static bool retain_may(void *ctx, const char *id)
-{
-    struct program *p = ctx;
-    return dispatcher_forget(p->dispatcher, id);
-}
-
-static void retain_done(void *ctx, enum error_code result, const struct error *err,
-                        uint64_t removed)
-{
-    (void)ctx;
-    if (removed > 0)
-        log_info("old rollouts were removed", LOG_INT("count", removed), LOG_END);
-    if (result != ERR_OK && result != ERR_CANCELLED)
-        log_error("old rollouts cannot be removed", LOG_STR("error", err->message), LOG_END);
-}
-
-static void program_retain(uv_timer_t *timer)
-{
-    struct program *p = timer->data;
-    struct error err = {0};
-    bool doubted = false;
-    int64_t now_ms = age_now(&p->age, clock_wall_ms(), clock_mono_ms(), &doubted);
-    if (doubted && !p->clock_doubted)
-        log_warn("the clock is far ahead; for a day nothing counts as old because of it", LOG_END);
-    p->clock_doubted = doubted;
-    const struct journal_retention how = {
-        .before_ms = now_ms - p->options.retain_ms,
-        .may = retain_may,
-        .done = retain_done,
-        .ctx = p,
-    };
-    enum error_code code = journal_retain(p->journal, &how, &err);
-    if (code != ERR_OK && code != ERR_BUSY)
-        log_error("old rollouts cannot be removed", LOG_STR("error", err.message), LOG_END);
-}
-
 /* ---- Stopping -----------------------------------------------------------------------------------
  */
 
@@ -190,6 +158,7 @@ static void program_closed(void *ctx)
 {
     struct program *p = ctx;
     struct journal *journal = p->journal;
+    guard_close(&p->guard);
     p->journal = NULL;
     journal_close(journal);
     dispatcher_free(p->dispatcher);
@@ -197,7 +166,7 @@ static void program_closed(void *ctx)
     uv_close((uv_handle_t *)&p->wake, NULL);
     pacer_close(p->pacer, NULL, NULL);
     uv_close((uv_handle_t *)&p->stall, NULL);
-    uv_close((uv_handle_t *)&p->retain, NULL);
+    retention_close(&p->retention);
 }
 
 static void program_stop(uv_signal_t *handle, int signum)
@@ -210,7 +179,8 @@ static void program_stop(uv_signal_t *handle, int signum)
     uv_close((uv_handle_t *)&p->terminate, NULL);
     uv_close((uv_handle_t *)&p->interrupt, NULL);
     pacer_stop(p->pacer);
-    (void)uv_timer_stop(&p->retain);
+    retention_stop(&p->retention);
+    guard_stop(&p->guard);
     api_stop(p->api);
     net_close(p->net, program_closed, p);
 }
@@ -230,13 +200,13 @@ static void program_raise_limits(void)
 static enum error_code program_start_loop(struct program *p, struct error *err)
 {
     if (uv_loop_init(&p->loop) != 0 || uv_async_init(&p->loop, &p->wake, program_wake) != 0 ||
-        uv_timer_init(&p->loop, &p->stall) != 0 || uv_timer_init(&p->loop, &p->retain) != 0 ||
+        uv_timer_init(&p->loop, &p->stall) != 0 || !retention_init(&p->retention, &p->loop) ||
         uv_signal_init(&p->loop, &p->terminate) != 0 ||
         uv_signal_init(&p->loop, &p->interrupt) != 0 ||
         uv_signal_start(&p->terminate, program_stop, SIGTERM) != 0 ||
         uv_signal_start(&p->interrupt, program_stop, SIGINT) != 0)
         return error_set(err, ERR_UNAVAILABLE, "the event loop cannot be set up");
-    p->wake.data = p->stall.data = p->retain.data = p;
+    p->wake.data = p->stall.data = p;
     p->terminate.data = p->interrupt.data = p;
     int64_t heartbeat_ms = p->options.heartbeat_ms;
     const struct pacer_config pacer = {
@@ -263,7 +233,8 @@ static enum error_code program_open_journal(struct program *p, struct error *err
     buf_printf(&path, "%s/journal.db", o->data_dir);
     enum error_code code = buf_check(&path, err);
     if (code == ERR_OK)
-        age_init(&p->age, db_last_written_ms(path.data), clock_wall_ms(), clock_mono_ms());
+        age_init(&p->retention.age, db_last_written_ms(path.data), clock_wall_ms(),
+                 clock_mono_ms());
     if (code == ERR_OK && o->accept_restored)
         code = journal_accept_restored(o->data_dir, o->accept_epoch, err);
     if (code == ERR_OK)
@@ -285,20 +256,17 @@ static enum error_code program_say_damage(const struct program *p, struct error 
                      p->options.data_dir, why.message);
 }
 
-static enum error_code program_start(struct program *p, struct error *err)
+static const char *program_held(const struct program *p)
 {
-    enum error_code code = program_start_loop(p, err);
-    if (code == ERR_OK)
-        code = net_new(&p->loop, 0, &p->net, err);
-    if (code == ERR_OK)
-        code = program_open_journal(p, err);
-    if (code != ERR_OK)
-        return code;
-    const char *held = p->held.code == ERR_OK ? NULL : p->held.message;
+    return p->held.code == ERR_OK ? NULL : p->held.message;
+}
+
+static enum error_code program_start_dispatcher(struct program *p, struct error *err)
+{
     struct dispatcher_config dispatch = {
         .journal = p->journal,
         .heartbeat_ms = p->options.heartbeat_ms,
-        .held = held,
+        .held = program_held(p),
         .ctx = p,
         .now_mono_ms = hook_mono,
         .now_wall_ms = hook_wall,
@@ -309,26 +277,46 @@ static enum error_code program_start(struct program *p, struct error *err)
         .output = hook_output,
         .fatal = hook_fatal,
         .note = hook_note,
+        .alarm = hook_alarm,
     };
-    code = dispatcher_new(&dispatch, &p->dispatcher, err);
-    if (code != ERR_OK)
-        return code == ERR_CORRUPT ? program_say_damage(p, err) : code;
+    enum error_code code = dispatcher_new(&dispatch, &p->dispatcher, err);
+    return code == ERR_CORRUPT ? program_say_damage(p, err) : code;
+}
+
+static enum error_code program_serve(struct program *p, struct error *err)
+{
     struct api_config api = {
         .journal = p->journal,
         .dispatcher = p->dispatcher,
         .host = p->options.host,
         .port = p->options.port,
-        .held = held,
+        .held = program_held(p),
     };
-    code = api_new(p->net, &api, &p->api, err);
+    guard_describe(&p->guard, &api);
+    enum error_code code = api_new(p->net, &api, &p->api, err);
+    return code == ERR_OK ? guard_start(&p->guard, p->api, err) : code;
+}
+
+static enum error_code program_start(struct program *p, struct error *err)
+{
+    enum error_code code = program_start_loop(p, err);
+    if (code == ERR_OK)
+        code = net_new(&p->loop, 0, &p->net, err);
+    if (code == ERR_OK)
+        code = guard_open(&p->guard, &p->loop, &p->options, err);
+    if (code == ERR_OK)
+        code = program_open_journal(p, err);
+    if (code == ERR_OK)
+        code = program_start_dispatcher(p, err);
+    if (code == ERR_OK)
+        code = program_serve(p, err);
     if (code != ERR_OK)
         return code;
     hook_rearm(p);
-    if (held == NULL && p->options.retain_ms > 0)
-        (void)uv_timer_start(&p->retain, program_retain, 0, RETAIN_EVERY_MS);
+    if (p->held.code == ERR_OK && p->options.retain_ms > 0)
+        retention_start(&p->retention, p->journal, p->dispatcher, p->options.retain_ms);
     return ERR_OK;
 }
-
 static void program_say_ready(const struct program *p)
 {
     AUTO_BUF struct buf text = BUF_INIT;
@@ -336,6 +324,12 @@ static void program_say_ready(const struct program *p)
     buf_printf(&text, "listen=%s%s%s:%u data-dir=%s epoch=%lld", v6 ? "[" : "", p->options.host,
                v6 ? "]" : "", api_port(p->api), p->options.data_dir,
                (long long)journal_epoch(p->journal));
+    if (p->guard.access != NULL)
+        buf_printf(&text, " tls=1.3 ca-fingerprint=%s", identity_ca_fingerprint(p->guard.identity));
+    else
+        buf_puts(&text, " INSECURE=everybody-may-do-everything");
+    if (p->options.socket != NULL)
+        buf_printf(&text, " socket=%s", p->options.socket);
     if (buf_check(&text, NULL) == ERR_OK)
         log_ready(text.data);
 }
@@ -356,8 +350,9 @@ int main(int argc, char **argv)
         options_done(&program.options);
         return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     }
-    if (program.options.check) {
-        int found = check_run(program.options.data_dir);
+    if (program.options.check || program.options.init) {
+        int found = program.options.check ? check_run(program.options.data_dir)
+                                          : init_run(&program.options);
         options_done(&program.options);
         return found;
     }
@@ -368,7 +363,7 @@ int main(int argc, char **argv)
         /* The process ends here, and with it all that was set up. */
         (void)fprintf(stderr, "kitsune-orchestrator: %s\n", err.message);
         (void)fflush(stderr);
-        _exit(EXIT_FAILURE);
+        _exit(program.guard.uninitialised ? EX_CONFIG : EXIT_FAILURE);
     }
     program_say_ready(&program);
     int left = uv_run(&program.loop, UV_RUN_DEFAULT);

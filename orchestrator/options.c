@@ -2,6 +2,7 @@
 #include "orchestrator/options.h"
 
 #include "common/base/clock.h"
+#include "common/net/net.h"
 #include "orchestrator/api/api_doc.h"
 
 #include <errno.h>
@@ -11,12 +12,28 @@
 
 const char options_help[] =
     "Usage: kitsune-orchestrator [OPTION]...\n"
+    "       kitsune-orchestrator init [--data-dir DIR] [--host NAME]... [--token-file FILE]\n"
+    "                                 [--renew]\n"
     "Run rollouts over a fleet of agents, and serve the API that kitsune(1) and the agents use.\n"
+    "Once before that, init makes what it needs to be trusted: a CA, a certificate, and the first\n"
+    "admin's token.\n"
     "\n"
     "  --config FILE           take options from FILE first, one \"key = value\" a line, named as\n"
     "                          here without the dashes; what is said here counts more\n"
     "  --listen ADDR:PORT      where to serve (default 127.0.0.1:7233; port 0 takes a free one)\n"
     "  --data-dir DIR          where the journal lives (default /var/lib/kitsune-orchestrator)\n"
+    "  --socket PATH           serve on this Unix socket too, to root and to its own user as "
+    "admins\n"
+    "  --socket-group GROUP    and to the members of GROUP as operators\n"
+    "  --insecure-dev          no TLS, and everybody may do everything: on a loopback address "
+    "alone,\n"
+    "                          and never on a machine that others can use\n"
+    "  --agent-certificate DURATION\n"
+    "                          how long an agent's certificate is good (default 30d); it renews it "
+    "at\n"
+    "                          two thirds of that\n"
+    "  --server-certificate DURATION\n"
+    "                          the same of its own (default 365d)\n"
     "  --heartbeat DURATION    how often agents say that they live (default 15s); an agent is\n"
     "                          taken for gone after three\n"
     "  --retain DURATION       how long ended rollouts are kept (default 90d; 0: forever)\n"
@@ -26,6 +43,11 @@ const char options_help[] =
     "  --accept-restored[=EPOCH]\n"
     "                          go on with a journal that was restored from a backup (see\n"
     "                          kitsune-orchestrator(8)), in an epoch not below EPOCH\n"
+    "  --host NAME             init: a name or address by which this machine is reached (default: "
+    "the\n"
+    "                          machine's own; those of loopback are always among them)\n"
+    "  --token-file FILE       init: write the token there instead of printing it\n"
+    "  --renew                 init: only make the server's certificate anew, as for other hosts\n"
     "  --log-format FORMAT     logfmt or json (default logfmt)\n"
     "  --log-level LEVEL       debug, info, warn or error (default info)\n"
     "  --help                  print this and exit\n"
@@ -38,7 +60,11 @@ const char options_help[] =
     "Example: kitsune-orchestrator --data-dir /tmp/kitsune --listen 127.0.0.1:7233\n";
 
 enum { HEARTBEAT_MIN_MS = 100, HEARTBEAT_MAX_MS = 3600 * 1000, HEARTBEAT_DEFAULT_MS = 15 * 1000 };
-static const int64_t retain_default_ms = INT64_C(90) * 24 * 3600 * 1000;
+#define DAY_MS (INT64_C(24) * 3600 * 1000)
+static const int64_t retain_default_ms = 90 * DAY_MS;
+static const int64_t agent_default_ms = 30 * DAY_MS, server_default_ms = 365 * DAY_MS;
+static const int64_t lifetime_max_ms = 3650 * DAY_MS;
+enum { LIFETIME_MIN_MS = 3000 };
 
 enum error_code options_parse_listen(const char *text, struct options *options, struct error *err)
 {
@@ -106,6 +132,14 @@ enum option_key {
     KEY_DATA,
     KEY_BEAT,
     KEY_RETAIN,
+    KEY_INSECURE,
+    KEY_SOCKET,
+    KEY_GROUP,
+    KEY_AGENT_CERT,
+    KEY_SERVER_CERT,
+    KEY_HOST,
+    KEY_TOKEN_FILE,
+    KEY_RENEW,
     KEY_CHECK,
     KEY_ACCEPT,
     KEY_FORMAT,
@@ -121,6 +155,14 @@ static const struct option long_options[] = {
     {"data-dir", required_argument, NULL, KEY_DATA},
     {"heartbeat", required_argument, NULL, KEY_BEAT},
     {"retain", required_argument, NULL, KEY_RETAIN},
+    {"insecure-dev", no_argument, NULL, KEY_INSECURE},
+    {"socket", required_argument, NULL, KEY_SOCKET},
+    {"socket-group", required_argument, NULL, KEY_GROUP},
+    {"agent-certificate", required_argument, NULL, KEY_AGENT_CERT},
+    {"server-certificate", required_argument, NULL, KEY_SERVER_CERT},
+    {"host", required_argument, NULL, KEY_HOST},
+    {"token-file", required_argument, NULL, KEY_TOKEN_FILE},
+    {"renew", no_argument, NULL, KEY_RENEW},
     {"check", no_argument, NULL, KEY_CHECK},
     {"accept-restored", optional_argument, NULL, KEY_ACCEPT},
     {"log-format", required_argument, NULL, KEY_FORMAT},
@@ -130,10 +172,68 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
+static enum error_code options_lifetime(const char *name, const char *text, int64_t *ret_ms,
+                                        struct error *err)
+{
+    int64_t ms = 0;
+    if (duration_parse(text, &ms, err) != ERR_OK)
+        return error_wrap(err, "%s", name);
+    if (ms < LIFETIME_MIN_MS || ms > lifetime_max_ms)
+        return error_set(err, ERR_INVALID, "%s must be from 3s to 3650d, not %s", name, text);
+    *ret_ms = ms;
+    return ERR_OK;
+}
+
+static enum error_code options_host(const char *text, struct options *options, struct error *err)
+{
+    if (options->host_count == OPTIONS_MAX_HOSTS)
+        return error_set(err, ERR_INVALID, "--host: at most %d", OPTIONS_MAX_HOSTS);
+    options->hosts[options->host_count++] = text;
+    return ERR_OK;
+}
+
+/* What has to do with who may come in. *ret_mine: it was such a one. */
+static enum error_code options_take_access(struct options *options, int key, const char *value,
+                                           bool *ret_mine, struct error *err)
+{
+    *ret_mine = true;
+    switch (key) {
+    case KEY_INSECURE:
+        options->insecure_dev = true;
+        return ERR_OK;
+    case KEY_SOCKET:
+        options->socket = value;
+        return ERR_OK;
+    case KEY_GROUP:
+        options->socket_group = value;
+        return ERR_OK;
+    case KEY_AGENT_CERT:
+        return options_lifetime("--agent-certificate", value, &options->agent_certificate_ms, err);
+    case KEY_SERVER_CERT:
+        return options_lifetime("--server-certificate", value, &options->server_certificate_ms,
+                                err);
+    case KEY_HOST:
+        return options_host(value, options, err);
+    case KEY_TOKEN_FILE:
+        options->token_file = value;
+        return ERR_OK;
+    case KEY_RENEW:
+        options->renew = true;
+        return ERR_OK;
+    default:
+        *ret_mine = false;
+        return ERR_OK;
+    }
+}
+
 /* One option with its value, from the command line or the file. */
 static enum error_code options_take(void *ctx, int key, const char *value, struct error *err)
 {
     struct options *options = ctx;
+    bool taken = false;
+    enum error_code code = options_take_access(options, key, value, &taken, err);
+    if (taken)
+        return code;
     switch (key) {
     case KEY_CONFIG: /* has been read */
         return ERR_OK;
@@ -212,6 +312,29 @@ static enum error_code options_command_line(int argc, char **argv, struct option
     return ERR_OK;
 }
 
+static enum error_code options_fit(const struct options *o, struct error *err)
+{
+    if (!o->init && (o->host_count > 0 || o->token_file != NULL || o->renew))
+        return error_set(err, ERR_INVALID, "%s is for \"kitsune-orchestrator init\" (see --help)",
+                         o->renew                ? "--renew"
+                         : o->token_file != NULL ? "--token-file"
+                                                 : "--host");
+    if (o->init && (o->insecure_dev || o->check || o->accept_restored))
+        return error_set(err, ERR_INVALID, "%s is not for init (see --help)",
+                         o->insecure_dev ? "--insecure-dev"
+                         : o->check      ? "--check"
+                                         : "--accept-restored");
+    if (o->socket_group != NULL && o->socket == NULL)
+        return error_set(err, ERR_INVALID, "--socket-group needs a --socket");
+    if (o->insecure_dev && !net_host_loopback(o->host))
+        return error_set(err, ERR_INVALID,
+                         "--insecure-dev lets everybody do everything: it serves on a loopback "
+                         "address alone, and %.80s is none (leave --insecure-dev away, after "
+                         "\"kitsune-orchestrator init\")",
+                         o->host);
+    return ERR_OK;
+}
+
 enum error_code options_parse(int argc, char **argv, struct options *ret_options, struct error *err)
 {
     struct options options = {
@@ -220,12 +343,19 @@ enum error_code options_parse(int argc, char **argv, struct options *ret_options
         .data_dir = "/var/lib/kitsune-orchestrator",
         .heartbeat_ms = HEARTBEAT_DEFAULT_MS,
         .retain_ms = retain_default_ms,
+        .agent_certificate_ms = agent_default_ms,
+        .server_certificate_ms = server_default_ms,
         .log_format = LOG_LOGFMT,
         .log_level = LOG_INFO,
     };
+    options.init = argc > 1 && strcmp(argv[1], "init") == 0;
+    argc -= options.init;
+    argv += options.init;
     enum error_code code = options_config(argc, argv, &options, err);
     if (code == ERR_OK)
         code = options_command_line(argc, argv, &options, err);
+    if (code == ERR_OK)
+        code = options_fit(&options, err);
     if (code != ERR_OK) {
         options_done(&options);
         return code;

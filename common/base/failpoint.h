@@ -70,6 +70,10 @@
     X(FAIL_AGENT_UNDO_BEFORE, "agent.undo.before", false, "a step is to be undone")                \
     X(FAIL_AGENT_UNDO_BEGUN, "agent.undo.begun", false, "the handler has it")                      \
     X(FAIL_AGENT_UNDO_ENDED, "agent.undo.ended", false, "it is over, nothing is recorded")         \
+    X(FAIL_IDENTITY_KEY, "identity.key", false, "a key is there, no certificate is asked for")     \
+    X(FAIL_IDENTITY_ANSWER, "identity.answer", false, "a certificate came, and is not saved")      \
+    X(FAIL_IDENTITY_SAVED, "identity.saved", false, "it is saved; its key still lies apart")       \
+    X(FAIL_IDENTITY_DONE, "identity.done", false, "it is saved; the ticket is still there")        \
     X(FAIL_FILE_REPLACE, "file.replace", false, "a file's new form lies beside it")                \
     X(FAIL_FILE_REPLACED, "file.replaced", false, "it is in its place, its folder not synced")     \
     X(FAIL_FILE_REMOVED, "file.removed", false, "a file is removed, its folder not synced")

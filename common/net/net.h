@@ -81,9 +81,13 @@ struct net_server_config {
     const char *websocket_path; /* "/v1/agent": GET with Upgrade there becomes a conn */
     const char *websocket_protocol; /* subprotocol to agree on; NULL: none */
     void *ctx;
+    /* The head of a request whose body is to come, which may be answered here: then the body is not
+     * kept, and request() is not called, but request_closed is. May be NULL. */
+    void (*head)(void *ctx, struct net_request *req);
     /* A request whose body is complete. Answer now or later by net_respond or a stream. */
     void (*request)(void *ctx, struct net_request *req);
-    /* The answer is out or the peer is gone: called once for each request(), last. */
+    /* The answer is out or the peer is gone: called once for each that head() or request() was
+     * called for, last. */
     void (*request_closed)(void *ctx, struct net_request *req);
     /* A WebSocket came; returns false to refuse it. Set *ret_ctx for its events. */
     bool (*websocket)(void *ctx, struct net_conn *conn, void **ret_ctx);
@@ -113,6 +117,11 @@ const char *net_request_peer(const struct net_request *req);
 /* Who is at the other end of a Unix socket, as the kernel says. False: it is none, or the peer is
  * gone. */
 bool net_request_peer_user(const struct net_request *req, uid_t *ret_uid, pid_t *ret_pid);
+/* Whether that one is in a group, also as the kernel says. */
+bool net_request_peer_in_group(const struct net_request *req, gid_t group);
+/* Wipes what is kept here of a header, or (NULL) of the body: for secrets, once they have been
+ * looked at. libwebsockets' own copy of a header stays until another takes its place. */
+void net_request_wipe(struct net_request *req, const char *name);
 void net_request_set_data(struct net_request *req,
                           void *data); /* the server's user's own pointer */
 void *net_request_data(const struct net_request *req);
@@ -149,13 +158,20 @@ struct net_client_config {
     struct net_conn_events events;
 };
 
-/* Checks a URL without connecting. ERR_INVALID says what is wrong with it; ERR_UNSUPPORTED: it
- * wants TLS. */
+/* Checks a URL without connecting. ERR_INVALID says what is wrong with it. */
 enum error_code net_url_check(const char *url, struct error *err) MUST_CHECK;
 bool net_url_tls(const char *url); /* a good URL that asks for TLS */
 /* True when it leads nowhere but to this machine. */
 bool net_url_loopback(const char *url);
 bool net_host_loopback(const char *host);
+/* Why a client's connection has come to its end, as far as that calls for different remedies. */
+enum net_end {
+    NET_END_LOST,        /* it was not reached, or is gone */
+    NET_END_NOT_TRUSTED, /* the server's certificate is not good */
+    NET_END_NOT_ADMITTED /* the server does not take ours, or closed with 1008 (policy) */
+};
+/* In its closed callback. */
+enum net_end net_conn_end(const struct net_conn *conn);
 /* Begins to connect (name resolution off the loop's thread); ends in opened or in closed.
  * ERR_INVALID: the URL, or TLS where the URL asks for none or the other way round. */
 enum error_code net_connect(struct net *net, const struct net_client_config *config,

@@ -136,6 +136,7 @@ static bool dial_attempt(struct net_dial *dial, const struct addrinfo *address)
         .path = dial->path,
         .host = dial->host_header,
         .protocol = dial->protocol,
+        .method = conn->fetch != NULL ? "POST" : NULL, /* without one: a WebSocket */
         .local_protocol_name = dial->net->protocols[0].name,
         .opaque_user_data = &conn->entry,
         .pwsi = &conn->wsi,
@@ -215,6 +216,11 @@ static void dial_next(struct net_dial *dial)
         net_conn_finish(dial->conn, dial->failure);
 }
 
+const char *net_dial_tls_failure(struct net_dial *dial)
+{
+    return dial->tls == NULL ? NULL : net_tls_dial_failure(dial->tls);
+}
+
 int net_dial_failed(struct net_conn *conn, const char *why)
 {
     struct net_dial *dial = conn->dial;
@@ -223,9 +229,10 @@ int net_dial_failed(struct net_conn *conn, const char *why)
         net_tls_forget(conn->wsi);
     }
     conn->wsi = NULL;
-    const char *in_tls = dial->tls == NULL ? NULL : net_tls_dial_failure(dial->tls);
+    const char *in_tls = net_dial_tls_failure(dial);
     if (in_tls != NULL)
         why = in_tls;
+    conn->end = dial->tls == NULL ? NET_END_LOST : net_tls_dial_end(dial->tls);
     (void)snprintf(dial->failure, sizeof(dial->failure), "%s", why);
     if (!dial->attempting)
         dial_next(dial);

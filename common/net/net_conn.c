@@ -10,6 +10,7 @@
 enum {
     CLOSE_NORMAL = 1000,
     CLOSE_UNACCEPTABLE = 1003,
+    CLOSE_POLICY = 1008,
     CLOSE_TOO_BIG = 1009,
     CLOSE_INTERNAL = 1011
 };
@@ -216,6 +217,7 @@ static void conn_peer_closes(struct net_conn *conn, const unsigned char *data, s
         unsigned code = (unsigned)data[0] << 8 | data[1];
         (void)snprintf(reason, sizeof(reason), "closed by the peer: %u %.*s", code, (int)(len - 2),
                        (const char *)data + 2);
+        conn->end = code == CLOSE_POLICY ? NET_END_NOT_ADMITTED : NET_END_LOST;
     }
     net_conn_set_reason(conn, reason);
     conn->closing = true;
@@ -224,6 +226,8 @@ static void conn_peer_closes(struct net_conn *conn, const unsigned char *data, s
 
 int net_conn_callback(struct net_conn *conn, enum lws_callback_reasons reason, void *in, size_t len)
 {
+    if (conn->fetch != NULL)
+        return net_fetch_callback(conn, reason, in, len);
     switch ((int)reason) {
     case LWS_CALLBACK_RECEIVE:
     case LWS_CALLBACK_CLIENT_RECEIVE:
@@ -274,6 +278,11 @@ void net_conn_close(struct net_conn *conn, uint16_t code, const char *reason)
 void net_conn_set_ctx(struct net_conn *conn, void *ctx)
 {
     conn->ctx = ctx;
+}
+
+enum net_end net_conn_end(const struct net_conn *conn)
+{
+    return conn->end;
 }
 
 const char *net_conn_peer(const struct net_conn *conn)

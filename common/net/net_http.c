@@ -46,7 +46,7 @@ void net_request_finish(struct net_request *req)
     net_watch_stop(req);
     lws_set_opaque_user_data(req->wsi, net->closing ? NULL : &req->server->entry);
     req->dropping = true;
-    if (req->announced)
+    if (req->headed || req->announced)
         req->server->config.request_closed(req->server->config.ctx, req);
     request_free(req);
 }
@@ -185,6 +185,22 @@ static void request_announce(struct net_request *req)
     req->server->config.request(req->server->config.ctx, req);
 }
 
+/* True: it was answered, and its body is of no interest. */
+static bool request_head(struct net_request *req)
+{
+    const struct net_server_config *config = &req->server->config;
+    bool keep_alive = req->keep_alive;
+    if (config->head == NULL)
+        return false;
+    req->headed = true;
+    req->keep_alive = false; /* in an answer before the end of the body */
+    config->head(config->ctx, req);
+    if (req->answered)
+        return true;
+    req->keep_alive = keep_alive;
+    return false;
+}
+
 /* lws takes a body to come for these even when no length says so. */
 static bool method_implies_body(int lws_method)
 {
@@ -238,6 +254,8 @@ static int request_begin(struct net_server *server, struct lws *wsi)
         return request_refuse(req, 413, detail);
     }
     if (req->body_expected > 0) {
+        if (request_head(req))
+            return 0;
         lws_set_timer_usecs(wsi, (lws_usec_t)NET_BODY_SECONDS * LWS_USEC_PER_SEC);
         return request_ask_body(wsi);
     }
@@ -461,6 +479,27 @@ const char *net_request_header(struct net_request *req, const char *name)
     header->next = req->headers;
     req->headers = header;
     return header->value;
+}
+
+static void header_wipe(struct net_header *header)
+{
+    if (header->value != NULL)
+        explicit_bzero(header->value, strlen(header->value));
+    mem_free(TAKE(header->value));
+}
+
+void net_request_wipe(struct net_request *req, const char *name)
+{
+    if (name == NULL) {
+        if (req->body.data != NULL)
+            explicit_bzero(req->body.data, req->body.capacity);
+        req->body.len = 0;
+        return;
+    }
+    for (struct net_header *header = req->headers; header != NULL; header = header->next) {
+        if (strcmp(header->name, name) == 0)
+            header_wipe(header);
+    }
 }
 
 const char *net_request_body(const struct net_request *req, size_t *ret_len)

@@ -149,6 +149,7 @@ struct net_fresh {
 };
 
 struct net_dial;
+struct net_fetch;
 
 struct net_conn {
     struct net_entry entry;
@@ -157,6 +158,7 @@ struct net_conn {
     struct net_conn *next;
     struct lws *wsi;            /* NULL while dialling, and when gone */
     struct net_dial *dial;      /* a client's, until it is open */
+    struct net_fetch *fetch;    /* it is no WebSocket but a request, and never open */
     struct pki_facts *identity; /* once asked for */
     struct net_conn_events events;
     void *ctx;
@@ -165,6 +167,7 @@ struct net_conn {
     struct buf rx; /* fragments of the message that is coming in */
     char *reason;  /* why it closes, where known; owned */
     uint16_t close_code;
+    enum net_end end;
     bool open;
     bool closing; /* no messages in, and no further ones out */
     char peer[NET_PEER_MAX];
@@ -197,6 +200,7 @@ struct net_request {
     struct net_watch *watch;
     void (*writable)(void *ctx, struct net_request *req);
     void *data;
+    bool headed;         /* head() was called */
     bool announced;      /* request() was called */
     uint8_t completions; /* how often lws said that the body is complete */
     bool body_complete;
@@ -344,6 +348,8 @@ void net_tls_dial_bind(struct net_tls_dial *dial, struct net_conn *conn);
 void net_tls_dial_free(struct net_tls_dial *dial);
 /* Why it failed, as far as that is known; NULL: not in TLS. */
 const char *net_tls_dial_failure(struct net_tls_dial *dial);
+/* The same in a word. */
+enum net_end net_tls_dial_end(const struct net_tls_dial *dial);
 /* The wsi's TLS has nothing more to do with its dial. */
 void net_tls_forget(struct lws *wsi);
 
@@ -375,6 +381,15 @@ void net_dial_opened(struct net_conn *conn);
 void net_dial_abandon(struct net_dial *dial);
 /* Ends it from the loop, with the conn's reason. */
 void net_dial_stop(struct net_dial *dial);
+/* What went wrong in its TLS; NULL: nothing. */
+const char *net_dial_tls_failure(struct net_dial *dial);
+
+/* ---- net_fetch.c ------------------------------------------------------------------------------
+ */
+
+/* The lws events of a conn that has a fetch; what lws's callback is to return. */
+int net_fetch_callback(struct net_conn *conn, enum lws_callback_reasons reason, void *in,
+                       size_t len);
 
 /* ---- net_listen.c -----------------------------------------------------------------------------
  */

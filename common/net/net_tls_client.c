@@ -25,6 +25,7 @@ struct net_tls_dial {
     struct pki_key *key;
     bool begun;
     bool done;
+    enum net_end end;
     char host[NET_HOST_MAX];
     char failure[ERROR_MESSAGE_MAX];
 };
@@ -73,6 +74,11 @@ const char *net_tls_dial_failure(struct net_tls_dial *dial)
     return NULL;
 }
 
+enum net_end net_tls_dial_end(const struct net_tls_dial *dial)
+{
+    return dial->end;
+}
+
 /* ---- During a handshake -----------------------------------------------------------------------
  */
 
@@ -94,12 +100,27 @@ static void handshake_begin(struct net *net, const SSL *ssl)
     dial->begun = true;
     dial->done = false;
     dial->failure[0] = '\0';
+    dial->end = NET_END_LOST;
     /* lws would send addresses too, which are no server names (RFC 6066, section 3), and not whole
      * when they are IPv6. */
     struct in6_addr address;
     bool is_address = inet_pton(AF_INET, dial->host, &address) == 1 ||
                       inet_pton(AF_INET6, dial->host, &address) == 1;
     (void)SSL_set_tlsext_host_name(own, is_address ? NULL : dial->host);
+}
+
+/* Of an alert: whether it says that our certificate is not taken. */
+static bool about_certificate(int alert)
+{
+    static const int alerts[] = {SSL_AD_UNKNOWN_CA,          SSL_AD_BAD_CERTIFICATE,
+                                 SSL_AD_CERTIFICATE_EXPIRED, SSL_AD_CERTIFICATE_UNKNOWN,
+                                 SSL_AD_CERTIFICATE_REVOKED, SSL_AD_UNSUPPORTED_CERTIFICATE,
+                                 SSL_AD_ACCESS_DENIED,       SSL_AD_CERTIFICATE_REQUIRED};
+    for (size_t i = 0; i < ARRAY_LEN(alerts); i++) {
+        if (alerts[i] == (alert & 0xff))
+            return true;
+    }
+    return false;
 }
 
 static void on_info(const SSL *ssl, int where, int ret)
@@ -116,6 +137,8 @@ static void on_info(const SSL *ssl, int where, int ret)
     if (where == SSL_CB_READ_ALERT && (ret & 0xff) != SSL_AD_CLOSE_NOTIFY) {
         net_tls_alert(NET_CLIENT_SIDE, ret, failure, sizeof(failure));
         failure_set(dial, failure);
+        if (dial->end == NET_END_LOST && about_certificate(ret))
+            dial->end = NET_END_NOT_ADMITTED;
     }
     if (where == SSL_CB_CONNECT_EXIT && ret <= 0 &&
         net_tls_failure(NET_CLIENT_SIDE, failure, sizeof(failure))) {
@@ -153,8 +176,10 @@ static int on_verify(X509_STORE_CTX *store, void *arg)
     int reason = X509_V_ERR_UNSPECIFIED;
     struct error err = {0};
     enum error_code code = dial == NULL ? ERR_CANCELLED : verify(dial, ssl, store, &reason, &err);
-    if (code != ERR_OK && dial != NULL)
+    if (code != ERR_OK && dial != NULL) {
         failure_set(dial, err.message);
+        dial->end = NET_END_NOT_TRUSTED;
+    }
     X509_STORE_CTX_set_error(store, code == ERR_OK ? X509_V_OK : reason);
     return code == ERR_OK ? 1 : 0;
 }

@@ -19,6 +19,7 @@
 enum {
     UNIX_BACKLOG = 512,
     UNIX_MODE = 0600,
+    PEER_GROUPS_MAX = 4096,         /* of one in more groups nothing is believed */
     SUFFIX_MAX = ID_RANDOM_LEN + 1, /* ".<random id>" */
     UNIX_PATH_MAX_LEN = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 - SUFFIX_MAX
 };
@@ -161,6 +162,26 @@ bool net_request_peer_user(const struct net_request *req, uid_t *ret_uid, pid_t 
     *ret_uid = user.uid;
     *ret_pid = user.pid;
     return true;
+}
+
+bool net_request_peer_in_group(const struct net_request *req, gid_t group)
+{
+    gid_t groups[PEER_GROUPS_MAX];
+    struct ucred user = {0};
+    socklen_t len = sizeof(user);
+    if (req->server->unix_path == NULL || req->wsi == NULL)
+        return false;
+    int fd = lws_get_socket_fd(req->wsi);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &len) == 0 && user.gid == group)
+        return true;
+    len = sizeof(groups);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) != 0)
+        return false;
+    for (size_t i = 0; i < len / sizeof(groups[0]); i++) {
+        if (groups[i] == group)
+            return true;
+    }
+    return false;
 }
 
 void net_unix_remove(const struct net_server *server)

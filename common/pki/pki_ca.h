@@ -61,3 +61,7 @@ enum error_code pki_ca_sign_client(const struct pki_ca *ca, const char *csr_pem,
 /* Appends a request for a certificate in PEM, signed by the key. It names nothing: see above. */
 enum error_code pki_csr_new(const struct pki_key *key, struct buf *out,
                             struct error *err) MUST_CHECK;
+/* By which the key of a request is known again: the SHA-256 of its SubjectPublicKeyInfo. Errors: as
+ * pki_ca_sign_client. */
+enum error_code pki_csr_key(const char *pem, char ret_hex[PKI_FINGERPRINT_MAX],
+                            struct error *err) MUST_CHECK;

@@ -231,18 +231,16 @@ enum error_code pki_pair_check(const struct pki_key *key, const struct pki_certs
     return ERR_OK;
 }
 
-enum error_code pki_pair_load(const char *path, struct pki_key **ret_key,
-                              struct pki_certs **ret_certs, struct error *err)
+enum error_code pki_pair_parse(const struct pki_secret *text, const char *name,
+                               struct pki_key **ret_key, struct pki_certs **ret_certs,
+                               struct error *err)
 {
-    AUTO_SECRET struct pki_secret text = {0};
     AUTO(EVP_PKEY_free) EVP_PKEY *pkey = NULL;
     AUTO(pki_key_free) struct pki_key *key = NULL;
     AUTO(pki_certs_free) struct pki_certs *certs = NULL;
-    enum error_code code = pki_secret_read(path, PKI_PEM_MAX, &text, err);
+    enum error_code code = pki_pkey_parse(text->data, text->len, name, &pkey, err);
     if (code == ERR_OK)
-        code = pki_pkey_parse(text.data, text.len, path, &pkey, err);
-    if (code == ERR_OK)
-        code = pki_pkey_check(pkey, path, err);
+        code = pki_pkey_check(pkey, name, err);
     if (code == ERR_OK)
         code = pki_key_wrap(pkey, &key, err);
     if (code != ERR_OK)
@@ -250,17 +248,54 @@ enum error_code pki_pair_load(const char *path, struct pki_key **ret_key,
     pkey = NULL;
     /* Not from the beginning: on its way past the key OpenSSL would leave a copy of it in memory.
      */
-    const char *rest = strstr(text.data, "-----BEGIN CERTIFICATE-----");
-    code = pki_certs_parse(rest == NULL ? "" : rest, rest == NULL ? 0 : strlen(rest), path, &certs,
+    const char *rest = strstr(text->data, "-----BEGIN CERTIFICATE-----");
+    code = pki_certs_parse(rest == NULL ? "" : rest, rest == NULL ? 0 : strlen(rest), name, &certs,
                            err);
     if (code != ERR_OK)
         return code;
     assert(key != NULL && certs != NULL);
-    code = pki_pair_check(key, certs, path, err);
+    code = pki_pair_check(key, certs, name, err);
     if (code != ERR_OK)
         return code;
     *ret_key = TAKE(key);
     *ret_certs = TAKE(certs);
+    return ERR_OK;
+}
+
+enum error_code pki_pair_load(const char *path, struct pki_key **ret_key,
+                              struct pki_certs **ret_certs, struct error *err)
+{
+    AUTO_SECRET struct pki_secret text = {0};
+    enum error_code code = pki_secret_read(path, PKI_PEM_MAX, &text, err);
+    if (code == ERR_OK)
+        code = pki_pair_parse(&text, path, ret_key, ret_certs, err);
+    return code;
+}
+
+/* The BIO's memory is wiped when it is freed. */
+static enum error_code pair_write(const struct pki_key *key, const struct pki_certs *certs,
+                                  BIO *bio, struct error *err)
+{
+    enum error_code code = pki_pkey_write(key->pkey, bio, err);
+    return code == ERR_OK ? list_write(certs, bio, err) : code;
+}
+
+enum error_code pki_pair_text(const struct pki_key *key, const struct pki_certs *certs,
+                              struct pki_secret *ret_text, struct error *err)
+{
+    AUTO(BIO_free_all) BIO *bio = BIO_new(BIO_s_secmem());
+    if (bio == NULL)
+        return pki_error(err, ERR_NO_MEMORY, "a key and its certificate as text");
+    enum error_code code = pair_write(key, certs, bio, err);
+    if (code != ERR_OK)
+        return code;
+    char *text = NULL;
+    long len = BIO_get_mem_data(bio, &text);
+    char *copy = OPENSSL_zalloc((size_t)len + 1);
+    if (copy == NULL)
+        return pki_error(err, ERR_NO_MEMORY, "a key and its certificate as text");
+    memcpy(copy, text, (size_t)len);
+    *ret_text = (struct pki_secret){.data = copy, .len = (size_t)len};
     return ERR_OK;
 }
 
@@ -273,9 +308,7 @@ enum error_code pki_pair_save(const struct pki_key *key, const struct pki_certs 
     AUTO(BIO_free_all) BIO *bio = BIO_new(BIO_s_secmem());
     if (bio == NULL)
         return pki_error(err, ERR_NO_MEMORY, "%.100s", path);
-    code = pki_pkey_write(key->pkey, bio, err);
-    if (code == ERR_OK)
-        code = list_write(certs, bio, err);
+    code = pair_write(key, certs, bio, err);
     if (code != ERR_OK)
         return code;
     char *text = NULL;

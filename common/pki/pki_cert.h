@@ -9,6 +9,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/error.h"
+#include "common/pki/pki_file.h"
 #include "common/pki/pki_key.h"
 
 #include <stddef.h>
@@ -63,5 +64,12 @@ enum error_code pki_pair_check(const struct pki_key *key, const struct pki_certs
 /* As pki_key_load, and ERR_CONFLICT as above. */
 enum error_code pki_pair_load(const char *path, struct pki_key **ret_key,
                               struct pki_certs **ret_certs, struct error *err) MUST_CHECK;
+/* The text of such a file, and back: for handing a pair to another process of the same program.
+ * `name` is for messages. */
+enum error_code pki_pair_text(const struct pki_key *key, const struct pki_certs *certs,
+                              struct pki_secret *ret_text, struct error *err) MUST_CHECK;
+enum error_code pki_pair_parse(const struct pki_secret *text, const char *name,
+                               struct pki_key **ret_key, struct pki_certs **ret_certs,
+                               struct error *err) MUST_CHECK;
 enum error_code pki_pair_save(const struct pki_key *key, const struct pki_certs *certs,
                               const char *path, struct error *err) MUST_CHECK;

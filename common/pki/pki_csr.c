@@ -3,6 +3,7 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <stdio.h>
 #include <string.h>
 
 enum error_code pki_csr_new(const struct pki_key *key, struct buf *out, struct error *err)
@@ -41,5 +42,24 @@ enum error_code pki_csr_read(const char *pem, EVP_PKEY **ret_pkey, struct error 
                          "certificate request: its signature is not by the key in it");
     ERR_clear_error();
     *ret_pkey = TAKE(pkey);
+    return ERR_OK;
+}
+
+enum error_code pki_csr_key(const char *pem, char ret_hex[PKI_FINGERPRINT_MAX], struct error *err)
+{
+    AUTO(EVP_PKEY_free) EVP_PKEY *pkey = NULL;
+    enum error_code code = pki_csr_read(pem, &pkey, err);
+    if (code != ERR_OK)
+        return code;
+    unsigned char *der = NULL;
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned size = 0;
+    int len = i2d_PUBKEY(pkey, &der);
+    bool had = len > 0 && EVP_Digest(der, (size_t)len, digest, &size, EVP_sha256(), NULL) == 1;
+    OPENSSL_free(der);
+    if (!had)
+        return pki_error(err, ERR_INTERNAL, "certificate request");
+    for (unsigned i = 0; i < size; i++)
+        (void)snprintf(ret_hex + (size_t)i * 2, 3, "%02x", digest[i]);
     return ERR_OK;
 }

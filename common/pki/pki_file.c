@@ -181,6 +181,17 @@ enum error_code pki_secret_read(const char *path, size_t max, struct pki_secret 
     return ERR_OK;
 }
 
+enum error_code pki_secret_copy(const char *text, size_t len, struct pki_secret *ret_secret,
+                                struct error *err)
+{
+    char *data = OPENSSL_zalloc(len + 1);
+    if (data == NULL)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    memcpy(data, text, len);
+    *ret_secret = (struct pki_secret){.data = data, .len = len};
+    return ERR_OK;
+}
+
 void pki_secret_done(struct pki_secret *secret)
 {
     if (secret->data != NULL)

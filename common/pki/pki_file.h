@@ -30,5 +30,8 @@ enum error_code pki_file_read(const char *path, size_t max, struct buf *out,
  * it belongs to neither this user nor root: the message says how to put it right. */
 enum error_code pki_secret_read(const char *path, size_t max, struct pki_secret *ret_secret,
                                 struct error *err) MUST_CHECK;
+/* Makes a secret of a text that the caller then wipes. ERR_NO_MEMORY. */
+enum error_code pki_secret_copy(const char *text, size_t len, struct pki_secret *ret_secret,
+                                struct error *err) MUST_CHECK;
 void pki_secret_done(struct pki_secret *secret);
 #define AUTO_SECRET __attribute__((cleanup(pki_secret_done)))

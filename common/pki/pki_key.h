@@ -2,8 +2,9 @@
  * pki_key: private keys for certificates: ECDSA on P-256 (FIPS 186, RFC 5480), in files as PKCS #8
  * in PEM (RFC 5958, RFC 7468).
  *
- * A key never leaves this folder and common/net as text; it is wiped when it is freed. Key files
- * are made for their owner alone, and one that others could read is refused.
+ * A key leaves this folder and common/net as text only for another process of the same program
+ * (pki_pair_text); it is wiped when it is freed. Key files are made for their owner alone, and one
+ * that others could read is refused.
  *
  * Threading: a key may be used by one thread at a time. I/O: the files named.
  */

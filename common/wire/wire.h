@@ -79,6 +79,7 @@ struct wire_execute {
     int64_t epoch;
     bool rollback_on_failure; /* undo by itself when it fails for good */
     int64_t confirm_ms;       /* 0: no; else see plan.h, confirm_timeout_ms */
+    bool check;               /* change nothing: say of each step what it would change */
     bool is_signed;
     struct wire_seal seal;
     struct array steps; /* struct plan_step */
@@ -119,6 +120,7 @@ struct wire_hello {
     char *boot_id;
     int64_t undo_bytes;      /* on its disk, for undo */
     int64_t undo_max_bytes;  /* past it nothing more is captured; 0: no limit */
+    bool checks;             /* knows execute's `check`; one that does not would pass it over */
     struct array handlers;   /* char *; step types */
     struct array executions; /* struct wire_execution: not ended, or not acknowledged to the end */
 };
@@ -135,7 +137,7 @@ struct wire_entry {
     bool undoing;  /* ended: the agent is rolling back by itself */
     bool force;    /* rollback_started: as wire_rollback says */
     bool conflict; /* step_rolled_back: refused, since somebody else has changed it */
-    bool changed;  /* step_ended: it changed the host */
+    bool changed;  /* step_ended: it changed the host; in a check: it would */
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;

@@ -197,7 +197,7 @@ static const struct json_field entry_fields[] = {
      .type = JSON_BOOL,
      JSON_AT(struct wire_entry, changed),
      .flags = JSON_OMIT_EMPTY,
-     .doc = "The step changed the host."},
+     .doc = "The step changed the host, or, in a check, would change it."},
     {.name = "exitCode",
      .type = JSON_INT,
      JSON_AT(struct wire_entry, exit_code),

@@ -131,6 +131,11 @@ static const struct json_field execute_fields[] = {
      .doc =
          "How long the agent waits, when all steps are done, to hear that this is known; then it "
          "undoes them."},
+    {.name = "check",
+     .type = JSON_BOOL,
+     JSON_AT(struct wire_execute, check),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "Nothing is changed: each step says what it would change."},
     {.name = "signed",
      .type = JSON_OBJECT,
      JSON_AT(struct wire_execute, seal),
@@ -275,6 +280,11 @@ static const struct json_field hello_fields[] = {
      .min = 0,
      .max = (double)JSON_INT_MAX,
      .doc = "The most that it may hold; 0: no limit."},
+    {.name = "checks",
+     .type = JSON_BOOL,
+     JSON_AT(struct wire_hello, checks),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "Whether the agent knows check in execute."},
     {.name = "handlers",
      .type = JSON_ARRAY,
      JSON_AT(struct wire_hello, handlers),

@@ -117,6 +117,7 @@ void change_free(struct change *change)
         return;
     mem_free(change->servers);
     mem_free(change->steps);
+    mem_free(change->pem);
     free_text(change->audit.who);
     free_text(change->audit.role);
     free_text(change->audit.peer);

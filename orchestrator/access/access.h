@@ -15,6 +15,7 @@
 #pragma once
 
 #include "common/base/array.h"
+#include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/error.h"
 #include "common/base/id.h"
@@ -30,6 +31,7 @@ enum {
     ACCESS_SECRET_BUFFER = 4 + 43 + 1, /* prefix, base64url without padding, NUL */
     ACCESS_MAX_TOKENS = 10000,
     ACCESS_MAX_SCOPE = 256,        /* patterns or step types in one scope */
+    ACCESS_MAX_CERTIFICATES = 8,   /* of one server, good at once */
     ACCESS_SERIAL_BUFFER = 41,     /* hexadecimal, RFC 5280 section 4.1.2.2: at most 20 bytes */
     ACCESS_FINGERPRINT_BUFFER = 65 /* SHA-256, hexadecimal */
 };
@@ -93,6 +95,9 @@ enum error_code access_token_revoke(struct access *a, const char *name, access_d
 enum error_code access_authenticate(struct access *a, const char *secret, int64_t now_ms,
                                     const struct access_token **ret_token,
                                     struct error *err) MUST_CHECK;
+/* One that is good, by its name; false when there is none. Borrowed as above. */
+bool access_token(struct access *a, const char *name, int64_t now_ms,
+                  const struct access_token **ret_token);
 /* All that are not revoked, by name. Return false to stop. */
 void access_tokens(struct access *a, bool (*each)(void *ctx, const struct access_token *token),
                    void *ctx);
@@ -117,6 +122,9 @@ struct access_certificate {
     const char *server;
     const char *fingerprint;
     int64_t issued_ms, not_after_ms;
+    /* Of one that is enrolled, for access_enrolled: by what its key is known again, and itself.
+     * NULL: it is not asked for again. */
+    const char *key, *pem;
 };
 /* Uses a ticket up and records the certificate that was signed for it, together. ERR_DENIED: no
  * such ticket, used, expired, or for another server. ERR_CONFLICT: as access_ticket_create. The
@@ -124,10 +132,23 @@ struct access_certificate {
 enum error_code access_enrol(struct access *a, const char *secret,
                              const struct access_certificate *certificate, access_done done,
                              void *ctx, struct error *err) MUST_CHECK;
+/* An agent that asks again with a ticket that is used, since the answer was lost. */
+struct access_again {
+    const char *secret, *server;
+    const char *key; /* as in access_certificate */
+    int64_t now_ms;
+};
+/* Appends the certificate that the same ticket and key were given. ERR_DENIED: they were given
+ * none, or the ticket has expired, or the certificate was revoked; ERR_BUSY: it is on its way to
+ * the disk. */
+enum error_code access_enrolled(struct access *a, const struct access_again *again, struct buf *out,
+                                struct error *err) MUST_CHECK;
 /* Whether the ticket would do, before anything is signed. ERR_DENIED, ERR_CONFLICT. */
 enum error_code access_ticket_check(struct access *a, const char *secret, const char *server,
                                     int64_t now_ms, struct error *err) MUST_CHECK;
-/* Records one that was renewed by a good one, which stays good until it expires. */
+/* Records one that was renewed by a good one, which stays good until it expires. Of more than
+ * ACCESS_MAX_CERTIFICATES that are good the oldest others are revoked: nobody has them, or somebody
+ * who should not. */
 enum error_code access_renew(struct access *a, const char *serial,
                              const struct access_certificate *certificate, access_done done,
                              void *ctx, struct error *err) MUST_CHECK;
@@ -142,3 +163,15 @@ enum error_code access_agent_revoke(struct access *a, const char *server, int64_
  * until the next change. */
 bool access_agent(struct access *a, const char *server, int64_t now_ms,
                   struct access_certificate *ret_certificate);
+/* The same of every server that has one, by server, after `after` (NULL: from the first). Return
+ * false to stop. */
+void access_agents(struct access *a, const char *after, int64_t now_ms,
+                   bool (*each)(void *ctx, const struct access_certificate *certificate),
+                   void *ctx);
+
+struct access_stats {
+    size_t tokens;   /* that are not revoked */
+    size_t agents;   /* servers with a good certificate */
+    size_t expiring; /* of which none is good any more by soon_ms */
+};
+struct access_stats access_stats(struct access *a, int64_t now_ms, int64_t soon_ms);

@@ -20,7 +20,12 @@ enum access_statement {
     ACCESS_TICKET_PUT,
     ACCESS_TICKET_DROP,
     ACCESS_TICKETS,
+    ACCESS_ENROLMENT_PUT,
+    ACCESS_ENROLMENT_DROP,
+    ACCESS_ENROLMENT_GET,
     ACCESS_CERTIFICATE_ADD,
+    ACCESS_CERTIFICATE_REVOKE,
+    ACCESS_CERTIFICATES_TIDY,
     ACCESS_CERTIFICATES_REVOKE,
     ACCESS_CERTIFICATES,
     ACCESS_AUDIT_HEAD,
@@ -43,6 +48,14 @@ enum token_column {
 };
 /* Of ACCESS_TICKETS. */
 enum ticket_column { TICKET_SERVER, TICKET_HASH, TICKET_EXPIRES, TICKET_REPLACE };
+/* Of ACCESS_ENROLMENT_GET. */
+enum enrolment_column {
+    ENROLMENT_HASH,
+    ENROLMENT_KEY,
+    ENROLMENT_SERIAL,
+    ENROLMENT_PEM,
+    ENROLMENT_EXPIRES
+};
 /* Of ACCESS_CERTIFICATES. */
 enum certificate_column {
     CERTIFICATE_SERIAL,
@@ -90,8 +103,9 @@ struct agent {
     char ticket[HASH_BUFFER]; /* "": none */
     int64_t ticket_expires_ms;
     bool ticket_replace;
-    struct certificate *certificates;
-    UT_hash_handle hh; /* by server */
+    char used[HASH_BUFFER];           /* the ticket that was used last, since the start; "": none */
+    struct certificate *certificates; /* the newest first */
+    UT_hash_handle hh;                /* by server */
 };
 
 struct access {
@@ -100,6 +114,7 @@ struct access {
     struct token *tokens;
     size_t token_count;
     struct agent *agents;
+    bool agents_sorted;
     struct certificate *certificates;
 };
 
@@ -113,9 +128,12 @@ struct change {
     char name[ID_BUFFER], by[ID_BUFFER];
     char hash[HASH_BUFFER];
     char serial[ACCESS_SERIAL_BUFFER];
+    char dropped[ACCESS_SERIAL_BUFFER]; /* another that is revoked with it; "": none */
+    char ticket[HASH_BUFFER], key[HASH_BUFFER];
     enum access_role role;
-    char *servers, *steps;
+    char *servers, *steps, *pem;
     int64_t first_ms, last_ms; /* created and expires, issued and not after */
+    int64_t ticket_ms;         /* expires */
     bool replace;
     struct audit_entry audit; /* texts owned */
 };
@@ -144,5 +162,15 @@ void bind_text(struct db_stmt *s, int index, const char *text);
 
 enum error_code tokens_load(struct access *a, struct db *db, struct error *err) MUST_CHECK;
 void tokens_free(struct access *a);
+/* NULL: none. */
+struct agent *agent_find(struct access *a, const char *server);
+/* Finds or adds; NULL with the error set: memory is out. */
+struct agent *agent_get(struct access *a, const char *server, struct error *err);
+struct certificate *certificate_find(struct access *a, const char *serial);
+enum error_code certificate_add(struct access *a, const struct access_certificate *from,
+                                bool revoked, struct error *err) MUST_CHECK;
+void certificate_hash_remove(struct access *a, struct certificate *c);
+/* The good one that expires last; NULL. */
+const struct certificate *certificate_good(const struct agent *agent, int64_t now_ms);
 enum error_code agents_load(struct access *a, struct db *db, struct error *err) MUST_CHECK;
 void agents_free(struct access *a);

@@ -15,6 +15,9 @@ static const char *const migrations[] = {
     "CREATE TABLE audit(seq INTEGER PRIMARY KEY, hash TEXT NOT NULL, time_ms INTEGER NOT NULL,"
     " who TEXT, role TEXT, peer TEXT, action TEXT NOT NULL, target TEXT, result TEXT NOT NULL,"
     " detail TEXT);",
+    /* What was handed out for a server's last ticket, for one who asks again. */
+    "CREATE TABLE enrolment(server TEXT PRIMARY KEY, hash TEXT NOT NULL, key TEXT NOT NULL,"
+    " serial TEXT NOT NULL, pem TEXT NOT NULL, expires_ms INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
 #define AUDIT_COLUMNS "seq, hash, time_ms, who, role, peer, action, target, result, detail"
@@ -31,9 +34,20 @@ static const char *const statements[ACCESS_STATEMENT_COUNT] = {
         " expires_ms = excluded.expires_ms, replaces = excluded.replaces",
     [ACCESS_TICKET_DROP] = "DELETE FROM ticket WHERE server = ?1",
     [ACCESS_TICKETS] = "SELECT server, hash, expires_ms, replaces FROM ticket",
+    [ACCESS_ENROLMENT_PUT] =
+        "INSERT INTO enrolment(server, hash, key, serial, pem, expires_ms)"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6)"
+        " ON CONFLICT(server) DO UPDATE SET hash = excluded.hash, key = excluded.key,"
+        " serial = excluded.serial, pem = excluded.pem, expires_ms = excluded.expires_ms",
+    [ACCESS_ENROLMENT_DROP] = "DELETE FROM enrolment WHERE server = ?1",
+    [ACCESS_ENROLMENT_GET] =
+        "SELECT hash, key, serial, pem, expires_ms FROM enrolment WHERE server = ?1",
     [ACCESS_CERTIFICATE_ADD] =
         "INSERT INTO certificate(serial, server, fingerprint, issued_ms, not_after_ms)"
         " VALUES(?1, ?2, ?3, ?4, ?5)",
+    [ACCESS_CERTIFICATE_REVOKE] = "UPDATE certificate SET revoked = 1 WHERE serial = ?1",
+    /* One that has expired is good for nothing, on record or not; the audit log tells of it. */
+    [ACCESS_CERTIFICATES_TIDY] = "DELETE FROM certificate WHERE server = ?1 AND not_after_ms <= ?2",
     [ACCESS_CERTIFICATES_REVOKE] = "UPDATE certificate SET revoked = 1 WHERE server = ?1",
     [ACCESS_CERTIFICATES] = "SELECT serial, server, fingerprint, issued_ms, not_after_ms, revoked"
                             " FROM certificate",

@@ -354,6 +354,16 @@ enum error_code access_authenticate(struct access *a, const char *secret, int64_
     return ERR_OK;
 }
 
+bool access_token(struct access *a, const char *name, int64_t now_ms,
+                  const struct access_token **ret_token)
+{
+    const struct token *t = token_by_name(a, name);
+    if (!t || (t->view.expires_ms != 0 && now_ms >= t->view.expires_ms))
+        return false;
+    *ret_token = &t->view;
+    return true;
+}
+
 static int by_name(struct token *x, struct token *y)
 {
     return strcmp(x->name, y->name);

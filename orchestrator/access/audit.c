@@ -1,42 +1,10 @@
 #include "orchestrator/access/access_internal.h"
+#include "orchestrator/access/audit_chain.h"
 
 #include "common/base/buf.h"
 #include "common/base/text.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
-
-static const char first_hash[] = "0000000000000000000000000000000000000000000000000000000000000000";
-_Static_assert(sizeof(first_hash) == AUDIT_HASH_BUFFER, "as long as a hash");
-
-/* ---- The chain ----------------------------------------------------------------------------- */
-
-/* Each field with its length in front, so that nothing can move from one to the next. */
-static void put_field(struct buf *b, const char *text)
-{
-    if (!text) {
-        buf_puts(b, "-;");
-        return;
-    }
-    buf_printf(b, "%zu:", strlen(text));
-    buf_puts(b, text);
-    buf_putc(b, ';');
-}
-
-static enum error_code entry_hash(const struct audit_entry *e, const char *before,
-                                  char ret_hash[HASH_BUFFER], struct error *err)
-{
-    AUTO_BUF struct buf b = BUF_INIT;
-    const char *const texts[] = {e->who,    e->role,   e->peer,  e->action,
-                                 e->target, e->result, e->detail};
-    buf_puts(&b, before);
-    buf_printf(&b, "%" PRId64 ";%" PRId64 ";", e->seq, e->time_ms);
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        put_field(&b, texts[i]);
-    enum error_code code = buf_check(&b, err);
-    return code == ERR_OK ? sha256_hex(b.data, b.len, ret_hash, err) : code;
-}
 
 /* ---- Appending ----------------------------------------------------------------------------- */
 
@@ -44,8 +12,9 @@ static enum error_code head_read(struct db *db, struct audit_head *ret_head, str
 {
     struct db_stmt *s = NULL;
     bool row = false;
-    *ret_head = (struct audit_head){0};
-    text_put(ret_head->hash, sizeof(ret_head->hash), first_hash);
+    struct audit_walk none;
+    audit_walk_begin(&none, NULL);
+    *ret_head = none.head;
     enum error_code code = db_use(db, ACCESS_AUDIT_HEAD, &s, err);
     if (code == ERR_OK)
         code = db_step(s, &row, err);
@@ -69,7 +38,7 @@ static enum error_code apply_audit(struct db *db, struct change *c, struct error
     if (code != ERR_OK)
         return code;
     e->seq = head.seq + 1;
-    code = entry_hash(e, head.hash, hash, err);
+    code = audit_chain_hash(e, head.hash, hash, err);
     if (code == ERR_OK)
         code = db_use(db, ACCESS_AUDIT_ADD, &s, err);
     if (code != ERR_OK)
@@ -87,14 +56,26 @@ static enum error_code apply_audit(struct db *db, struct change *c, struct error
     return db_run(s, err);
 }
 
+/* Well-formed UTF-8, so that whoever gets the entry as JSON finds the same hash; an empty text is
+ * none, for the same reason. False: memory is out. */
 static bool copy(const char *from, const char **ret)
 {
-    if (!from)
+    AUTO_BUF struct buf b = BUF_INIT;
+    bool valid = true;
+    if (!from || !*from)
         return true;
-    size_t len = strnlen(from, AUDIT_MAX_TEXT + 1);
-    if (len > AUDIT_MAX_TEXT)
-        len = text_utf8_cut(from, len, AUDIT_MAX_TEXT);
-    *ret = mem_strndup(from, len);
+    size_t len = strnlen(from, AUDIT_MAX_TEXT);
+    for (size_t at = 0; at < len;) {
+        size_t next = text_utf8_next(from + at, strnlen(from + at, len - at + 4), &valid);
+        if (b.len + (valid ? next : sizeof(TEXT_REPLACEMENT) - 1) > AUDIT_MAX_TEXT)
+            break;
+        if (valid)
+            buf_append(&b, from + at, next);
+        else
+            buf_puts(&b, TEXT_REPLACEMENT);
+        at += next;
+    }
+    *ret = buf_take(&b, NULL);
     return *ret != NULL;
 }
 
@@ -155,60 +136,42 @@ enum error_code audit_read(struct access *a, int64_t after, uint32_t limit,
 
 /* ---- Verifying ----------------------------------------------------------------------------- */
 
-struct walk {
-    struct audit_head head;
-    const struct audit_head *expected;
-    bool met; /* the head that was kept is in the log */
+struct step {
+    struct audit_walk *walk;
     enum error_code code;
     struct error *err;
 };
 
-static enum error_code walk_on(struct walk *w, const struct audit_entry *e)
+static bool step_each(void *ctx, const struct audit_entry *entry)
 {
-    char hash[HASH_BUFFER];
-    if (e->seq != w->head.seq + 1)
-        return error_set(w->err, ERR_CORRUPT,
-                         "the audit log: entry %" PRId64 " is missing: %" PRId64 " comes next",
-                         w->head.seq + 1, e->seq);
-    enum error_code code = entry_hash(e, w->head.hash, hash, w->err);
-    if (code != ERR_OK)
-        return code;
-    if (!e->hash || strcmp(hash, e->hash) != 0)
-        return error_set(w->err, ERR_CORRUPT,
-                         "the audit log: entry %" PRId64 " does not fit its hash: it, or the one "
-                         "before it, was altered",
-                         e->seq);
-    w->head.seq = e->seq;
-    text_put(w->head.hash, sizeof(w->head.hash), hash);
-    if (w->expected && w->expected->seq == e->seq)
-        w->met = strcmp(w->expected->hash, hash) == 0;
-    return ERR_OK;
+    struct step *step = ctx;
+    step->code = audit_walk_on(step->walk, entry, step->err);
+    return step->code == ERR_OK;
 }
 
-static bool walk_each(void *ctx, const struct audit_entry *entry)
+enum error_code audit_verify_on(struct access *a, struct audit_walk *walk, bool *ret_over,
+                                struct error *err)
 {
-    struct walk *w = ctx;
-    w->code = walk_on(w, entry);
-    return w->code == ERR_OK;
+    int64_t before = walk->head.seq;
+    struct step step = {.walk = walk, .err = err};
+    enum error_code code = audit_read(a, before, AUDIT_MAX_READ, step_each, &step, err);
+    if (code != ERR_OK || step.code != ERR_OK)
+        return code != ERR_OK ? code : step.code;
+    *ret_over = walk->head.seq == before;
+    return *ret_over ? audit_walk_end(walk, err) : ERR_OK;
 }
 
 enum error_code audit_verify(struct access *a, const struct audit_head *expected,
                              struct audit_head *ret_head, struct error *err)
 {
-    struct walk w = {.expected = expected, .err = err, .met = !expected || expected->seq == 0};
-    int64_t before = -1;
-    text_put(w.head.hash, sizeof(w.head.hash), first_hash);
-    while (w.head.seq != before) {
-        before = w.head.seq;
-        enum error_code code = audit_read(a, before, AUDIT_MAX_READ, walk_each, &w, err);
-        if (code != ERR_OK || w.code != ERR_OK)
-            return code != ERR_OK ? code : w.code;
+    struct audit_walk walk;
+    bool over = false;
+    audit_walk_begin(&walk, expected);
+    while (!over) {
+        enum error_code code = audit_verify_on(a, &walk, &over, err);
+        if (code != ERR_OK)
+            return code;
     }
-    if (expected && !w.met)
-        return error_set(err, ERR_CORRUPT,
-                         "the audit log no longer has entry %" PRId64 " as it was kept: entries "
-                         "were cut off or written anew",
-                         expected->seq);
-    *ret_head = w.head;
+    *ret_head = walk.head;
     return ERR_OK;
 }

@@ -1,75 +1,14 @@
-/* api: routing, answers, and the agents' connections. */
+/* api: a request's life, and its answer. */
 #include "orchestrator/api/api_internal.h"
 
 #include "common/plan/plan.h"
 #include "common/wire/wire.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Routes ---------------------------------------------------------------------------------- */
-
-static void handle_agent_get(struct api_call *call)
-{
-    struct error err;
-    (void)error_set(&err, ERR_INVALID, "agents connect here with a WebSocket upgrade");
-    call_error(call, err.code, &err);
-}
-
-static const struct api_route routes[] = {
-    {NET_POST, "/v1/rollouts", handle_rollout_submit, false},
-    {NET_GET, "/v1/rollouts", handle_rollout_list, true},
-    {NET_GET, "/v1/rollouts/{id}", handle_rollout_get, true},
-    {NET_GET, "/v1/rollouts/{id}/events", handle_rollout_events, true},
-    {NET_POST, "/v1/rollouts/{id}/cancel", handle_rollout_cancel, false},
-    {NET_POST, "/v1/rollouts/{id}/pause", handle_rollout_pause, false},
-    {NET_POST, "/v1/rollouts/{id}/resume", handle_rollout_resume, false},
-    /* What a later rollout did to a server is looked up among what is durable. */
-    {NET_POST, "/v1/rollouts/{id}/rollback", handle_rollout_rollback, true},
-    {NET_POST, "/v1/rollouts/{id}/retry", handle_rollout_retry, false},
-    {NET_POST, "/v1/rollouts/{id}/servers/{server}/resolve", handle_server_resolve, false},
-    {NET_GET, "/v1/rollouts/{id}/servers/{server}/steps/{step}/output", handle_step_output, true},
-    {NET_POST, "/v1/plans/validate", handle_plan_validate, false},
-    {NET_GET, "/v1/servers", handle_server_list, false},
-    {NET_GET, "/v1/servers/{id}", handle_server_get, true},
-    {NET_POST, "/v1/servers/{id}/lock", handle_server_lock, false},
-    {NET_POST, "/v1/servers/{id}/unlock", handle_server_unlock, false},
-    {NET_GET, "/v1/handlers", handle_handler_list, false},
-    {NET_GET, "/v1/handlers/{type}", handle_handler_get, false},
-    {NET_GET, "/v1/agent", handle_agent_get, false},
-    {NET_GET, "/v1/backup", handle_backup, true},
-    {NET_GET, "/healthz", handle_health, false},
-    {NET_GET, "/readyz", handle_ready, false},
-    {NET_GET, "/metrics", handle_metrics, false},
-};
-
-const struct api_route *api_routes(size_t *ret_count)
-{
-    *ret_count = ARRAY_LEN(routes);
-    return routes;
-}
-
-/* Matches a path segment by segment; what {..} stands for goes into params. */
-static bool route_match(const char *pattern, const char *path,
-                        char params[API_MAX_PARAMS][API_PARAM_MAX + 1])
-{
-    size_t param = 0;
-    while (*pattern != '\0' && *path != '\0') {
-        if (*pattern != '{') {
-            if (*pattern++ != *path++)
-                return false;
-            continue;
-        }
-        size_t len = strcspn(path, "/");
-        if (len == 0 || len > API_PARAM_MAX || param == API_MAX_PARAMS)
-            return false;
-        memcpy(params[param], path, len);
-        params[param++][len] = '\0';
-        path += len;
-        pattern = strchr(pattern, '}') + 1;
-    }
-    return *pattern == '\0' && *path == '\0';
-}
+enum { SOCKET_MODE = 0600, SOCKET_GROUP_MODE = 0660 };
 
 /* ---- A call's life ------------------------------------------------------------------------------
  */
@@ -83,7 +22,11 @@ void call_free(struct api_call *call)
         call->texts = text->next;
         mem_free(text);
     }
+    if (call->secret && call->held.data != NULL)
+        explicit_bzero(call->held.data, call->held.capacity);
     buf_done(&call->held);
+    if (call->order != NULL)
+        call->order_free(call->order);
     mem_free(call);
 }
 
@@ -160,7 +103,8 @@ void call_text(struct api_call *call, int status, const char *type, const struct
         net_respond(call->req, 503, "application/problem+json", NULL, sorry, sizeof(sorry) - 1);
         return;
     }
-    net_respond(call->req, status, type, NULL, body->data == NULL ? "" : body->data, body->len);
+    net_respond(call->req, status, type, call->headers, body->data == NULL ? "" : body->data,
+                body->len);
 }
 
 static void call_encoded(struct api_call *call, int status, const char *type,
@@ -170,6 +114,8 @@ static void call_encoded(struct api_call *call, int status, const char *type,
     json_encode(&body, table, document);
     buf_putc(&body, '\n');
     call_text(call, status, type, &body);
+    if (call->secret && body.data != NULL)
+        explicit_bzero(body.data, body.capacity);
 }
 
 void call_document(struct api_call *call, int status, const struct json_table *table,
@@ -212,6 +158,8 @@ void call_error(struct api_call *call, enum error_code code, const struct error 
 {
     char type[] = "about:blank";
     int status = api_statuses[code].status;
+    if (call->audited)
+        call_audit_refusal(call, code, err == NULL ? NULL : err->message);
     struct api_problem problem = {
         .type = type,
         .title = call_keep(call, api_statuses[code].title, strlen(api_statuses[code].title)),
@@ -277,45 +225,37 @@ static void call_after_barrier(void *ctx)
     call_free(call);
 }
 
-static void call_refuse(struct api_call *call, bool path_known)
+static struct api_call *call_new(struct api *api, struct net_request *req)
 {
-    char type[] = "about:blank";
-    char missing[] = "Not found", method[] = "Method not allowed";
-    char no_path[] = "there is nothing at this path", no_method[] = "not with this method";
-    struct api_problem problem = {
-        .type = type,
-        .title = path_known ? method : missing,
-        .status = path_known ? 405 : 404,
-        .detail = path_known ? no_method : no_path,
-    };
-    call_problem(call, (int)problem.status, &problem);
+    struct api_call *call = MEM_NEW(struct api_call);
+    if (call == NULL) {
+        net_respond(req, 503, "text/plain", NULL, "out of memory\n", 14);
+        return NULL;
+    }
+    call->api = api;
+    call->req = req;
+    net_request_set_data(req, call);
+    (void)snprintf(call->peer, sizeof(call->peer), "%s", net_request_peer(req));
+    return call;
+}
+
+/* Whoever is refused has his body not even kept. */
+static void api_head(void *ctx, struct net_request *req)
+{
+    struct api_call *call = call_new(ctx, req);
+    if (call != NULL && call_route(call))
+        (void)call_admit(call);
 }
 
 static void api_request(void *ctx, struct net_request *req)
 {
     struct api *api = ctx;
-    struct api_call *call = MEM_NEW(struct api_call);
-    if (call == NULL) {
-        net_respond(req, 503, "text/plain", NULL, "out of memory\n", 14);
+    struct api_call *call = net_request_data(req);
+    bool known = call != NULL;
+    if (!known)
+        call = call_new(api, req);
+    if (call == NULL || (known ? !call_admit_still(call) : !call_route(call) || !call_admit(call)))
         return;
-    }
-    call->api = api;
-    call->req = req;
-    net_request_set_data(req, call);
-    enum net_method method = net_request_method(req);
-    enum net_method wanted = method == NET_HEAD ? NET_GET : method;
-    bool path_known = false;
-    for (size_t i = 0; i < ARRAY_LEN(routes) && call->route == NULL; i++) {
-        if (!route_match(routes[i].pattern, net_request_path(req), call->params))
-            continue;
-        path_known = true;
-        if (routes[i].method == wanted)
-            call->route = &routes[i];
-    }
-    if (call->route == NULL) {
-        call_refuse(call, path_known);
-        return;
-    }
     /* While the disk is full nothing becomes durable, and reading goes on. */
     if (call->route->barrier && !journal_stalled(api->config.journal, NULL, NULL)) {
         call->pending++;
@@ -326,6 +266,16 @@ static void api_request(void *ctx, struct net_request *req)
         return;
     }
     call_handle(call);
+}
+
+static void api_refused(void *ctx, const char *peer, const char *reason)
+{
+    struct api *api = ctx;
+    char key[THROTTLE_KEY_BUFFER];
+    api->refusals.handshakes++;
+    throttle_address(peer, key);
+    if (api->config.refused != NULL && throttle_note(api->handshakes, key, clock_mono_ms()).tell)
+        api->config.refused(api->config.ctx, peer, reason);
 }
 
 static void api_request_closed(void *ctx, struct net_request *req)
@@ -343,47 +293,37 @@ static void api_request_closed(void *ctx, struct net_request *req)
     call_free(call);
 }
 
-/* ---- Agents' connections
- * --------------------------------------------------------------------------- */
-
-static bool api_websocket(void *ctx, struct net_conn *conn, void **ret_ctx)
-{
-    struct api *api = ctx;
-    struct session *session = NULL;
-    if (api->stopping)
-        return false;
-    if (dispatcher_session_open(api->config.dispatcher, conn, net_conn_peer(conn), &session,
-                                NULL) != ERR_OK)
-        return false;
-    *ret_ctx = session;
-    return true;
-}
-
-static void api_conn_message(void *ctx, struct net_conn *conn, const char *data, size_t len)
-{
-    (void)conn;
-    dispatcher_session_frame(ctx, data, len);
-}
-
-static void api_conn_closed(void *ctx, struct net_conn *conn, const char *reason)
-{
-    (void)conn;
-    dispatcher_session_closed(ctx, reason);
-}
-
-bool api_conn_send(void *conn, const char *data, size_t len)
-{
-    struct error err;
-    return net_conn_send(conn, data, len, &err) == ERR_OK;
-}
-
-void api_conn_close(void *conn, uint16_t code, const char *reason)
-{
-    net_conn_close(conn, code, reason);
-}
-
 /* ---- Lifetime
  * --------------------------------------------------------------------------------------- */
+
+static enum error_code api_listen(struct net *net, struct api *api, struct error *err)
+{
+    const struct api_config *config = &api->config;
+    struct net_server_config server = {
+        .host = config->host,
+        .port = config->port,
+        .tls = config->access == NULL ? NULL : identity_tls(config->identity),
+        .max_body = PLAN_MAX_BYTES,
+        .max_message = WIRE_MAX_BYTES,
+        .websocket_path = "/v1/agent",
+        .websocket_protocol = "kitsune.v1",
+        .ctx = api,
+        .head = api_head,
+        .request = api_request,
+        .request_closed = api_request_closed,
+        .websocket = session_begin,
+        .events = session_events,
+        .refused = api_refused,
+    };
+    enum error_code code = net_server_new(net, &server, &api->server, err);
+    if (code != ERR_OK || config->socket == NULL)
+        return code;
+    server.host = config->socket;
+    server.tls = NULL;
+    server.websocket_path = NULL; /* an agent there could show nothing */
+    server.unix_mode = config->socket_group == NULL ? SOCKET_MODE : SOCKET_GROUP_MODE;
+    return net_server_new(net, &server, &api->local, err);
+}
 
 enum error_code api_new(struct net *net, const struct api_config *config, struct api **ret_api,
                         struct error *err)
@@ -392,22 +332,11 @@ enum error_code api_new(struct net *net, const struct api_config *config, struct
     if (api == NULL)
         return error_set(err, ERR_NO_MEMORY, NULL);
     api->config = *config;
-    struct net_server_config server = {
-        .host = config->host,
-        .port = config->port,
-        .max_body = PLAN_MAX_BYTES,
-        .max_message = WIRE_MAX_BYTES,
-        .websocket_path = "/v1/agent",
-        .websocket_protocol = "kitsune.v1",
-        .ctx = api,
-        .request = api_request,
-        .request_closed = api_request_closed,
-        .websocket = api_websocket,
-        .events = {.message = api_conn_message, .closed = api_conn_closed},
-    };
-    enum error_code code = net_server_new(net, &server, &api->server, err);
+    enum error_code code = gatekeeping_new(api, err);
+    if (code == ERR_OK)
+        code = api_listen(net, api, err);
     if (code != ERR_OK) {
-        mem_free(api);
+        api_free(api);
         return code;
     }
     *ret_api = api;
@@ -416,10 +345,18 @@ enum error_code api_new(struct net *net, const struct api_config *config, struct
 
 void api_free(struct api *api)
 {
+    if (api == NULL)
+        return;
+    gatekeeping_free(api);
     mem_free(api);
 }
 
 uint16_t api_port(const struct api *api)
 {
     return net_server_port(api->server);
+}
+
+enum error_code api_renewed(struct api *api, struct error *err)
+{
+    return net_server_set_tls(api->server, identity_tls(api->config.identity), err);
 }

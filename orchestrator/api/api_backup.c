@@ -67,7 +67,7 @@ static void backup_done(void *ctx, enum error_code result, const struct error *e
     call_free(call);
 }
 
-void handle_backup(struct api_call *call)
+static void backup_make(struct api_call *call)
 {
     struct api *api = call->api;
     struct error err = {0};
@@ -75,7 +75,7 @@ void handle_backup(struct api_call *call)
     /* One at a time, the handing out included: each is as large as the journal. */
     if (api->backups > 0)
         code = error_set(&err, ERR_BUSY, "another backup is being made; try again later");
-    else if (api->stopping)
+    else if (api->stopping || call->req == NULL)
         code = error_set(&err, ERR_UNAVAILABLE, "the orchestrator is stopping");
     if (code == ERR_OK) {
         call->backup = MEM_NEW(struct api_backup);
@@ -94,4 +94,9 @@ void handle_backup(struct api_call *call)
         call_backup_free(call);
         call_error(call, code, &err);
     }
+}
+
+void handle_backup(struct api_call *call)
+{
+    call_change(call, NULL, NULL, backup_make);
 }

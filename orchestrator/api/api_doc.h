@@ -40,7 +40,7 @@ extern const struct json_table api_problem_table;
 
 struct api_counts { /* servers by outcome; see engine.h */
     int64_t pending, in_flight, succeeded, failed, unreachable, unknown, cancelled, skipped;
-    int64_t rolled_back, rollback_failed;
+    int64_t unchanged, rolled_back, rollback_failed;
 };
 extern const struct json_table api_counts_table;
 
@@ -48,6 +48,7 @@ extern const struct json_table api_counts_table;
 struct api_rollout_summary {
     char *id, *name, *by;
     char *retry_of; /* the rollout whose servers it retries; NULL */
+    bool check;     /* it changes nothing, and says what would change */
     int state;      /* enum rollout_state */
     char *created, *ended;
     int64_t servers;
@@ -65,7 +66,7 @@ struct api_step {
     char *name;
     int state; /* enum step_state */
     int64_t attempt;
-    bool changed;
+    bool changed;  /* of a check: it would change the server */
     bool conflict; /* not undone, since somebody else has changed what it left */
     bool has_exit_code;
     int64_t exit_code;
@@ -78,8 +79,9 @@ struct api_execution {
     int state;   /* enum execution_state */
     int outcome; /* the state before any undoing */
     bool connected;
-    bool conflict; /* not undone, since somebody else has changed what a step left */
-    bool resolved; /* settled by a person */
+    bool conflict;  /* not undone, since somebody else has changed what a step left */
+    bool resolved;  /* settled by a person */
+    bool unchanged; /* succeeded without a change; of a check: nothing would change */
     char *started, *ended;
     char *waiting_for;  /* queued: the rollout that holds the server; NULL: none */
     char *locked_by;    /* queued: who locked the server; NULL: not said, or not locked */
@@ -96,6 +98,7 @@ extern const struct json_table api_execution_table;
 struct api_rollout {
     char *id, *name, *by;
     char *retry_of; /* the rollout whose servers it retries; NULL */
+    bool check;
     int state;
     char *reason; /* why it stopped or ended as it did; NULL */
     char *created, *ended;
@@ -111,7 +114,8 @@ struct api_rollout {
 extern const struct json_table api_rollout_table;
 
 /* POST /v1/rollouts: the plan itself is the body; ?id= chooses the id, ?by= says who, ?wait=false
- * refuses when a server is held by another rollout. POST /v1/plans/validate: the plan is the body;
+ * refuses when a server is held by another rollout, ?check=true changes nothing and has each server
+ * say what would change. POST /v1/plans/validate: the plan is the body;
  * 200 with this, or 422 with a problem that lists all faults. */
 struct api_validation {
     bool valid;
@@ -168,7 +172,7 @@ struct api_event {
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;
-    bool undoing, now, force, conflict, changed;
+    bool undoing, now, force, conflict, changed, check;
     int64_t batch, count;
     char *message, *by, *retry_of;
     int64_t agent_seq;

@@ -200,9 +200,28 @@ void api_output(struct api *api, const char *rollout, const char *json, size_t l
     }
 }
 
+void stream_break(struct stream *stream)
+{
+    stream->ended = true;
+    net_stream_break(stream->call->req);
+}
+
+void api_tick(struct api *api)
+{
+    struct stream *next = NULL;
+    for (struct stream *stream = api->streams; stream != NULL; stream = next) {
+        const struct caller *caller = &stream->call->caller;
+        next = stream->next;
+        if (caller->kind == CALLER_TOKEN && caller_token(api, caller) == NULL)
+            stream_break(stream);
+    }
+    audit_untold(api, false);
+}
+
 void api_stop(struct api *api)
 {
     api->stopping = true;
+    audit_untold(api, true);
     struct stream *next = NULL;
     for (struct stream *stream = api->streams; stream != NULL; stream = next) {
         next = stream->next;

@@ -87,11 +87,42 @@ void handle_ready(struct api_call *call)
     call_health(call, true);
 }
 
+static const int64_t expires_soon_ms = INT64_C(7) * 24 * 3600 * 1000;
+
 static void metric(struct buf *b, const char *name, const char *kind, const char *help,
                    uint64_t value)
 {
     buf_printf(b, "# HELP kitsune_%s %s\n# TYPE kitsune_%s %s\nkitsune_%s %" PRIu64 "\n", name,
                help, name, kind, name, value);
+}
+
+static void metrics_access(const struct api *api, struct buf *b)
+{
+    const struct refusals *r = &api->refusals;
+    int64_t now_ms = clock_wall_ms();
+    if (api->config.access == NULL)
+        return;
+    struct access_stats a = access_stats(api->config.access, now_ms, now_ms + expires_soon_ms);
+    metric(b, "refused_unknown_total", "counter", "Requests without a good token or ticket.",
+           r->unknown);
+    metric(b, "refused_forbidden_total", "counter", "Requests beyond a role or a scope.",
+           r->forbidden);
+    metric(b, "refused_agents_total", "counter", "Agents refused, and what they should not say.",
+           r->agents);
+    metric(b, "refused_handshakes_total", "counter", "Connections that came to no TLS.",
+           r->handshakes);
+    metric(b, "tokens", "gauge", "Tokens that are not revoked.", a.tokens);
+    metric(b, "agent_certificates", "gauge", "Servers with a good certificate.", a.agents);
+    metric(b, "agent_certificates_expiring", "gauge",
+           "Of these, that expire within 7 days: their agents do not renew them.", a.expiring);
+    metric(b, "server_certificate_expires_seconds", "gauge",
+           "When the server's certificate expires, in seconds since 1970.",
+           (uint64_t)(identity_expires_ms(api->config.identity) / 1000));
+    metric(b, "ca_certificate_expires_seconds", "gauge",
+           "When the CA's certificate expires, in seconds since 1970.",
+           (uint64_t)(identity_ca_expires_ms(api->config.identity) / 1000));
+    metric(b, "audit_stalled", "gauge", "1 while the audit log cannot be written.",
+           access_stalled(api->config.access, NULL, NULL));
 }
 
 void handle_metrics(struct api_call *call)
@@ -124,5 +155,6 @@ void handle_metrics(struct api_call *call)
     metric(&b, "journal_stalled", "gauge", "1 while the journal cannot be written.", stalled);
     metric(&b, "journal_bytes", "gauge", "Size of the journal on disk.",
            size < 0 ? 0 : (uint64_t)size);
+    metrics_access(call->api, &b);
     call_text(call, 200, "text/plain; version=0.0.4; charset=utf-8", &b);
 }

@@ -6,10 +6,28 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/id.h"
+#include "orchestrator/access/access.h"
+#include "orchestrator/access/throttle.h"
 #include "orchestrator/api/api.h"
 #include "orchestrator/api/api_doc.h"
+#include "orchestrator/api/api_doc_access.h"
 
-enum { API_MAX_PARAMS = 3, API_PARAM_MAX = PLAN_MAX_NAME };
+enum { API_MAX_PARAMS = 3, API_PARAM_MAX = PLAN_MAX_NAME, API_PEER_BUFFER = 80 };
+
+/* Who asks. */
+enum caller_kind {
+    CALLER_NOBODY,
+    CALLER_ANYBODY, /* without access: all may everything */
+    CALLER_TOKEN,
+    CALLER_LOCAL, /* over the Unix socket */
+    CALLER_AGENT
+};
+struct caller {
+    enum caller_kind kind;
+    enum access_role role;
+    char name[ID_BUFFER];              /* a token's, "uid 0", a server; "": nobody's */
+    char serial[ACCESS_SERIAL_BUFFER]; /* an agent's certificate's */
+};
 
 /* One request under way. Lives until it is answered (or its peer is gone) and nothing that was
  * started for it is pending. */
@@ -18,8 +36,17 @@ struct api_call {
     struct net_request *req; /* NULL: closed */
     const struct api_route *route;
     char params[API_MAX_PARAMS][API_PARAM_MAX + 1]; /* what {..} in the pattern matched, in order */
+    struct caller caller;
+    char peer[API_PEER_BUFFER];
     uint32_t pending;
-    int status;           /* of an answer that waits for the journal */
+    int status;                         /* of an answer that waits for the journal */
+    bool audited;                       /* what it is about to do is in the audit log */
+    bool secret;                        /* the answer holds one: it is wiped */
+    const char *headers;                /* further ones of the answer; NULL: none */
+    const char *target;                 /* in the audit log; lives with the call */
+    void (*act)(struct api_call *call); /* once it is in the audit log */
+    void *order;                        /* what was asked for, until the call ends */
+    void (*order_free)(void *order);
     bool repeat;          /* a submit that was known already */
     bool short_of_memory; /* something of the answer is missing: it is not given */
     struct buf held;      /* the answer's body, that waits for the journal */
@@ -45,9 +72,23 @@ struct stream {
     struct stream *prev, *next;
 };
 
+/* What was refused, since the start. */
+struct refusals {
+    uint64_t unknown;    /* no token, or none that is good */
+    uint64_t forbidden;  /* more than the role or the scope lets */
+    uint64_t agents;     /* agents' certificates, and what agents said */
+    uint64_t handshakes; /* that came to no TLS */
+};
+
 struct api {
     struct api_config config;
     struct net_server *server;
+    struct net_server *local;   /* the Unix socket; NULL: none */
+    struct throttle *failures;  /* of authentication, by address */
+    struct throttle *forbidden; /* what was known and refused, by name */
+    struct throttle *renewals;  /* by server */
+    struct throttle *handshakes;
+    struct refusals refusals;
     struct stream *streams;
     size_t stream_count;
     size_t backups; /* being made or handed out */
@@ -80,6 +121,81 @@ bool call_rollout_id(struct api_call *call, char ret_id[ID_BUFFER]);
 bool call_query_number(struct api_call *call, const char *name, int64_t max, int64_t fallback,
                        int64_t *ret_value);
 
+/* ---- api_routes.c ------------------------------------------------------------------------------
+ */
+
+/* The route that the request is for. False: there is none, and it was answered. */
+bool call_route(struct api_call *call);
+
+/* ---- api_access.c: who asks, and what he may ----------------------------------------------------
+ */
+
+enum error_code gatekeeping_new(struct api *api, struct error *err) MUST_CHECK;
+void gatekeeping_free(struct api *api);
+/* Finds out who asks, and whether the route is for him. False: answered. Nothing of the body has
+ * been looked at. */
+bool call_admit(struct api_call *call);
+/* The same again when the body is there, for one who was let in when it was not. */
+bool call_admit_still(struct api_call *call);
+/* An agent that shows a certificate. ERR_DENIED says what is wrong with it. */
+enum error_code caller_of_agent(struct api *api, const struct pki_facts *facts,
+                                struct caller *ret_caller, struct error *err) MUST_CHECK;
+/* Whether the caller's scope lets him change a server; whether all servers and steps of a plan.
+ * False: answered. */
+bool call_may_server(struct api_call *call, const char *server);
+bool call_may_plan(struct api_call *call, const struct plan *plan);
+bool call_may_rollout(struct api_call *call, const char *id);
+/* Not for those whom a scope confines: they would give away what they do not have. */
+bool call_may_unconfined(struct api_call *call);
+/* Who it is to be recorded as: the caller's name, or what he says when he has none. NULL: nobody's.
+ */
+const char *call_by(const struct api_call *call, const char *said);
+/* A secret that was no good, on a route that anybody may use. Answers. */
+void call_bad_secret(struct api_call *call, const struct error *err);
+/* The token's scope and role, for a caller with one; NULL: none, or it is not good any more. */
+const struct access_token *caller_token(const struct api *api, const struct caller *caller);
+
+/* ---- api_audit.c -------------------------------------------------------------------------------
+ */
+
+void handle_audit_list(struct api_call *call);
+void handle_audit_verify(struct api_call *call);
+/* Has it written down that the caller is about to do what the route is for, to `target` (copied),
+ * and then calls act, even if the peer has gone meanwhile. `detail` may be NULL. */
+void call_change(struct api_call *call, const char *target, const char *detail,
+                 void (*act)(struct api_call *call));
+/* Writes down how something ended that was refused. Nothing waits for it. */
+void call_audit_refusal(struct api_call *call, enum error_code code, const char *detail);
+/* The same of what no request has asked for. False: it is counted only. */
+bool audit_alarm(struct api *api, const struct dispatcher_alarm *alarm);
+/* What was not written down one by one. */
+void audit_untold(struct api *api, bool all);
+
+/* ---- api_tokens.c ------------------------------------------------------------------------------
+ */
+
+void handle_whoami(struct api_call *call);
+void handle_token_create(struct api_call *call);
+void handle_token_list(struct api_call *call);
+void handle_token_revoke(struct api_call *call);
+
+/* ---- api_agents.c ------------------------------------------------------------------------------
+ */
+
+void handle_ca(struct api_call *call);
+void handle_agent_ticket(struct api_call *call);
+void handle_agent_list(struct api_call *call);
+void handle_agent_revoke(struct api_call *call);
+void handle_enrol(struct api_call *call);
+void handle_renew(struct api_call *call);
+
+/* ---- api_session.c: agents' connections --------------------------------------------------------
+ */
+
+void handle_agent_get(struct api_call *call);
+bool session_begin(void *ctx, struct net_conn *conn, void **ret_ctx);
+extern const struct net_conn_events session_events;
+
 /* ---- api_rollouts.c
  * ------------------------------------------------------------------------------ */
 void handle_rollout_list(struct api_call *call);
@@ -102,6 +218,10 @@ void handle_rollout_rollback(struct api_call *call);
 void handle_server_resolve(struct api_call *call);
 void handle_server_lock(struct api_call *call);
 void handle_server_unlock(struct api_call *call);
+/* Reads the body, {} when there is none. False: answered here. The caller releases it. */
+bool call_body(struct api_call *call, const struct json_table *table, void *ret);
+/* A server's id in the path. False: answered here. */
+bool call_server_id(struct api_call *call);
 /* What was asked for is on its way to the dispatcher, which answers through call_rollout_done with
  * that status; or it was refused after all. */
 void call_await(struct api_call *call, int status);
@@ -113,6 +233,8 @@ void call_rollout_done(void *ctx, enum error_code result, const struct error *er
 void handle_rollout_events(struct api_call *call);
 void handle_step_output(struct api_call *call);
 void stream_free(struct stream *stream);
+/* Ends it at once, with its connection. */
+void stream_break(struct stream *stream);
 
 /* ---- api_backup.c
  * -------------------------------------------------------------------------------- */

@@ -45,8 +45,7 @@ static void call_server_done(void *ctx, enum error_code result, const struct err
     call_free(call);
 }
 
-/* Reads the body, {} when there is none. False: answered here. The caller releases it. */
-static bool call_body(struct api_call *call, const struct json_table *table, void *ret)
+bool call_body(struct api_call *call, const struct json_table *table, void *ret)
 {
     struct error err = {0};
     size_t len = 0;
@@ -58,44 +57,103 @@ static bool call_body(struct api_call *call, const struct json_table *table, voi
     return code == ERR_OK;
 }
 
+/* ---- What is asked for -------------------------------------------------------------------------
+ */
+
+struct order {
+    const struct json_table *table; /* of the body */
+    char id[ID_BUFFER];             /* the rollout, or the server */
+    enum dispatcher_command command;
+    union {
+        struct api_cancel cancel;
+        struct api_request request;
+        struct api_rollback rollback;
+        struct api_resolve resolve;
+        struct api_lock lock;
+        struct api_unlock unlock;
+    } body;
+};
+
+static void order_free(void *p)
+{
+    struct order *order = p;
+    json_release(order->table, &order->body);
+    mem_free(order);
+}
+
+/* With the body read. NULL: answered here. */
+static struct order *call_order_new(struct api_call *call, const struct json_table *table,
+                                    const char *id)
+{
+    struct order *order = MEM_NEW(struct order);
+    if (order == NULL) {
+        call_error(call, ERR_NO_MEMORY, NULL);
+        return NULL;
+    }
+    order->table = table;
+    memcpy(order->id, id, strlen(id));
+    call->order = order;
+    call->order_free = order_free;
+    return call_body(call, table, &order->body) ? order : NULL;
+}
+
+static struct order *call_rollout_order(struct api_call *call, const struct json_table *table)
+{
+    char id[ID_BUFFER];
+    if (!call_rollout_id(call, id) || !call_may_rollout(call, id))
+        return NULL;
+    return call_order_new(call, table, id);
+}
+
 /* ---- Orders to a rollout
  * ------------------------------------------------------------------------------ */
 
-static void call_order(struct api_call *call, const char *id, const struct dispatcher_order *order)
+static void call_order(struct api_call *call, const struct dispatcher_order *order)
 {
     struct error err = {0};
+    const struct order *asked = call->order;
     call_await(call, 202);
-    enum error_code code =
-        dispatcher_order(call->api->config.dispatcher, id, order, call_rollout_done, call, &err);
+    enum error_code code = dispatcher_order(call->api->config.dispatcher, asked->id, order,
+                                            call_rollout_done, call, &err);
     if (code != ERR_OK)
         call_refused(call, code, &err);
 }
 
+static void rollout_cancel(struct api_call *call)
+{
+    const struct order *asked = call->order;
+    const struct api_cancel *body = &asked->body.cancel;
+    const struct dispatcher_order order = {.command = COMMAND_CANCEL,
+                                           .now = body->now,
+                                           .rollback = body->rollback,
+                                           .by = call_by(call, body->by),
+                                           .reason = body->reason};
+    call_order(call, &order);
+}
+
 void handle_rollout_cancel(struct api_call *call)
 {
-    char id[ID_BUFFER];
-    struct api_cancel body = {0};
-    if (!call_rollout_id(call, id) || !call_body(call, &api_cancel_table, &body))
-        return;
-    const struct dispatcher_order order = {.command = COMMAND_CANCEL,
-                                           .now = body.now,
-                                           .rollback = body.rollback,
-                                           .by = body.by,
-                                           .reason = body.reason};
-    call_order(call, id, &order);
-    json_release(&api_cancel_table, &body);
+    const struct order *asked = call_rollout_order(call, &api_cancel_table);
+    if (asked != NULL)
+        call_change(call, asked->id, asked->body.cancel.reason, rollout_cancel);
+}
+
+static void rollout_request(struct api_call *call)
+{
+    const struct order *asked = call->order;
+    const struct dispatcher_order order = {.command = asked->command,
+                                           .by = call_by(call, asked->body.request.by),
+                                           .reason = asked->body.request.reason};
+    call_order(call, &order);
 }
 
 static void call_request(struct api_call *call, enum dispatcher_command command)
 {
-    char id[ID_BUFFER];
-    struct api_request body = {0};
-    if (!call_rollout_id(call, id) || !call_body(call, &api_request_table, &body))
+    struct order *asked = call_rollout_order(call, &api_request_table);
+    if (asked == NULL)
         return;
-    const struct dispatcher_order order = {
-        .command = command, .by = body.by, .reason = body.reason};
-    call_order(call, id, &order);
-    json_release(&api_request_table, &body);
+    asked->command = command;
+    call_change(call, asked->id, asked->body.request.reason, rollout_request);
 }
 
 void handle_rollout_pause(struct api_call *call)
@@ -108,50 +166,58 @@ void handle_rollout_resume(struct api_call *call)
     call_request(call, COMMAND_RESUME);
 }
 
-void handle_rollout_rollback(struct api_call *call)
+static void rollout_rollback(struct api_call *call)
 {
-    char id[ID_BUFFER];
     struct error err = {0};
-    struct api_rollback body = {0};
-    if (!call_rollout_id(call, id) || !call_body(call, &api_rollback_table, &body))
-        return;
-    const struct dispatcher_rollback order = {.servers = body.servers.items,
-                                              .server_count = body.servers.count,
-                                              .now = body.now,
-                                              .force = body.force,
-                                              .by = body.by,
-                                              .reason = body.reason};
+    const struct order *asked = call->order;
+    const struct api_rollback *body = &asked->body.rollback;
+    const struct dispatcher_rollback order = {.servers = body->servers.items,
+                                              .server_count = body->servers.count,
+                                              .now = body->now,
+                                              .force = body->force,
+                                              .by = call_by(call, body->by),
+                                              .reason = body->reason};
     call_await(call, 202);
-    enum error_code code = dispatcher_rollback(call->api->config.dispatcher, id, &order,
+    enum error_code code = dispatcher_rollback(call->api->config.dispatcher, asked->id, &order,
                                                call_rollout_done, call, &err);
     if (code != ERR_OK)
         call_refused(call, code, &err);
-    json_release(&api_rollback_table, &body);
+}
+
+void handle_rollout_rollback(struct api_call *call)
+{
+    const struct order *asked = call_rollout_order(call, &api_rollback_table);
+    if (asked != NULL)
+        call_change(call, asked->id, asked->body.rollback.reason, rollout_rollback);
+}
+
+static void server_resolve(struct api_call *call)
+{
+    struct error err = {0};
+    const struct order *asked = call->order;
+    const struct api_resolve *body = &asked->body.resolve;
+    const struct dispatcher_resolve resolve = {.server = call->params[1],
+                                               .as = (enum execution_state)body->as,
+                                               .by = call_by(call, body->by),
+                                               .reason = body->reason};
+    call_await(call, 202);
+    enum error_code code = dispatcher_resolve(call->api->config.dispatcher, asked->id, &resolve,
+                                              call_rollout_done, call, &err);
+    if (code != ERR_OK)
+        call_refused(call, code, &err);
 }
 
 void handle_server_resolve(struct api_call *call)
 {
-    char id[ID_BUFFER];
-    struct error err = {0};
-    struct api_resolve body = {0};
-    if (!call_rollout_id(call, id) || !call_body(call, &api_resolve_table, &body))
-        return;
-    const struct dispatcher_resolve resolve = {.server = call->params[1],
-                                               .as = (enum execution_state)body.as,
-                                               .by = body.by,
-                                               .reason = body.reason};
-    call_await(call, 202);
-    enum error_code code = dispatcher_resolve(call->api->config.dispatcher, id, &resolve,
-                                              call_rollout_done, call, &err);
-    if (code != ERR_OK)
-        call_refused(call, code, &err);
-    json_release(&api_resolve_table, &body);
+    const struct order *asked = call_rollout_order(call, &api_resolve_table);
+    if (asked != NULL)
+        call_change(call, asked->id, call->params[1], server_resolve);
 }
 
 /* ---- Orders to a server
  * ------------------------------------------------------------------------------- */
 
-static bool call_server_id(struct api_call *call)
+bool call_server_id(struct api_call *call)
 {
     struct error err = {0};
     if (id_valid(call->params[0]))
@@ -161,33 +227,51 @@ static bool call_server_id(struct api_call *call)
     return false;
 }
 
-void handle_server_lock(struct api_call *call)
+static struct order *call_server_order(struct api_call *call, const struct json_table *table)
+{
+    const char *server = call->params[0];
+    if (!call_server_id(call) || !call_may_server(call, server))
+        return NULL;
+    return call_order_new(call, table, server);
+}
+
+static void server_lock(struct api_call *call)
 {
     struct error err = {0};
-    struct api_lock body = {0};
-    if (!call_server_id(call) || !call_body(call, &api_lock_table, &body))
-        return;
-    const struct dispatcher_lock lock = {
-        .server = call->params[0], .by = body.by, .reason = body.reason};
+    const struct order *asked = call->order;
+    const struct dispatcher_lock lock = {.server = asked->id,
+                                         .by = call_by(call, asked->body.lock.by),
+                                         .reason = asked->body.lock.reason};
     call_await(call, 200);
     enum error_code code =
         dispatcher_lock(call->api->config.dispatcher, &lock, call_server_done, call, &err);
     if (code != ERR_OK)
         call_refused(call, code, &err);
-    json_release(&api_lock_table, &body);
 }
 
-void handle_server_unlock(struct api_call *call)
+void handle_server_lock(struct api_call *call)
+{
+    const struct order *asked = call_server_order(call, &api_lock_table);
+    if (asked != NULL)
+        call_change(call, asked->id, asked->body.lock.reason, server_lock);
+}
+
+static void server_unlock(struct api_call *call)
 {
     struct error err = {0};
-    struct api_unlock body = {0};
-    if (!call_server_id(call) || !call_body(call, &api_unlock_table, &body))
-        return;
-    const struct dispatcher_lock lock = {.server = call->params[0], .by = body.by};
+    const struct order *asked = call->order;
+    const struct dispatcher_lock lock = {.server = asked->id,
+                                         .by = call_by(call, asked->body.unlock.by)};
     call_await(call, 200);
     enum error_code code =
         dispatcher_unlock(call->api->config.dispatcher, &lock, call_server_done, call, &err);
     if (code != ERR_OK)
         call_refused(call, code, &err);
-    json_release(&api_unlock_table, &body);
+}
+
+void handle_server_unlock(struct api_call *call)
+{
+    const struct order *asked = call_server_order(call, &api_unlock_table);
+    if (asked != NULL)
+        call_change(call, asked->id, NULL, server_unlock);
 }

@@ -4,6 +4,8 @@
 #include "common/plan/plan_json.h"
 #include "handlers/catalog.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- Plans in
@@ -70,57 +72,130 @@ void handle_plan_validate(struct api_call *call)
 /* ---- New rollouts
  * -------------------------------------------------------------------------------------- */
 
-/* What the query says of a rollout that is asked for. False: answered here. */
-static bool call_request(struct api_call *call, struct dispatcher_submit *ret)
+/* What is asked for. */
+struct submission {
+    struct plan *plan; /* NULL: of a rollout that is retried */
+    char of[ID_BUFFER];
+    char id[ID_BUFFER], by[ID_BUFFER]; /* "": not said */
+    struct dispatcher_submit request;  /* borrows from the above */
+};
+
+static void submission_free(void *p)
 {
-    struct error err = {0};
+    struct submission *submission = p;
+    plan_free(submission->plan);
+    mem_free(submission);
+}
+
+/* The name by which the audit log knows it has to be there before it is. */
+static enum error_code submission_name(const struct api_call *call, struct submission *s,
+                                       struct error *err)
+{
+    if (s->id[0] != '\0' || call->api->config.access == NULL)
+        return ERR_OK;
+    return id_random(s->id, err);
+}
+
+static enum error_code submission_query(struct api_call *call, struct submission *s,
+                                        struct error *err)
+{
     const char *wait = net_request_query(call->req, "wait");
-    *ret = (struct dispatcher_submit){
-        .id = net_request_query(call->req, "id"),
-        .by = net_request_query(call->req, "by"),
+    const char *id = net_request_query(call->req, "id");
+    const char *by = net_request_query(call->req, "by");
+    const char *check = net_request_query(call->req, "check");
+    bool checks = check != NULL && strcmp(check, "true") == 0;
+    if (id != NULL && !id_valid(id))
+        return error_set(err, ERR_INVALID,
+                         "query parameter \"id\": an id begins with a letter or digit and has at "
+                         "most %d of letters, digits, \".\", \"_\" and \"-\"",
+                         ID_MAX);
+    if (by != NULL && strlen(by) > ID_MAX)
+        return error_set(err, ERR_INVALID, "query parameter \"by\": at most %d bytes", ID_MAX);
+    if (check != NULL && !checks && strcmp(check, "false") != 0)
+        return error_set(err, ERR_INVALID, "query parameter \"check\": true or false");
+    by = call_by(call, by);
+    if (id != NULL)
+        memcpy(s->id, id, strlen(id));
+    if (by != NULL)
+        memcpy(s->by, by, strlen(by));
+    enum error_code code = submission_name(call, s, err);
+    s->request = (struct dispatcher_submit){
+        .id = s->id[0] == '\0' ? NULL : s->id,
+        .by = by == NULL ? NULL : s->by,
+        .check = checks,
         .no_wait = wait != NULL && strcmp(wait, "false") == 0,
         .done = call_rollout_done,
         .ctx = call,
     };
-    enum error_code code = ERR_OK;
-    if (ret->id != NULL && !id_valid(ret->id))
-        code = error_set(&err, ERR_INVALID,
-                         "query parameter \"id\": an id begins with a letter or digit and has at "
-                         "most %d of letters, digits, \".\", \"_\" and \"-\"",
-                         ID_MAX);
-    else if (ret->by != NULL && strlen(ret->by) > ID_MAX)
-        code = error_set(&err, ERR_INVALID, "query parameter \"by\": at most %d bytes", ID_MAX);
+    return code;
+}
+
+/* Takes the plan over. NULL: answered here. */
+static struct submission *call_submission(struct api_call *call, struct plan *plan)
+{
+    struct error err = {0};
+    struct submission *s = MEM_NEW(struct submission);
+    if (s == NULL) {
+        plan_free(plan);
+        call_error(call, ERR_NO_MEMORY, NULL);
+        return NULL;
+    }
+    s->plan = plan;
+    call->order = s;
+    call->order_free = submission_free;
+    enum error_code code = submission_query(call, s, &err);
     if (code != ERR_OK)
         call_error(call, code, &err);
-    return code == ERR_OK;
+    return code == ERR_OK ? s : NULL;
+}
+
+static void rollout_submit(struct api_call *call)
+{
+    struct error err = {0};
+    struct submission *s = call->order;
+    struct plan *plan = TAKE(s->plan);
+    call_await(call, 201);
+    enum error_code code =
+        dispatcher_submit(call->api->config.dispatcher, plan, &s->request, &call->repeat, &err);
+    if (code == ERR_OK)
+        return;
+    plan_free(plan);
+    call_refused(call, code, &err);
 }
 
 void handle_rollout_submit(struct api_call *call)
 {
-    AUTO(plan_free) struct plan *plan = call_plan(call);
-    struct dispatcher_submit request;
-    struct error err = {0};
-    if (plan == NULL || !call_request(call, &request))
+    struct plan *plan = call_plan(call);
+    struct submission *s = plan == NULL ? NULL : call_submission(call, plan);
+    char detail[160];
+    if (s == NULL || !call_may_plan(call, s->plan))
         return;
+    (void)snprintf(detail, sizeof(detail), "%.100s on %" PRIu32 " servers",
+                   plan->name == NULL ? "a plan" : plan->name, plan_server_count(plan));
+    call_change(call, s->request.id, detail, rollout_submit);
+}
+
+static void rollout_retry(struct api_call *call)
+{
+    struct error err = {0};
+    const struct submission *s = call->order;
     call_await(call, 201);
     enum error_code code =
-        dispatcher_submit(call->api->config.dispatcher, plan, &request, &call->repeat, &err);
-    if (code == ERR_OK)
-        (void)TAKE(plan);
-    else
+        dispatcher_retry(call->api->config.dispatcher, s->of, &s->request, &call->repeat, &err);
+    if (code != ERR_OK)
         call_refused(call, code, &err);
 }
 
 void handle_rollout_retry(struct api_call *call)
 {
     char id[ID_BUFFER];
-    struct dispatcher_submit request;
-    struct error err = {0};
-    if (!call_rollout_id(call, id) || !call_request(call, &request))
+    char detail[160];
+    if (!call_rollout_id(call, id) || !call_may_rollout(call, id))
         return;
-    call_await(call, 201);
-    enum error_code code =
-        dispatcher_retry(call->api->config.dispatcher, id, &request, &call->repeat, &err);
-    if (code != ERR_OK)
-        call_refused(call, code, &err);
+    struct submission *s = call_submission(call, NULL);
+    if (s == NULL)
+        return;
+    memcpy(s->of, id, sizeof(s->of));
+    (void)snprintf(detail, sizeof(detail), "of %s", id);
+    call_change(call, s->request.id, detail, rollout_retry);
 }

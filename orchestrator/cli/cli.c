@@ -3,14 +3,14 @@
 #include "common/base/cleanup.h"
 #include "orchestrator/api/api_doc.h"
 #include "orchestrator/cli/commands.h"
+#include "orchestrator/cli/connect.h"
 
 #include <errno.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
-
-#define DEFAULT_URL "http://127.0.0.1:7233"
 
 /* ---- Writing -----------------------------------------------------------------------------------
  */
@@ -110,58 +110,94 @@ static const char *env_text(const struct cli *cli, const char *name)
     return value && *value ? value : NULL;
 }
 
-static const char *orchestrator_url(const struct cli *cli)
-{
-    if (option_given(&cli->options, OPT_ORCHESTRATOR))
-        return cli->options.texts[OPT_ORCHESTRATOR];
-    const char *url = env_text(cli, "KITSUNE_ORCHESTRATOR");
-    return url ? url : DEFAULT_URL;
-}
-
 struct client *cli_client(struct cli *cli, int *ret_status)
 {
     struct error err = {0};
-    if (!cli->client && client_new(orchestrator_url(cli), &cli->client, &err) != ERR_OK)
+    if (!cli->client && connect_client(cli, &err) != ERR_OK)
         *ret_status = cli_fail(cli, &err);
     return cli->client;
 }
 
 int cli_unreachable(struct cli *cli, const char *why)
 {
-    cli_say(cli,
-            "cannot reach the orchestrator at %s: %s (is kitsune-orchestrator running? "
-            "--orchestrator or KITSUNE_ORCHESTRATOR names another)",
-            orchestrator_url(cli), why);
+    const struct profile_value *url = &cli->profile.values[PROFILE_ORCHESTRATOR];
+    if (!url->from && cli->profile.socket_closed)
+        cli_say(cli,
+                "cannot reach the orchestrator at %s: %s; the socket %s of the one on this machine "
+                "is not open to you: use sudo, have yourself added to its group, or log in "
+                "(\"kitsune login URL\")",
+                client_url(cli->client), why, cli->io->local_socket);
+    else
+        cli_say(cli,
+                "cannot reach the orchestrator at %s: %s (is kitsune-orchestrator running? "
+                "--orchestrator or KITSUNE_ORCHESTRATOR names another)",
+                client_url(cli->client), why);
     return CLI_UNREACHABLE;
+}
+
+int cli_distrusted(struct cli *cli, const char *why)
+{
+    const char *url = client_url(cli->client);
+    if (strncasecmp(url, "https:", 6) == 0)
+        cli_say(cli,
+                "cannot trust what answers at %s: %s (\"kitsune login %s --ca-fingerprint FP\", or "
+                "--ca FILE, says whose certificates are good)",
+                url, why, url);
+    else
+        cli_say(cli, "cannot talk to the orchestrator at %s: %s (\"kitsune login https://...\")",
+                url, why);
+    return CLI_UNREACHABLE;
+}
+
+/* What helps against a refusal. */
+static void put_remedy(const struct cli *cli, struct buf *text, const struct answer *answer)
+{
+    const char *from = profile_token_from(&cli->profile);
+    if (answer->status == API_TOO_MANY && answer->retry_after_s > 0)
+        buf_printf(text, "  try again in %lld s\n", (long long)answer->retry_after_s);
+    if (answer->status == API_UNAUTHORIZED && from) {
+        buf_puts(text, "  the token of ");
+        render_text(text, from);
+        buf_puts(text, " is not accepted: have an admin make another (\"kitsune token create\"), "
+                       "then \"kitsune login\"\n");
+    } else if (answer->status == API_UNAUTHORIZED) {
+        buf_puts(text, "  no token was sent: \"kitsune login URL\", or name a token with "
+                       "--token-file or KITSUNE_TOKEN_FILE\n");
+    }
+}
+
+static void put_plan_errors(struct buf *text, const struct api_problem *problem)
+{
+    for (size_t i = 0; i < problem->errors.count; i++) {
+        const struct api_plan_error *e = ARRAY_AT(&problem->errors, struct api_plan_error, i);
+        buf_puts(text, "  ");
+        render_text(text, e->path);
+        buf_puts(text, e->path && *e->path ? ": " : "");
+        render_text(text, e->message);
+        buf_putc(text, '\n');
+    }
 }
 
 int cli_refused(struct cli *cli, const struct answer *answer)
 {
     AUTO_BUF struct buf text = BUF_INIT;
     struct api_problem problem = {0};
+    buf_puts(&text, "kitsune: ");
     if (answer->body.len == 0 ||
         json_read(answer->body.data, answer->body.len, CLIENT_MAX_ANSWER, &api_problem_table,
                   &problem, NULL) != ERR_OK ||
         (!problem.title && !problem.detail)) {
-        cli_say(cli, "the orchestrator answered with HTTP status %ld", answer->status);
-        json_release(&api_problem_table, &problem);
-        return CLI_USAGE;
-    }
-    buf_puts(&text, "kitsune: ");
-    render_text(&text, problem.title ? problem.title : problem.detail);
-    if (problem.title && problem.detail) {
-        buf_puts(&text, ": ");
-        render_text(&text, problem.detail);
-    }
-    buf_putc(&text, '\n');
-    for (size_t i = 0; i < problem.errors.count; i++) {
-        const struct api_plan_error *e = ARRAY_AT(&problem.errors, struct api_plan_error, i);
-        buf_puts(&text, "  ");
-        render_text(&text, e->path);
-        buf_puts(&text, e->path && *e->path ? ": " : "");
-        render_text(&text, e->message);
+        buf_printf(&text, "the orchestrator answered with HTTP status %ld\n", answer->status);
+    } else {
+        render_text(&text, problem.title ? problem.title : problem.detail);
+        if (problem.title && problem.detail) {
+            buf_puts(&text, ": ");
+            render_text(&text, problem.detail);
+        }
         buf_putc(&text, '\n');
+        put_plan_errors(&text, &problem);
     }
+    put_remedy(cli, &text, answer);
     put_err(cli, &text);
     json_release(&api_problem_table, &problem);
     return CLI_USAGE;
@@ -177,6 +213,8 @@ int cli_ask(struct cli *cli, const struct request *request, struct answer *ret_a
     enum error_code code = client_call(client, request, ret_answer, &err);
     if (code == ERR_UNAVAILABLE)
         return cli_unreachable(cli, err.message);
+    if (code == ERR_DENIED)
+        return cli_distrusted(cli, err.message);
     if (code == ERR_IO || code == ERR_TIMEOUT) {
         cli_say(cli, "the connection to the orchestrator at %s failed: %s", client_url(client),
                 err.message);
@@ -205,7 +243,7 @@ int cli_decode(struct cli *cli, const struct answer *answer, const struct json_t
     if (json_read(answer->body.len > 0 ? answer->body.data : "", answer->body.len,
                   CLIENT_MAX_ANSWER, table, ret, &err) == ERR_OK)
         return CLI_OK;
-    cli_say(cli, "the answer of %s is not what the API promises: %s", orchestrator_url(cli),
+    cli_say(cli, "the answer of %s is not what the API promises: %s", client_url(cli->client),
             err.message);
     return CLI_USAGE;
 }
@@ -311,5 +349,6 @@ int cli_run(int argc, char *const *argv, const struct cli_io *io)
     if (cli.out_failed)
         status = cli_write_failed(&cli);
     client_free(cli.client);
+    profile_done(&cli.profile);
     return status;
 }

@@ -12,6 +12,7 @@
 #include "common/plan/states.h"
 #include "orchestrator/cli/client.h"
 #include "orchestrator/cli/options.h"
+#include "orchestrator/cli/profile.h"
 #include "orchestrator/cli/render.h"
 
 #include <stdbool.h>
@@ -36,17 +37,22 @@ struct cli_io {
     bool terminal;                        /* `out` is one */
     bool utf8;                            /* the locale's characters */
     int (*columns)(void);                 /* the terminal's width now */
-    int64_t give_up_ms; /* how long a follower tries to reconnect; 0: CLI_GIVE_UP_MS */
+    int64_t give_up_ms;        /* how long a follower tries to reconnect; 0: CLI_GIVE_UP_MS */
+    const char *system_config; /* the machine's profile; NULL: none */
+    const char *local_socket;  /* of an orchestrator on this machine; NULL: none */
 };
+#define CLI_SYSTEM_CONFIG "/etc/kitsune/kitsune.conf"
+#define CLI_LOCAL_SOCKET "/run/kitsune-orchestrator/api.sock"
 enum { CLI_GIVE_UP_MS = 60000 };
 
 struct cli {
     const struct cli_io *io;
     struct options options;
     struct style style;
-    bool live;             /* `out` is a terminal on which lines can be drawn again */
-    struct client *client; /* made by the first request */
-    bool out_failed;       /* writing to `out` failed; out_errno says why */
+    bool live;              /* `out` is a terminal on which lines can be drawn again */
+    struct profile profile; /* loaded for the client */
+    struct client *client;  /* made by the first request */
+    bool out_failed;        /* writing to `out` failed; out_errno says why */
     int out_errno;
 };
 
@@ -74,7 +80,8 @@ int cli_fail(struct cli *cli, const struct error *err);
 /* The terminal's width now; 0: not a terminal. */
 int cli_columns(const struct cli *cli);
 
-/* The client for --orchestrator, made on first use. NULL: *ret_status says why, after a message. */
+/* The client for the profile's orchestrator, made on first use. NULL: *ret_status says why, after a
+ * message. */
 struct client *cli_client(struct cli *cli, int *ret_status);
 /* Asks; CLI_OK with whatever was answered, a refusal too. */
 int cli_ask(struct cli *cli, const struct request *request, struct answer *ret_answer);
@@ -87,10 +94,12 @@ int cli_get(struct cli *cli, const char *path, struct answer *ret_answer);
 int cli_decode(struct cli *cli, const struct answer *answer, const struct json_table *table,
                void *ret);
 int cli_get_table(struct cli *cli, const char *path, const struct json_table *table, void *ret);
-/* Says what a refusal (a status of 400 and above) says. */
+/* Says what a refusal (a status of 400 and above) says, and what helps. */
 int cli_refused(struct cli *cli, const struct answer *answer);
 /* Says that the orchestrator is not reached, and why. */
 int cli_unreachable(struct cli *cli, const char *why);
+/* Says that what answers cannot be taken for the orchestrator, and why. */
+int cli_distrusted(struct cli *cli, const char *why);
 
 /* "root@bastion": who asks. */
 enum error_code cli_by(const struct cli *cli, struct buf *b, struct error *err) MUST_CHECK;

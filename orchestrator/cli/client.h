@@ -1,8 +1,10 @@
 /*
- * client: requests to the orchestrator's HTTP API, over libcurl.
+ * client: requests to the orchestrator's HTTP API, over libcurl: TLS 1.3, or without it on this
+ * machine.
  *
  * It goes straight to the orchestrator (no proxy), follows no redirects, and bounds the size of an
- * answer and the time without a byte. Threading: one thread at a time. I/O: sockets; blocks.
+ * answer and the time without a byte. A token goes to the orchestrator alone, once its certificate
+ * was found good. Threading: one thread at a time. I/O: sockets; blocks.
  */
 #pragma once
 
@@ -19,14 +21,24 @@ enum {
     CLIENT_SILENCE_SECONDS = 30,           /* without a byte of an answer */
     CLIENT_REPEAT_MS = 15000,              /* how long a repeatable request is tried again */
     CLIENT_MAX_ANSWER = 256 * 1024 * 1024, /* bytes */
-    API_REFUSED = 300                      /* statuses from here on are refusals */
+    API_REFUSED = 300,                     /* statuses from here on are refusals */
+    API_UNAUTHORIZED = 401,
+    API_TOO_MANY = 429 /* requests of this client, for now */
 };
 
 struct client;
 
-/* `url` is http:// or https://, with an optional path before the API's. ERR_INVALID. Caller owns.
- */
-enum error_code client_new(const char *url, struct client **ret_client,
+/* Texts are copied. */
+struct client_config {
+    const char *url;   /* https:// or http://, with an optional path before the API's; or
+                          unix:///PATH,   a socket */
+    const char *ca;    /* certificates in PEM, who alone may vouch for an https:// one; NULL: those
+                          that this machine trusts */
+    const char *token; /* NULL: none */
+    bool anybody;      /* any certificate will do: for finding out which one there is. No token */
+};
+/* ERR_INVALID: the URL, or a token over http:// to another machine. Caller owns. */
+enum error_code client_new(const struct client_config *config, struct client **ret_client,
                            struct error *err) MUST_CHECK;
 void client_free(struct client *client); /* NULL is fine */
 DEFINE_CLEANUP(client_free, struct client)
@@ -44,13 +56,16 @@ struct request {
 struct answer {
     long status;
     struct buf body;
-    int64_t attempt; /* of X-Kitsune-Attempt; 0: not said */
+    int64_t attempt;       /* of X-Kitsune-Attempt; 0: not said */
+    int64_t retry_after_s; /* of Retry-After; 0: not said */
 };
-void answer_done(struct answer *answer);
+void answer_done(struct answer *answer); /* wipes it: an answer may tell a secret */
 #define AUTO_ANSWER __attribute__((cleanup(answer_done)))
 
-/* Any status is ERR_OK. ERR_UNAVAILABLE: not reached, nothing was sent; ERR_IO, ERR_TIMEOUT: the
- * connection failed later, so the request may have been done; ERR_LIMIT: too long an answer. */
+/* Any status is ERR_OK. ERR_UNAVAILABLE: not reached, nothing was sent; ERR_DENIED: whoever answers
+ * cannot be taken for the orchestrator (the message says why), nothing was sent; ERR_IO,
+ * ERR_TIMEOUT: the connection failed later, so the request may have been done; ERR_LIMIT: too long
+ * an answer. A repeatable request waits when the orchestrator says that there are too many. */
 enum error_code client_call(struct client *client, const struct request *request,
                             struct answer *ret_answer, struct error *err) MUST_CHECK;
 

@@ -165,6 +165,8 @@ static int backup_download(struct backup *b)
         return backup_fail(b, b->errnum);
     if (code == ERR_UNAVAILABLE)
         return cli_unreachable(b->cli, err.message);
+    if (code == ERR_DENIED)
+        return cli_distrusted(b->cli, err.message);
     if (code == ERR_IO || code == ERR_TIMEOUT) {
         cli_say(b->cli, "the backup was cut off: %s", err.message);
         return CLI_UNREACHABLE;

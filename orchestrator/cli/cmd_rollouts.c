@@ -12,8 +12,10 @@ static const struct column columns[] = {
 static void put_rollout(struct table *table, const struct api_rollout_summary *r)
 {
     int64_t failed = r->counts.failed + r->counts.unreachable + r->counts.unknown;
+    AUTO_BUF struct buf state = BUF_INIT;
     table_cell(table, INK_NONE, r->id);
-    table_cell(table, rollout_ink((enum rollout_state)r->state), rollout_state_names[r->state]);
+    buf_printf(&state, "%s%s", rollout_state_names[r->state], r->check ? " (check)" : "");
+    table_cell(table, rollout_ink((enum rollout_state)r->state), state.data);
     table_cell_int(table, INK_NONE, r->servers);
     table_cell_int(table, INK_NONE, r->counts.succeeded);
     table_cell_int(table, failed > 0 ? INK_BAD : INK_NONE, failed);

@@ -92,6 +92,7 @@ static void put_header(struct cli *cli, const struct api_rollout *r, struct buf 
 {
     put_line(b, "id", r->id);
     put_line(b, "name", r->name);
+    put_line(b, "check", r->check ? "nothing is changed" : NULL);
     put_name(b, "state");
     render_ink(b, &cli->style, rollout_ink((enum rollout_state)r->state),
                rollout_state_names[r->state]);
@@ -126,11 +127,16 @@ static const struct column execution_columns[] = {
 };
 
 /* "rolled_back (failed)": what became of it, and why it came to that. */
-static void put_state(struct buf *b, const struct api_execution *e)
+static void put_state(struct buf *b, const struct api_execution *e, bool check)
 {
     bool undone = e->state == EXECUTION_ROLLING_BACK || e->state == EXECUTION_ROLLED_BACK ||
                   e->state == EXECUTION_ROLLBACK_FAILED;
-    buf_puts(b, execution_state_names[e->state]);
+    if (check && e->state == EXECUTION_SUCCEEDED)
+        buf_puts(b, e->unchanged ? "unchanged" : "would change");
+    else
+        buf_puts(b, execution_state_names[e->state]);
+    if (!check && e->state == EXECUTION_SUCCEEDED && e->unchanged)
+        buf_puts(b, ", unchanged");
     if (undone && e->outcome != EXECUTION_PENDING && e->outcome != e->state)
         buf_printf(b, " (%s)", execution_state_names[e->outcome]);
     if (e->conflict)
@@ -146,12 +152,12 @@ static void put_lock(struct buf *b, const struct api_execution *e)
                e->lock_reason);
 }
 
-static void put_execution(struct table *t, const struct api_execution *e)
+static void put_execution(struct table *t, const struct api_execution *e, bool check)
 {
     AUTO_BUF struct buf state = BUF_INIT;
     AUTO_BUF struct buf duration = BUF_INIT;
     AUTO_BUF struct buf message = BUF_INIT;
-    put_state(&state, e);
+    put_state(&state, e, check);
     put_duration(&duration, e->started, e->ended);
     if (e->waiting_for)
         buf_printf(&message, "waits for rollout %s", e->waiting_for);
@@ -199,7 +205,7 @@ static int put_worst(struct cli *cli, const char *id, struct table *t, int64_t *
             const struct api_execution *e = ARRAY_AT(&pages[i].executions, struct api_execution, k);
             if (seen(pages, i, e->server))
                 continue;
-            put_execution(t, e);
+            put_execution(t, e, pages[i].check);
             q.limit--;
             ++*ret_shown;
         }
@@ -216,7 +222,7 @@ static bool put_page(struct cli *cli, struct rows *rows, struct table *t,
     for (size_t i = 0; i < r->executions.count; i++) {
         const struct api_execution *e = ARRAY_AT(&r->executions, struct api_execution, i);
         if (!cli->options.json)
-            put_execution(t, e);
+            put_execution(t, e, r->check);
         else if (!rows_put(rows, e))
             return false;
     }
@@ -287,7 +293,7 @@ static int show_page(struct cli *cli, const struct query *q)
             status = put_worst(cli, r.id, &table, &shown);
         } else {
             for (size_t i = 0; i < r.executions.count; i++)
-                put_execution(&table, ARRAY_AT(&r.executions, struct api_execution, i));
+                put_execution(&table, ARRAY_AT(&r.executions, struct api_execution, i), r.check);
         }
     }
     if (status == CLI_OK) {
@@ -295,8 +301,11 @@ static int show_page(struct cli *cli, const struct query *q)
         if (r.more > 0)
             buf_printf(&b, "%lld more not shown (--all, --state STATE, --server SERVER)\n",
                        (long long)((int64_t)r.executions.count + r.more - shown));
+        buf_puts(&b, r.check ? "\n" : "");
         status = cli_write(cli, &b) ? CLI_OK : CLI_USAGE;
     }
+    if (status == CLI_OK && r.check)
+        status = check_show(cli, r.id);
     json_release(&api_rollout_table, &r);
     return status;
 }
@@ -309,11 +318,14 @@ static const struct column step_columns[] = {
     {"EXIT", true}, {"CHANGED", false}, {"DURATION", true}, {"MESSAGE", false},
 };
 
-static void put_step(struct table *t, int64_t number, const struct api_step *s)
+static void put_step(struct table *t, int64_t number, const struct api_step *s, bool check)
 {
     AUTO_BUF struct buf state = BUF_INIT;
     char duration[CLOCK_TEXT_MAX] = "";
-    buf_printf(&state, "%s%s", step_state_names[s->state], s->conflict ? ", conflict" : "");
+    const char *word = step_state_names[s->state];
+    if (check && s->state == STEP_SUCCEEDED)
+        word = s->changed ? "would change" : "unchanged";
+    buf_printf(&state, "%s%s", word, s->conflict ? ", conflict" : "");
     if (s->duration_ms > 0 || s->state == STEP_SUCCEEDED)
         duration_format(s->duration_ms, duration);
     table_cell_int(t, INK_NONE, number);
@@ -324,17 +336,17 @@ static void put_step(struct table *t, int64_t number, const struct api_step *s)
         table_cell_int(t, INK_NONE, s->exit_code);
     else
         table_cell(t, INK_NONE, NULL);
-    table_cell(t, INK_NONE, s->changed ? "yes" : "no");
+    table_cell(t, INK_NONE, s->changed && !check ? "yes" : "no");
     table_cell(t, INK_NONE, duration);
     table_cell(t, INK_NONE, s->message);
 }
 
-static void put_server(struct cli *cli, const struct api_execution *e, struct buf *b)
+static void put_server(struct cli *cli, const struct api_execution *e, bool check, struct buf *b)
 {
     AUTO_TABLE struct table table = {0};
     AUTO_BUF struct buf state = BUF_INIT;
     put_line(b, "server", e->server);
-    put_state(&state, e);
+    put_state(&state, e, check);
     put_name(b, "state");
     render_ink(b, &cli->style, execution_ink((enum execution_state)e->state), state.data);
     buf_putc(b, '\n');
@@ -357,7 +369,7 @@ static void put_server(struct cli *cli, const struct api_execution *e, struct bu
     buf_putc(b, '\n');
     table_init(&table, step_columns, ARRAY_LEN(step_columns));
     for (size_t i = 0; i < e->steps.count; i++)
-        put_step(&table, (int64_t)i + 1, ARRAY_AT(&e->steps, struct api_step, i));
+        put_step(&table, (int64_t)i + 1, ARRAY_AT(&e->steps, struct api_step, i), check);
     table_flush(&table, &cli->style, b);
 }
 
@@ -378,7 +390,7 @@ static int show_server(struct cli *cli, struct query *q)
     } else if (status == CLI_OK && cli->options.json) {
         status = cli_write_table(cli, &api_execution_table, found) ? CLI_OK : CLI_USAGE;
     } else if (status == CLI_OK) {
-        put_server(cli, found, &b);
+        put_server(cli, found, r.check, &b);
         status = cli_write(cli, &b) ? CLI_OK : CLI_USAGE;
     }
     json_release(&api_rollout_table, &r);

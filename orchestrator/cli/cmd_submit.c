@@ -24,6 +24,8 @@ static enum error_code put_query(const struct cli *cli, const char *id, struct b
     url_put(path, by.data);
     if (option_given(&cli->options, OPT_NO_WAIT))
         buf_puts(path, "&wait=false");
+    if (option_given(&cli->options, OPT_CHECK))
+        buf_puts(path, "&check=true");
     return buf_check(path, err);
 }
 
@@ -57,6 +59,8 @@ static int post_new(struct cli *cli, const char *path, const struct buf *body, c
     enum error_code code = client_call(client, &request, ret_answer, &err);
     if (code == ERR_UNAVAILABLE)
         return cli_unreachable(cli, err.message);
+    if (code == ERR_DENIED)
+        return cli_distrusted(cli, err.message);
     if (code == ERR_IO || code == ERR_TIMEOUT) {
         cli_say(cli,
                 "the connection to the orchestrator at %s failed: %s; whether the rollout was "

@@ -108,7 +108,7 @@ static int report_end(struct cli *cli, const struct answer *answer, const struct
     if (cli->options.json) {
         ok = cli_write_json_line(cli, answer->body.data, answer->body.len);
     } else {
-        buf_puts(&b, "rollout ");
+        buf_puts(&b, r->check ? "check " : "rollout ");
         render_text(&b, r->id);
         buf_putc(&b, ' ');
         render_ink(&b, &cli->style, rollout_ink((enum rollout_state)r->state),
@@ -126,7 +126,10 @@ static int report_end(struct cli *cli, const struct answer *answer, const struct
         buf_putc(&b, '\n');
         ok = cli_write(cli, &b);
     }
-    return ok ? cli_outcome((enum rollout_state)r->state) : CLI_USAGE;
+    int status = ok ? CLI_OK : CLI_USAGE;
+    if (status == CLI_OK && r->check && !cli->options.json)
+        status = check_show(cli, r->id);
+    return status == CLI_OK ? cli_outcome((enum rollout_state)r->state) : status;
 }
 
 /* After the last event: the final picture. */
@@ -260,7 +263,7 @@ static bool put_begin(struct watch *w, const struct api_rollout *r)
         return true;
     if (is_live(w))
         return draw(w);
-    buf_puts(&b, "rollout ");
+    buf_puts(&b, r->check ? "check " : "rollout ");
     render_text(&b, r->id);
     if (r->name) {
         buf_puts(&b, " (");

@@ -2,6 +2,14 @@
 
 #include "common/base/cleanup.h"
 
+/* Of the commands that go to hosts. */
+#define SSH_OPTIONS                                                                                \
+    (OPT_BIT(OPT_INVENTORY) | OPT_BIT(OPT_GROUP) | OPT_BIT(OPT_SSH_CONFIG) |                       \
+     OPT_BIT(OPT_ACCEPT_NEW) | OPT_BIT(OPT_PARALLEL) | OPT_BIT(OPT_DRY_RUN))
+#define INSTALL_OPTIONS                                                                            \
+    (SSH_OPTIONS | OPT_BIT(OPT_PACKAGE) | OPT_BIT(OPT_BINARY) | OPT_BIT(OPT_AGENT_URL) |           \
+     OPT_BIT(OPT_TIMEOUT) | OPT_BIT(OPT_NO_START) | OPT_BIT(OPT_REPLACE))
+
 const struct command commands[] = {
     {"validate", "PLAN.json", "Check a plan and name every fault",
      "Nothing is sent: the plan is checked here, with the tables that the orchestrator has.\n"
@@ -20,10 +28,13 @@ const struct command commands[] = {
      1, cmd_simulate},
     {"submit", "PLAN.json", "Start a rollout and print its id",
      "The plan is checked here first; with a fault nothing is sent. PLAN.json may be -, for\n"
-     "standard input. Submitting again with the same --id starts nothing new.",
+     "standard input. Submitting again with the same --id starts nothing new. With --check the\n"
+     "servers are only looked at, in the same batches: with --watch the changes that the plan\n"
+     "would make follow, and exit status 0 says that it could be told of enough servers.",
      "kitsune submit plans/nginx.json --id nginx-1.20.1 --watch",
-     OPT_BIT(OPT_ID) | OPT_BIT(OPT_WATCH) | OPT_BIT(OPT_NO_WAIT) | OPT_BIT(OPT_REQUIRE_UNDO), 1, 1,
-     cmd_submit},
+     OPT_BIT(OPT_ID) | OPT_BIT(OPT_WATCH) | OPT_BIT(OPT_NO_WAIT) | OPT_BIT(OPT_REQUIRE_UNDO) |
+         OPT_BIT(OPT_CHECK),
+     1, 1, cmd_submit},
     {"list", "", "List rollouts, newest first", NULL, "kitsune list --limit 20",
      OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_list},
     {"show", "ID", "Show a rollout and its servers",
@@ -82,6 +93,61 @@ const struct command commands[] = {
      "kitsune lock web-3 --reason \"disk is being replaced\"", OPT_BIT(OPT_REASON), 1, 1, cmd_lock},
     {"unlock", "SERVER", "Take the lock of a server away", NULL, "kitsune unlock web-3", 0, 1, 1,
      cmd_unlock},
+    {"login", "URL", "Save how an orchestrator is reached, and your token",
+     "The token is asked for without an echo, or read from standard input or --token-file. The\n"
+     "orchestrator's CA is fetched and must have the fingerprint that is given; or --ca names it.\n"
+     "What is saved, below ~/.config/kitsune, is for you alone.",
+     "kitsune login https://kitsune.example.org:7233 --ca-fingerprint FP",
+     OPT_BIT(OPT_CA_FINGERPRINT), 1, 1, cmd_login},
+    {"whoami", "", "Tell whom the orchestrator takes you to be", NULL, "kitsune whoami", 0, 0, 0,
+     cmd_whoami},
+    {"token create", "NAME", "Give a person or a program access",
+     "The secret is printed alone, this once. Roles: a viewer looks; an operator also starts, "
+     "stops\n"
+     "and undoes rollouts; an admin also gives access. --servers and --steps confine what it can\n"
+     "change, not what it can see.",
+     "kitsune token create deploy --role operator --ttl 90d --servers \"web-*\" --out deploy.token",
+     OPT_BIT(OPT_ROLE) | OPT_BIT(OPT_TTL) | OPT_BIT(OPT_SERVERS) | OPT_BIT(OPT_STEPS) |
+         OPT_BIT(OPT_OUT),
+     1, 1, cmd_token_create},
+    {"token list", "", "List the tokens, without their secrets", NULL, "kitsune token list", 0, 0,
+     0, cmd_token_list},
+    {"token revoke", "NAME", "Take a token's access away, at once", NULL,
+     "kitsune token revoke deploy", 0, 1, 1, cmd_token_revoke},
+    {"agent ticket", "SERVER", "Let one agent enrol as a server",
+     "The ticket is printed alone, this once. It is good for one agent, an hour unless --ttl says\n"
+     "otherwise.",
+     "kitsune agent ticket web-3 --ttl 10m --out web-3.ticket",
+     OPT_BIT(OPT_TTL) | OPT_BIT(OPT_REPLACE) | OPT_BIT(OPT_OUT), 1, 1, cmd_agent_ticket},
+    {"agent list", "", "List the servers whose agents have access", NULL,
+     "kitsune agent list --all", OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_agent_list},
+    {"agent revoke", "SERVER", "Take a server's access away, at once",
+     "Every certificate and ticket of it is void, and its connection is ended.",
+     "kitsune agent revoke web-3 --reason \"the disk was stolen\"", OPT_BIT(OPT_REASON), 1, 1,
+     cmd_agent_revoke},
+    {"agent install", "HOST...", "Install agents over SSH, and wait until they are connected",
+     "HOST is [SERVER=][USER@]HOST[:PORT]; SERVER is its id in plans, else HOST. What ssh's\n"
+     "configuration says of it counts. What does not work is taken back. Where an agent runs\n"
+     "already, what differs is changed. Exit status 2 when a host failed.",
+     "kitsune agent install web-1 web-2 db-1=root@10.0.0.7 --accept-new", INSTALL_OPTIONS, 0,
+     COMMAND_ARGS_MAX, cmd_agent_install},
+    {"agent upgrade", "HOST...", "Upgrade agents over SSH",
+     "The old one is kept until the new one is connected, and put back when it is not.",
+     "kitsune agent upgrade --inventory hosts.ini --group web --package kitsune-agent_amd64.deb",
+     INSTALL_OPTIONS, 0, COMMAND_ARGS_MAX, cmd_agent_upgrade},
+    {"agent uninstall", "HOST...", "Remove agents over SSH, and end their access",
+     "What is needed to undo rollouts stays on the host, unless --purge is given.",
+     "kitsune agent uninstall web-3", SSH_OPTIONS | OPT_BIT(OPT_PURGE) | OPT_BIT(OPT_REPLACE), 0,
+     COMMAND_ARGS_MAX, cmd_agent_uninstall},
+    {"audit list", "", "Show who did what, and what was refused",
+     "Oldest first; --after N goes on behind an entry.",
+     "kitsune audit list --after 1200 --limit 50",
+     OPT_BIT(OPT_AFTER) | OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_audit_list},
+    {"audit verify", "", "Check that the audit log is whole",
+     "Prints its head, SEQ:HASH. Keep that elsewhere: given to --head later, it shows that "
+     "nothing\n"
+     "before it was changed or cut off. Exit status 1 when something was.",
+     "kitsune audit verify", OPT_BIT(OPT_HEAD), 0, 0, cmd_audit_verify},
     {"key new", "FILE", "Make a key for signing plans",
      "FILE gets the private key, for your eyes alone, and FILE.pub the public one: its line goes\n"
      "into the file of trusted keys of the agents, which then run only what such keys have signed.",

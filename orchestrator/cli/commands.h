@@ -22,6 +22,19 @@ int cmd_lock(struct cli *cli);
 int cmd_unlock(struct cli *cli);
 int cmd_servers(struct cli *cli);
 int cmd_server(struct cli *cli);
+int cmd_login(struct cli *cli);
+int cmd_whoami(struct cli *cli);
+int cmd_token_create(struct cli *cli);
+int cmd_token_list(struct cli *cli);
+int cmd_token_revoke(struct cli *cli);
+int cmd_agent_ticket(struct cli *cli);
+int cmd_agent_list(struct cli *cli);
+int cmd_agent_revoke(struct cli *cli);
+int cmd_agent_install(struct cli *cli);
+int cmd_agent_upgrade(struct cli *cli);
+int cmd_agent_uninstall(struct cli *cli);
+int cmd_audit_list(struct cli *cli);
+int cmd_audit_verify(struct cli *cli);
 int cmd_backup(struct cli *cli);
 int cmd_key_new(struct cli *cli);
 int cmd_key_show(struct cli *cli);
@@ -32,5 +45,9 @@ int cmd_schema(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_help(struct cli *cli);
 
+/* Prints what a check found: what each step would change, equal results once. */
+int check_show(struct cli *cli, const char *id);
 /* Follows a rollout to its end: what `watch` does, and `submit --watch` after submitting. */
 int watch_rollout(struct cli *cli, const char *id);
+/* Sets *ret_s when --ttl is given. CLI_OK, or an exit status after a message. */
+int cli_ttl(struct cli *cli, int64_t max_s, int64_t *ret_s);

@@ -27,10 +27,10 @@ static size_t download_piece(char *data, size_t size, size_t count, void *ctx)
     return d->ended ? 0 : len;
 }
 
-static bool download_setup(const struct client *client, const char *path, struct download *d)
+static bool download_setup(struct client *client, const char *path, struct download *d)
 {
     CURL *easy = client->easy;
-    if (!client_setup(client, easy, path))
+    if (!client_setup(client, easy, path, client->why))
         return false;
     CURLcode codes[] = {
         curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L),
@@ -60,7 +60,7 @@ enum error_code client_download(struct client *client, const char *path,
     if (ret_answer->body.failed != ERR_OK)
         return buf_check(&ret_answer->body, err);
     if (result != CURLE_OK)
-        return client_failure(client->easy, result, err);
+        return client_failure(client->easy, result, client->why, err);
     if (curl_easy_getinfo(client->easy, CURLINFO_RESPONSE_CODE, &ret_answer->status) != CURLE_OK)
         return error_set(err, ERR_INTERNAL, NULL);
     return ERR_OK;

@@ -64,10 +64,15 @@ static enum follow_result interrupted(struct follow *f)
 /* ---- Connecting --------------------------------------------------------------------------------
  */
 
-/* Remembers the loss and plans the next attempt. FOLLOW_CONNECTED: go on. */
-static enum follow_result lost(struct follow *f, const char *why)
+static int64_t give_up_ms(const struct follow *f)
 {
-    int64_t give_up = f->cli->io->give_up_ms > 0 ? f->cli->io->give_up_ms : CLI_GIVE_UP_MS;
+    return f->cli->io->give_up_ms > 0 ? f->cli->io->give_up_ms : CLI_GIVE_UP_MS;
+}
+
+/* Remembers the loss and plans the next attempt, not before `least_ms`. FOLLOW_CONNECTED: go on. */
+static enum follow_result lost_for(struct follow *f, int64_t least_ms, const char *why)
+{
+    int64_t give_up = give_up_ms(f);
     int64_t now = clock_mono_ms();
     stream_free(f->stream);
     f->stream = NULL;
@@ -79,9 +84,29 @@ static enum follow_result lost(struct follow *f, const char *why)
         announce(f);
         return failed(f, cli_unreachable(f->cli, why));
     }
-    f->attempt_ms = now + f->pause_ms;
+    f->attempt_ms = now + (f->pause_ms > least_ms ? f->pause_ms : least_ms);
     f->pause_ms = f->pause_ms * 2 < LAST_PAUSE_MS ? f->pause_ms * 2 : LAST_PAUSE_MS;
     return FOLLOW_CONNECTED;
+}
+
+static enum follow_result lost(struct follow *f, const struct error *err)
+{
+    if (err->code != ERR_DENIED)
+        return lost_for(f, 0, err->message);
+    announce(f);
+    return failed(f, cli_distrusted(f->cli, err->message));
+}
+
+/* The orchestrator has answered with something else than what was asked for. */
+static enum follow_result refused(struct follow *f, const struct answer *answer)
+{
+    if (answer->status >= SERVER_ERRORS)
+        return lost_for(f, 0, "it is not ready");
+    int64_t asked_ms = answer->retry_after_s * 1000;
+    if (answer->status == API_TOO_MANY && asked_ms < give_up_ms(f))
+        return lost_for(f, asked_ms, "it has too many requests");
+    announce(f);
+    return failed(f, cli_refused(f->cli, answer));
 }
 
 /* Waits for the next attempt's time. FOLLOW_CONNECTED: it has come. */
@@ -115,13 +140,9 @@ static enum follow_result look(struct follow *f)
         return failed(f, cli_fail(f->cli, &err));
     struct request request = {.method = "GET", .path = path.data};
     if (client_call(f->cli->client, &request, &answer, &err) != ERR_OK)
-        return lost(f, err.message);
-    if (answer.status >= SERVER_ERRORS)
-        return lost(f, "it is not ready");
-    if (answer.status >= API_REFUSED) {
-        announce(f);
-        return failed(f, cli_refused(f->cli, &answer));
-    }
+        return lost(f, &err);
+    if (answer.status >= API_REFUSED)
+        return refused(f, &answer);
     int status = cli_decode(f->cli, &answer, &api_rollout_table, &rollout);
     bool over = status == CLI_OK && rollout_state_final((enum rollout_state)rollout.state) &&
                 rollout.last_seq <= f->last_seq;
@@ -178,15 +199,6 @@ static bool take_event(struct follow *f, const struct sse_event *event)
     return true;
 }
 
-static enum follow_result refused(struct follow *f)
-{
-    const struct answer *answer = stream_answer(f->stream);
-    if (answer->status >= SERVER_ERRORS)
-        return lost(f, "it is not ready");
-    announce(f);
-    return failed(f, cli_refused(f->cli, answer));
-}
-
 enum follow_result follow_next(struct follow *f, int64_t deadline_ms, struct sse_event *ret_event)
 {
     struct error err = {0};
@@ -209,10 +221,10 @@ enum follow_result follow_next(struct follow *f, int64_t deadline_ms, struct sse
         case STREAM_WOKEN:
             return interrupted(f);
         case STREAM_REFUSED:
-            r = refused(f);
+            r = refused(f, stream_answer(f->stream));
             break;
         case STREAM_CLOSED:
-            r = lost(f, err.message);
+            r = lost(f, &err);
             break;
         }
         if (r != FOLLOW_CONNECTED)

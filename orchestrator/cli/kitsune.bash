@@ -7,7 +7,7 @@ _kitsune()
         [validate]="PLAN"
         [preview]="PLAN --all"
         [simulate]="PLAN --fail --unreachable --seed --step-time"
-        [submit]="PLAN --id --watch --no-wait --require-undo"
+        [submit]="PLAN --id --watch --no-wait --require-undo --check"
         [list]="--limit --all"
         [show]="--server --state --all"
         [watch]=""
@@ -23,6 +23,19 @@ _kitsune()
         [unlock]=""
         [servers]="--limit --all"
         [server]=""
+        [login]="--ca-fingerprint"
+        [whoami]=""
+        [token create]="--role --ttl --servers --steps --out"
+        [token list]=""
+        [token revoke]=""
+        [agent ticket]="--ttl --replace --out"
+        [agent list]="--limit --all"
+        [agent revoke]="--reason"
+        [agent install]="HOST --inventory --group --ssh-config --accept-new --parallel --dry-run --package --binary --agent-url --timeout --no-start --replace"
+        [agent upgrade]="HOST --inventory --group --ssh-config --accept-new --parallel --dry-run --package --binary --agent-url --timeout --no-start --replace"
+        [agent uninstall]="HOST --inventory --group --ssh-config --accept-new --parallel --dry-run --purge --replace"
+        [audit list]="--after --limit --all"
+        [audit verify]="--head"
         [backup]="FILE --force"
         [key new]="FILE"
         [key show]="FILE"
@@ -35,7 +48,7 @@ _kitsune()
     )
     local states="pending queued running succeeded failed timed_out unreachable unknown cancelled
         skipped rolling_back rolled_back rollback_failed"
-    local common="--output --orchestrator --help --version"
+    local common="--output --orchestrator --ca --token-file --help --version"
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command="" group="" word
     local i words=""
 
@@ -52,12 +65,23 @@ _kitsune()
         mapfile -t COMPREPLY < <(compgen -W "succeeded failed rolled_back" -- "$cur")
         return
         ;;
-    --key | --out | --trusted-keys)
+    --role)
+        mapfile -t COMPREPLY < <(compgen -W "viewer operator admin" -- "$cur")
+        return
+        ;;
+    --ca | --token-file | --out | --key | --trusted-keys | --inventory | -i | --ssh-config | -F | \
+        --package | --binary)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
+    --steps)
+        mapfile -t COMPREPLY < <(compgen -W \
+            "$(kitsune handlers 2>/dev/null | awk 'NR > 1 && /^[a-z]/ { print $1 }')" -- "$cur")
+        return
+        ;;
     --orchestrator | --id | --expires | --not-before | --limit | --server | --step | --after | --reason | \
+        --ca-fingerprint | --ttl | --servers | --head | --group | --parallel | --agent-url | --timeout | \
         --fail | --unreachable | --seed | --step-time | -n | -s | -m)
         COMPREPLY=()
         return
@@ -97,6 +121,7 @@ _kitsune()
             ;;
         TYPE) words+=" $(kitsune handlers 2>/dev/null | awk 'NR > 1 && /^[a-z]/ { print $1 }')" ;;
         COMMAND) words+=" ${!takes[*]}" ;;
+        HOST) words+=" $(compgen -A hostname)" ;;
         *) words+=" $word" ;;
         esac
     done

@@ -92,7 +92,7 @@ static void put_title(const struct progress_view *v, struct buf *b)
         render_text(b, v->name);
         buf_putc(b, ')');
     }
-    buf_printf(b, ": %s", rollout_state_names[v->state]);
+    buf_printf(b, ": %s%s", v->check ? "check, " : "", rollout_state_names[v->state]);
     if (v->batch > 0 && v->batches > 1)
         buf_printf(b, ", batch %lld of %lld", (long long)v->batch, (long long)v->batches);
     if (v->batch > 0 && v->batch_servers > 0) {

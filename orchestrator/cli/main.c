@@ -1,4 +1,6 @@
+#include "common/pki/pki_key.h"
 #include "orchestrator/cli/cli.h"
+#include "orchestrator/cli/wiped.h"
 
 #include <curl/curl.h>
 #include <langinfo.h>
@@ -26,7 +28,9 @@ int main(int argc, char **argv)
     /* A closed pipe is an error of the write, which ends the program quietly. */
     (void)signal(SIGPIPE, SIG_IGN);
     (void)setlocale(LC_CTYPE, "");
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+    /* Of tokens, no core dump. Where the system does not grant it the limit of core(5) is left. */
+    (void)pki_keys_protect();
+    if (!wiped_curl_init()) {
         (void)fputs("kitsune: libcurl cannot be initialised\n", stderr);
         return CLI_USAGE;
     }
@@ -36,7 +40,9 @@ int main(int argc, char **argv)
                         .env = env_get,
                         .terminal = isatty(STDOUT_FILENO) == 1,
                         .utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0,
-                        .columns = terminal_columns};
+                        .columns = terminal_columns,
+                        .system_config = CLI_SYSTEM_CONFIG,
+                        .local_socket = CLI_LOCAL_SOCKET};
     int status = cli_run(argc, argv, &io);
     curl_global_cleanup();
     return status;

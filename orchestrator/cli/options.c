@@ -12,8 +12,11 @@
 const struct option_spec option_specs[OPT_COUNT] = {
     [OPT_OUTPUT] = {"output", 'o', OPTION_TEXT, "FORMAT", 0, "table (the default) or json"},
     [OPT_ORCHESTRATOR] = {"orchestrator", 0, OPTION_TEXT, "URL", 0,
-                          "the orchestrator; else KITSUNE_ORCHESTRATOR, else "
-                          "http://127.0.0.1:7233"},
+                          "the orchestrator; else KITSUNE_ORCHESTRATOR, else of the profile"},
+    [OPT_CA] = {"ca", 0, OPTION_TEXT, "FILE", 0,
+                "whose certificates are good; else KITSUNE_CA, else of the profile"},
+    [OPT_TOKEN_FILE] = {"token-file", 0, OPTION_TEXT, "FILE", 0,
+                        "has the token; else KITSUNE_TOKEN, KITSUNE_TOKEN_FILE, the profile"},
     [OPT_HELP] = {"help", 'h', OPTION_FLAG, NULL, 0, "show help"},
     [OPT_VERSION] = {"version", 'V', OPTION_FLAG, NULL, 0, "show the version"},
     [OPT_ID] = {"id", 0, OPTION_TEXT, "ID", 0,
@@ -38,7 +41,6 @@ const struct option_spec option_specs[OPT_COUNT] = {
                      "how long servers may begin with it, from now; else 8h"},
     [OPT_NOT_BEFORE] = {"not-before", 0, OPTION_TEXT, "TIME", 0,
                         "no server begins before so long from now"},
-    [OPT_OUT] = {"out", 0, OPTION_TEXT, "FILE", 0, "write to FILE; else to standard output"},
     [OPT_ANEW] = {"anew", 0, OPTION_FLAG, NULL, 0,
                   "drop the signatures that there are, and begin anew"},
     [OPT_TRUSTED_KEYS] = {"trusted-keys", 0, OPTION_TEXT, "FILE", 0,
@@ -52,6 +54,42 @@ const struct option_spec option_specs[OPT_COUNT] = {
     [OPT_STEP_TIME] = {"step-time", 0, OPTION_TEXT, "TIME", 0,
                        "how long a step takes, and undoing it; else 5s"},
     [OPT_AS] = {"as", 0, OPTION_TEXT, "STATE", 0, "succeeded, failed or rolled_back"},
+    [OPT_CHECK] = {"check", 0, OPTION_FLAG, NULL, 0,
+                   "change nothing: have each server say what would change"},
+    [OPT_CA_FINGERPRINT] = {"ca-fingerprint", 0, OPTION_TEXT, "FP", 0,
+                            "of the orchestrator's CA, as its init has told it"},
+    [OPT_ROLE] = {"role", 0, OPTION_TEXT, "ROLE", 0, "viewer, operator or admin"},
+    [OPT_TTL] = {"ttl", 0, OPTION_TEXT, "TIME", 0, "how long it is good, such as 12h or 90d"},
+    [OPT_SERVERS] = {"servers", 0, OPTION_LIST, "PATTERN", 0,
+                     "changes these servers alone, * for anything; several times"},
+    [OPT_STEPS] = {"steps", 0, OPTION_LIST, "TYPE", 0,
+                   "runs steps of this type alone; several times"},
+    [OPT_REPLACE] = {"replace", 0, OPTION_FLAG, NULL, 0,
+                     "also for a server whose agent is enrolled; its use ends that one's access"},
+    [OPT_OUT] = {"out", 0, OPTION_TEXT, "FILE", 0, "write to FILE; else to standard output"},
+    [OPT_HEAD] = {"head", 0, OPTION_TEXT, "SEQ:HASH", 0,
+                  "what was printed earlier: the log must still hold it"},
+    [OPT_INVENTORY] = {"inventory", 'i', OPTION_TEXT, "FILE", 0,
+                       "hosts, one a line, or Ansible's inventory in INI form"},
+    [OPT_GROUP] = {"group", 0, OPTION_TEXT, "GROUP", 0, "of the inventory, this group alone"},
+    [OPT_SSH_CONFIG] = {"ssh-config", 'F', OPTION_TEXT, "FILE", 0,
+                        "ssh's configuration; else ~/.ssh/config and the system's"},
+    [OPT_ACCEPT_NEW] = {"accept-new", 0, OPTION_FLAG, NULL, 0,
+                        "take the key of a host that is not known yet; never a changed one"},
+    [OPT_PARALLEL] = {"parallel", 0, OPTION_NUMBER, "N", 1, "so many hosts at once; else 16"},
+    [OPT_PACKAGE] = {"package", 0, OPTION_TEXT, "FILE", 0,
+                     "the agent's package, .deb or .rpm, instead of its program"},
+    [OPT_BINARY] = {"binary", 0, OPTION_TEXT, "FILE", 0,
+                    "the agent's program; else kitsune-agent beside this one"},
+    [OPT_AGENT_URL] = {"agent-url", 0, OPTION_TEXT, "URL", 0,
+                       "where agents reach the orchestrator; else as this program does"},
+    [OPT_TIMEOUT] = {"timeout", 0, OPTION_TEXT, "TIME", 0,
+                     "how long an agent may take to be seen; else 1m"},
+    [OPT_NO_START] = {"no-start", 0, OPTION_FLAG, NULL, 0, "do not start it, nor wait for it"},
+    [OPT_DRY_RUN] = {"dry-run", 0, OPTION_FLAG, NULL, 0,
+                     "look at the hosts and say what would be done"},
+    [OPT_PURGE] = {"purge", 0, OPTION_FLAG, NULL, 0,
+                   "also what undoing rollouts needs, and the configuration"},
 };
 _Static_assert(OPT_COUNT <= 63, "the last bit says something else");
 
@@ -139,7 +177,7 @@ static enum error_code take_value(struct options *o, enum option_id id, const ch
                                   struct error *err)
 {
     const struct option_spec *spec = &option_specs[id];
-    if (option_given(o, id) && id != OPT_SERVER)
+    if (option_given(o, id) && id != OPT_SERVER && spec->kind != OPTION_LIST)
         return error_set(err, ERR_INVALID, "--%s is given twice", spec->name);
     if (id == OPT_SERVER && o->server_count == OPTIONS_SERVERS_MAX)
         return error_set(err, ERR_INVALID, "--server is given more than %d times",
@@ -152,6 +190,11 @@ static enum error_code take_value(struct options *o, enum option_id id, const ch
         return take_number(spec, value, &o->numbers[id], err);
     if (!*value)
         return error_set(err, ERR_INVALID, "--%s: its value is empty", spec->name);
+    if (spec->kind == OPTION_LIST && o->item_count == OPTIONS_ITEMS_MAX)
+        return error_set(err, ERR_INVALID, "--%s: more than %d are too many", spec->name,
+                         OPTIONS_ITEMS_MAX);
+    if (spec->kind == OPTION_LIST)
+        o->items[o->item_count++] = (struct option_item){id, value};
     if (id == OPT_OUTPUT) {
         o->json = strcmp(value, "json") == 0;
         if (!o->json && strcmp(value, "table") != 0)

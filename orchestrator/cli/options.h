@@ -19,6 +19,8 @@ struct cli;
 enum option_id {
     OPT_OUTPUT,
     OPT_ORCHESTRATOR,
+    OPT_CA,
+    OPT_TOKEN_FILE,
     OPT_HELP,
     OPT_VERSION,
     OPT_ID,
@@ -38,7 +40,6 @@ enum option_id {
     OPT_KEY,
     OPT_EXPIRES,
     OPT_NOT_BEFORE,
-    OPT_OUT,
     OPT_ANEW,
     OPT_TRUSTED_KEYS,
     OPT_REQUIRE_UNDO,
@@ -47,6 +48,27 @@ enum option_id {
     OPT_SEED,
     OPT_STEP_TIME,
     OPT_AS,
+    OPT_CHECK,
+    OPT_CA_FINGERPRINT,
+    OPT_ROLE,
+    OPT_TTL,
+    OPT_SERVERS,
+    OPT_STEPS,
+    OPT_REPLACE,
+    OPT_OUT,
+    OPT_HEAD,
+    OPT_INVENTORY,
+    OPT_GROUP,
+    OPT_SSH_CONFIG,
+    OPT_ACCEPT_NEW,
+    OPT_PARALLEL,
+    OPT_PACKAGE,
+    OPT_BINARY,
+    OPT_AGENT_URL,
+    OPT_TIMEOUT,
+    OPT_NO_START,
+    OPT_DRY_RUN,
+    OPT_PURGE,
     OPT_COUNT
 };
 #define OPT_BIT(id) (UINT64_C(1) << (id))
@@ -54,9 +76,11 @@ enum option_id {
     (UINT64_C(1) << 63) /* of a command: --server may be given several times */
 /* Taken by every command. */
 #define OPT_COMMON                                                                                 \
-    (OPT_BIT(OPT_OUTPUT) | OPT_BIT(OPT_ORCHESTRATOR) | OPT_BIT(OPT_HELP) | OPT_BIT(OPT_VERSION))
+    (OPT_BIT(OPT_OUTPUT) | OPT_BIT(OPT_ORCHESTRATOR) | OPT_BIT(OPT_CA) | OPT_BIT(OPT_TOKEN_FILE) | \
+     OPT_BIT(OPT_HELP) | OPT_BIT(OPT_VERSION))
 
-enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER };
+/* A list is given by naming the option several times. */
+enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_LIST };
 
 struct option_spec {
     const char *name; /* "output": --output */
@@ -68,7 +92,18 @@ struct option_spec {
 };
 extern const struct option_spec option_specs[OPT_COUNT];
 
-enum { COMMAND_ARGS_MAX = 1024, COMMAND_NAME_MAX = 64, OPTIONS_SERVERS_MAX = 1024 };
+enum {
+    COMMAND_ARGS_MAX = 1024,
+    COMMAND_NAME_MAX = 64,
+    OPTIONS_SERVERS_MAX = 1024,
+    OPTIONS_ITEMS_MAX = 512 /* of all lists together */
+};
+
+/* An item of a list. */
+struct option_item {
+    enum option_id id;
+    const char *text;
+};
 
 struct command {
     const char *name; /* "submit", or with its group in front: "token create" */
@@ -93,6 +128,8 @@ struct options {
     int64_t numbers[OPT_COUNT];
     const char *servers[OPTIONS_SERVERS_MAX]; /* all that --server named */
     size_t server_count;
+    struct option_item items[OPTIONS_ITEMS_MAX]; /* of all lists, in the order of the line */
+    size_t item_count;
     bool json; /* -o json */
 };
 

@@ -11,6 +11,7 @@
 struct active {
     struct name_node node; /* first: name_map gives pointers to it */
     bool unknown;          /* silent now */
+    bool changed;          /* a step changed something, or may have */
     char *step;            /* the step that failed last; NULL: none */
     char *message;         /* and why */
 };
@@ -38,6 +39,16 @@ static void active_free(struct active *a)
 static struct active *active_find(const struct progress *p, const char *name)
 {
     return (struct active *)name_map_find(&p->active, name);
+}
+
+static bool steps_changed(const struct array *steps)
+{
+    for (size_t i = 0; i < steps->count; i++) {
+        const struct api_step *s = ARRAY_AT(steps, struct api_step, i);
+        if (s->changed || s->state == STEP_FAILED || s->state == STEP_TIMED_OUT)
+            return true;
+    }
+    return false;
 }
 
 /* A server that is not there yet; NULL when memory is out. */
@@ -95,8 +106,10 @@ enum error_code progress_add_running(struct progress *p, const struct array *exe
         const struct api_execution *e = ARRAY_AT(executions, struct api_execution, i);
         if (e->state != EXECUTION_RUNNING || active_find(p, e->server))
             continue;
-        if (!active_add(p, e->server))
+        struct active *a = active_add(p, e->server);
+        if (!a)
             return error_set(err, ERR_NO_MEMORY, NULL);
+        a->changed = steps_changed(&e->steps);
         p->view.running++;
     }
     count_pending(p);
@@ -116,6 +129,7 @@ enum error_code progress_new(const struct api_rollout *rollout, struct progress 
     p->view = (struct progress_view){.id = p->id,
                                      .name = p->name,
                                      .state = (enum rollout_state)rollout->state,
+                                     .check = rollout->check,
                                      .servers = rollout->servers,
                                      .counts = rollout->counts,
                                      .batch = rollout->batch,
@@ -207,9 +221,11 @@ static const char *server_of(const struct api_event *e)
     return e->server ? e->server : "";
 }
 
-static enum error_code step_failed(struct progress *p, const struct api_event *e, struct error *err)
+static enum error_code step_ended(struct progress *p, const struct api_event *e, struct error *err)
 {
     struct active *a = active_find(p, server_of(e));
+    if (a && e->changed)
+        a->changed = true;
     if (!a || !e->step || !e->state ||
         (strcmp(e->state, step_state_names[STEP_FAILED]) != 0 &&
          strcmp(e->state, step_state_names[STEP_TIMED_OUT]) != 0))
@@ -222,6 +238,7 @@ static enum error_code step_failed(struct progress *p, const struct api_event *e
     mem_free(a->message);
     a->step = TAKE(step);
     a->message = TAKE(message);
+    a->changed = true;
     return ERR_OK;
 }
 
@@ -251,6 +268,7 @@ static void execution_ended(struct progress *p, const struct api_event *e, struc
     int state = cli_enum_find(execution_state_names, EXECUTION_STATE_COUNT, e->state);
     if (state == EXECUTION_SUCCEEDED) {
         c->succeeded++;
+        c->unchanged += a && !a->changed;
     } else if (state == EXECUTION_FAILED || state == EXECUTION_TIMED_OUT) {
         c->failed++;
         put_failed(l, a, e);
@@ -364,7 +382,7 @@ static void rollout_ended(struct progress *p, const struct api_event *e, struct 
     if (state >= 0)
         p->view.state = (enum rollout_state)state;
     l->ink = rollout_ink(p->view.state);
-    buf_puts(l->text, "rollout ");
+    buf_puts(l->text, p->view.check ? "check " : "rollout ");
     render_text(l->text, p->view.id);
     buf_printf(l->text, " %s", rollout_state_names[p->view.state]);
     put_because(l->text, e->message);
@@ -468,7 +486,7 @@ static enum error_code apply_server(struct progress *p, int type, const struct a
     if (type == EVENT_EXECUTION_STARTED)
         return execution_started(p, e, err);
     if (type == EVENT_STEP_ENDED)
-        return step_failed(p, e, err);
+        return step_ended(p, e, err);
     if (type == EVENT_EXECUTION_UNKNOWN)
         return execution_unknown(p, e, l, err);
     if (type == EVENT_EXECUTION_ENDED)

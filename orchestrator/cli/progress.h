@@ -19,6 +19,7 @@ struct progress;
 struct progress_view {
     const char *id, *name; /* name: NULL: none */
     enum rollout_state state;
+    bool check;
     int64_t servers;
     int64_t running;          /* their agents are at work */
     struct api_counts counts; /* in_flight: not kept up */

@@ -28,6 +28,7 @@ struct stream {
     bool told; /* STREAM_CONNECTED was given */
     bool over;
     CURLcode result;
+    char why[CURL_ERROR_SIZE];
 };
 
 static size_t take_bytes(char *data, size_t size, size_t count, void *ctx)
@@ -48,7 +49,7 @@ static size_t take_header(char *data, size_t size, size_t count, void *ctx)
 {
     struct stream *s = ctx;
     long status = 0;
-    (void)data;
+    client_take_header(&s->refusal, data, size * count);
     /* The blank line ends the headers of an answer. */
     if (size * count <= 2 &&
         curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK &&
@@ -71,7 +72,7 @@ static bool setup_stream(struct stream *s, const struct client *client, const ch
     AUTO_BUF struct buf last = BUF_INIT;
     buf_puts(&last, "Last-Event-ID: ");
     buf_put_int(&last, after);
-    if (buf_check(&last, NULL) != ERR_OK || !client_setup(client, s->easy, path) ||
+    if (buf_check(&last, NULL) != ERR_OK || !client_setup(client, s->easy, path, s->why) ||
         !add_header(s, "Accept: text/event-stream") || (after > 0 && !add_header(s, last.data)))
         return false;
     CURLcode codes[] = {
@@ -153,7 +154,7 @@ static enum stream_result end_of(struct stream *s, struct error *err)
         return STREAM_CLOSED;
     }
     if (s->result != CURLE_OK) {
-        error_ignore(client_failure(s->easy, s->result, err));
+        error_ignore(client_failure(s->easy, s->result, s->why, err));
         return STREAM_CLOSED;
     }
     if (curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK &&

@@ -16,11 +16,17 @@ void words_counts(struct buf *b, const struct api_counts *c)
         int64_t count;
         const char *word;
     } parts[] = {
-        {c->succeeded, "succeeded"},     {c->failed, "failed"},
-        {c->unreachable, "unreachable"}, {c->unknown, "unknown"},
-        {c->cancelled, "cancelled"},     {c->skipped, "skipped"},
-        {c->in_flight, "in flight"},     {c->pending, "pending"},
-        {c->rolled_back, "rolled back"}, {c->rollback_failed, "rollback failed"},
+        {c->succeeded, "succeeded"},
+        {c->failed, "failed"},
+        {c->unreachable, "unreachable"},
+        {c->unknown, "unknown"},
+        {c->cancelled, "cancelled"},
+        {c->skipped, "skipped"},
+        {c->in_flight, "in flight"},
+        {c->pending, "pending"},
+        {c->unchanged, "unchanged"},
+        {c->rolled_back, "rolled back"},
+        {c->rollback_failed, "rollback failed"},
     };
     bool first = true;
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
@@ -43,6 +49,13 @@ int words_event_type(const struct api_event *event)
     return -1;
 }
 
+/* A step that did what it should, and found it done. */
+static bool words_unchanged(const struct api_event *e)
+{
+    return words_event_type(e) == EVENT_STEP_ENDED && !e->changed && e->state &&
+           strcmp(e->state, step_state_names[STEP_SUCCEEDED]) == 0;
+}
+
 /* Begins a further part of a list of parts. */
 static void part(struct buf *b, size_t from)
 {
@@ -57,10 +70,9 @@ void words_event(struct buf *b, const struct api_event *e)
     const struct {
         bool is;
         const char *word;
-    } flags[] = {{e->changed, "changed"},
-                 {e->undoing, "undoing"},
-                 {e->now, "now"},
-                 {e->force, "force"},
+    } flags[] = {{e->changed, "changed"},  {words_unchanged(e), "unchanged"},
+                 {e->check, "check"},      {e->undoing, "undoing"},
+                 {e->now, "now"},          {e->force, "force"},
                  {e->conflict, "conflict"}};
     render_text(b, e->state);
     if (e->attempt > 1) {
@@ -98,5 +110,13 @@ void words_event(struct buf *b, const struct api_event *e)
     if (e->message) {
         buf_puts(b, b->len > from ? ": " : "");
         render_text(b, e->message);
+    }
+}
+
+void words_list(struct buf *b, const struct array *texts)
+{
+    for (size_t i = 0; i < texts->count; i++) {
+        buf_puts(b, i > 0 ? ", " : "");
+        render_text(b, *ARRAY_AT(texts, char *, i));
     }
 }

@@ -47,7 +47,7 @@ struct slot {
     uint32_t index;           /* in the plan */
     int32_t live_step, live_attempt;
     bool queued;     /* in the server's queue */
-    bool apart;      /* not queued, and an order stands or its agent has it in hand */
+    bool apart;      /* not queued, and an order stands, or its agent has it in hand, or returns */
     bool standing;   /* the engine has an order to its agent; ahead of the journal */
     bool touched;    /* the journal knows, or is about to, that it was touched */
     bool undone;     /* the same: that this was undone */
@@ -56,6 +56,7 @@ struct slot {
     bool rollback;   /* the engine said undo, and that stands: */
     bool undo_force; /* so, and in that round, as far as is durable */
     int64_t undo_round;
+    bool returning; /* it was unknown, and the last hello listed it: a report of it comes */
     bool missing;   /* it was in hand, and the last hello did not list it */
     bool lost;      /* the agent came back without any record of it */
     uint8_t cancel; /* 0: no, 1: after the running step, 2: now */
@@ -100,6 +101,7 @@ struct server {
     uint32_t queue_length;
     struct lock lock;
     int64_t undo_bytes, undo_max_bytes; /* as its agent said last */
+    bool checks;                        /* the same: it knows checks */
     char *version, *hostname, *instance, *boot_id, *peer;
     struct array handlers; /* char * */
     int64_t since_ms;
@@ -111,6 +113,8 @@ struct session {
     void *conn;
     struct server *server; /* NULL: no hello yet, or replaced */
     char peer[64];
+    char *bound;          /* the server that it has shown to be; NULL: it need not be any */
+    int64_t not_after_ms; /* of what has shown that */
     int64_t heard_ms;
     struct timer timer;
     bool closing;
@@ -185,6 +189,7 @@ struct effect {
     /* To be acknowledged: */
     char server[ID_BUFFER]; /* "" : nobody */
     int64_t agent_seq;
+    struct slot *settled; /* a person has settled it, and its agent goes on; NULL: none */
     /* To be answered: */
     dispatcher_done done;
     void *done_ctx;
@@ -234,6 +239,8 @@ void queue_release(struct rollout *r);
 void queue_decide(struct rollout *r, const struct decision *decision);
 /* Says to a server that has (again) a session what is to be said. */
 void queue_connected(struct server *server, const struct wire_hello *hello);
+/* Has an agent stop that came back, at work on what a person has settled since. */
+void queue_stop_settled(struct slot *slot);
 /* The session's agent has answered: what its hello said is how it is now. */
 void queue_proven(struct server *server);
 void queue_disconnected(struct server *server);

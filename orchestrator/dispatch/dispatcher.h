@@ -38,6 +38,14 @@ enum {
     DISPATCH_ENDED_KEPT = 8         /* ended rollouts kept in memory for readers */
 };
 
+/* An agent did what none does that is what it should be: what was tried, and was refused. */
+struct dispatcher_alarm {
+    const char *what;   /* "agent.hello", "agent.report", "agent.frame" */
+    const char *server; /* that it is known as, or says that it is; NULL: nobody's */
+    const char *peer;
+    const char *detail;
+};
+
 struct dispatcher_config {
     struct journal *journal; /* borrowed until dispatcher_free */
     int64_t heartbeat_ms;    /* what agents are told; a session is silent after three */
@@ -62,6 +70,8 @@ struct dispatcher_config {
     void (*fatal)(void *ctx, const struct error *err);
     /* For the log: what went on between the dispatcher and a server. */
     void (*note)(void *ctx, const char *what, const char *server, const char *detail);
+    /* May be NULL. */
+    void (*alarm)(void *ctx, const struct dispatcher_alarm *alarm);
 };
 
 /* Loads what has not ended from the journal and goes on with it. */
@@ -85,24 +95,25 @@ typedef void (*dispatcher_done)(void *ctx, enum error_code result, const struct 
 struct dispatcher_submit {
     const char *id;       /* NULL: a random one */
     const char *by;       /* NULL: not said */
+    bool check;           /* change nothing: see engine.h */
     bool no_wait;         /* refuse (ERR_BUSY) when another rollout holds one of the servers */
     dispatcher_done done; /* NULL: no answer is wanted */
     void *ctx;
 };
 
 /* Begins a rollout. Takes the plan over on success only. The same id with the same plan answers
- * with the rollout that is there (*ret_repeat, set before `done` can come), with another plan
- * ERR_EXISTS. ERR_LIMIT: DISPATCH_MAX_OPEN. ERR_CONFLICT: of a signed plan, which was
- * changed since, or has expired, or may not begin yet. On any error `done` is not called; on
- * success it may come before this returns. */
+ * with the rollout that is there (*ret_repeat, set before `done` can come), with another plan,
+ * or a check for what was none, ERR_EXISTS. ERR_LIMIT: DISPATCH_MAX_OPEN. ERR_CONFLICT: of a
+ * signed plan, which was changed since, or has expired, or may not begin yet. On any error `done`
+ * is not called; on success it may come before this returns. */
 enum error_code dispatcher_submit(struct dispatcher *d, struct plan *plan,
                                   const struct dispatcher_submit *request, bool *ret_repeat,
                                   struct error *err) MUST_CHECK;
 
 /* The same with the plan of a rollout that has ended, over those of its servers that are not
- * succeeded, linked to it. ERR_NOT_FOUND: no such rollout; ERR_CONFLICT: it has not ended,
- * nothing of it is left to do, or its plan is signed; ERR_EXISTS: a rollout with the wanted id that
- * is not its retry. */
+ * succeeded, linked to it; a check's retry is a check. ERR_NOT_FOUND: no such rollout;
+ * ERR_CONFLICT: it has not ended, nothing of it is left to do, or its plan is signed; ERR_EXISTS: a
+ * rollout with the wanted id that is not its retry. */
 enum error_code dispatcher_retry(struct dispatcher *d, const char *of,
                                  const struct dispatcher_submit *request, bool *ret_repeat,
                                  struct error *err) MUST_CHECK;
@@ -167,6 +178,12 @@ struct session;
  * copied. */
 enum error_code dispatcher_session_open(struct dispatcher *d, void *conn, const char *peer,
                                         struct session **ret_session, struct error *err) MUST_CHECK;
+/* Whom it has shown to be, before its first frame: it can say hello as that server alone, and is
+ * ended after not_after_ms (wall clock). `server` is copied. */
+enum error_code dispatcher_session_bind(struct session *s, const char *server, int64_t not_after_ms,
+                                        struct error *err) MUST_CHECK;
+/* Ends every session of a server, or bound to it, at once: nothing more is taken from them. */
+void dispatcher_server_end(struct dispatcher *d, const char *server, const char *reason);
 /* One frame. Protocol faults close the connection. */
 void dispatcher_session_frame(struct session *s, const char *data, size_t len);
 /* The connection is gone; frees the session. `reason` is for the log. */

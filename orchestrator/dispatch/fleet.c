@@ -88,6 +88,7 @@ void fleet_describe(struct dispatcher *d, struct server *server, const struct wi
 {
     fleet_forget_description(server);
     fleet_count_undo(d, server, hello);
+    server->checks = hello->checks;
     /* A description that does not fit into memory is only missing from a list. */
     server->version = hello->version == NULL ? NULL : mem_strdup(hello->version);
     server->hostname = hello->hostname == NULL ? NULL : mem_strdup(hello->hostname);

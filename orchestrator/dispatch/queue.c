@@ -36,6 +36,13 @@ static bool slot_in_hand(const struct slot *slot)
     return x->state == EXECUTION_RUNNING || x->state == EXECUTION_ROLLING_BACK;
 }
 
+/* What an ended rollout left there is being stopped or undone, or about to be. What goes forward
+ * waits for that: it would stand on what is taken away. */
+static bool queue_owes_undo(const struct server *server)
+{
+    return server->apart != NULL;
+}
+
 static void slot_await_reconnect(struct slot *slot)
 {
     struct dispatcher *d = slot->rollout->d;
@@ -50,6 +57,7 @@ void queue_settle(struct slot *slot)
     struct dispatcher *d = slot->rollout->d;
     const struct execution *x = slot_execution(slot);
     unsigned orders = engine_standing(slot->rollout->engine, slot->index);
+    bool owed = queue_owes_undo(slot->server);
     if (x->state != EXECUTION_QUEUED) {
         slot->wanted = false;
         if (slot->timer.slot != 0 && slot->timer.kind == TIMER_START)
@@ -61,7 +69,10 @@ void queue_settle(struct slot *slot)
         slot->rollback = false;
     if (!slot_in_hand(slot) && x->state != EXECUTION_QUEUED)
         timers_disarm(&d->timers, &slot->timer);
+    slot->returning = false;
     queue_sort(slot);
+    if (owed && !queue_owes_undo(slot->server))
+        queue_pump(slot->server);
 }
 
 /* ---- Sending --------------------------------------------------------------------------------- */
@@ -112,8 +123,10 @@ static void slot_send_execute(struct slot *slot)
     struct wire_execute execute = {
         .rollout = r->id,
         .epoch = journal_epoch(d->config.journal),
+        /* As the plan says, also for a check, which does neither: so it was signed. */
         .rollback_on_failure = r->plan->rollback_scope != SCOPE_NONE,
         .confirm_ms = r->plan->confirm_timeout_ms,
+        .check = engine_is_check(r->engine),
         .is_signed = r->plan->is_signed,
     };
     struct error err = {0};
@@ -143,6 +156,14 @@ static void slot_send_cancel(struct slot *slot, bool now)
     FAILPOINT(FAIL_CANCEL_AFTER);
 }
 
+/* The step that it is in has its end; a half-done one would be undone by nobody. */
+void queue_stop_settled(struct slot *slot)
+{
+    const struct execution *x = slot_execution(slot);
+    if (x->resolved && slot->server->session != NULL)
+        slot_send_cancel(slot, false);
+}
+
 static void slot_send_rollback(struct slot *slot)
 {
     struct wire_frame frame = {
@@ -165,16 +186,29 @@ static void slot_await_start(struct slot *slot)
                   slot->rollout->plan->strategy.start_timeout_ms);
 }
 
-/* Lets the head of a queue go when the engine wants it and nobody has locked the server. Nothing
- * goes forward any more once the rollout stops, also while that is still being made durable: the
- * cancel is on its way. */
+/* An agent from before there were checks would pass over that it is one, and carry it out. */
+static bool slot_cannot_check(const struct slot *slot)
+{
+    return engine_is_check(slot->rollout->engine) && slot->server->session != NULL &&
+           !slot->server->checks;
+}
+
+/* Lets the head of a queue go when the engine wants it, nobody has locked the server, and nothing
+ * is to be undone there first. Nothing goes forward any more once the rollout stops, also while
+ * that is still being made durable: the cancel is on its way. */
 static void slot_pump(struct slot *slot)
 {
     if (slot == NULL || !slot->wanted || slot->server->head != slot || slot->server->lock.set ||
         engine_stopping(slot->rollout->engine))
         return;
+    if (slot_cannot_check(slot)) {
+        timers_disarm(&slot->rollout->d->timers, &slot->timer);
+        queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot, 0);
+        return;
+    }
     slot_await_start(slot);
-    slot_send_execute(slot);
+    if (!queue_owes_undo(slot->server))
+        slot_send_execute(slot);
 }
 
 void queue_pump(struct server *server)
@@ -214,7 +248,9 @@ void queue_timer(struct slot *slot, enum timer_kind kind)
     duration_format(limit_ms, text);
     struct event event = rollout_event(
         kind == TIMER_START ? EVENT_EXECUTION_UNREACHABLE : EVENT_EXECUTION_UNKNOWN, slot->index);
-    if (kind == TIMER_START)
+    if (kind == TIMER_START && slot_cannot_check(slot))
+        (void)snprintf(why, sizeof(why), "its agent is too old for checks: update it");
+    else if (kind == TIMER_START)
         (void)snprintf(why, sizeof(why),
                        slot->server->session == NULL ? "its agent did not connect within %s"
                                                      : "its agent did not begin within %s",
@@ -264,7 +300,8 @@ static void queue_leave(struct slot *slot)
 void queue_sort(struct slot *slot)
 {
     struct server *server = slot->server;
-    bool apart = !slot->queued && (slot->cancel != 0 || slot->rollback || slot_in_hand(slot));
+    bool apart = !slot->queued &&
+                 (slot->cancel != 0 || slot->rollback || slot->returning || slot_in_hand(slot));
     if (apart == slot->apart)
         return;
     slot->apart = apart;
@@ -448,15 +485,34 @@ static void slot_connected(struct slot *slot, const struct wire_hello *hello)
         slot_send_rollback(slot);
 }
 
+/* What was given up as unknown and is now listed: its report comes, and shows what is to be undone.
+ */
+static void queue_await_returning(struct server *server, const struct wire_hello *hello)
+{
+    struct error err = {0};
+    for (size_t i = 0; i < hello->executions.count; i++) {
+        const char *id = ARRAY_AT(&hello->executions, struct wire_execution, i)->rollout;
+        struct rollout *r = NULL;
+        uint32_t index = 0;
+        if (rollout_get(server->session->d, id, &r, &err) != ERR_OK ||
+            !plan_server_find(r->plan, server->id, &index))
+            continue;
+        struct slot *slot = &r->slots[index];
+        slot->returning = slot_execution(slot)->outcome == EXECUTION_UNKNOWN;
+        queue_sort(slot);
+    }
+}
+
 void queue_connected(struct server *server, const struct wire_hello *hello)
 {
     struct slot *next = NULL;
-    if (server->head != NULL)
-        slot_connected(server->head, hello);
+    queue_await_returning(server, hello);
     for (struct slot *slot = server->apart; slot != NULL; slot = next) {
         next = slot->next;
         slot_connected(slot, hello);
     }
+    if (server->head != NULL)
+        slot_connected(server->head, hello);
 }
 
 /* A hello can be late: of a connection whose agent has died, overtaken by the next one's. Such an
@@ -495,6 +551,7 @@ void queue_disconnected(struct server *server)
         queue_await(server->head);
     for (struct slot *slot = server->apart; slot != NULL; slot = next) {
         next = slot->next;
+        slot->returning = false;
         queue_await(slot);
     }
 }

@@ -120,7 +120,7 @@ static void slot_follow(struct slot *slot)
 
 static bool slot_undone(const struct slot *slot)
 {
-    return engine_execution(slot->rollout->engine, slot->index)->state == EXECUTION_ROLLED_BACK;
+    return engine_left_nothing(slot->rollout->engine, slot->index);
 }
 
 /* What the journal has of it. Of one that has ended: what was ordered of servers that came back
@@ -429,6 +429,8 @@ static void effect_run(struct effect *effect)
         effect_acknowledge(effect);
     for (size_t i = 0; i < effect->count && !d->failed; i++)
         queue_decide(r, &effect->decisions[i]);
+    if (effect->settled != NULL && !d->failed)
+        queue_stop_settled(effect->settled);
     if (effect->last_seq != 0)
         d->config.changed(d->config.ctx, r->id, effect->last_seq);
     if (effect->done == NULL)
@@ -481,6 +483,7 @@ bool tx_commit(struct tx *tx)
         .state = engine_state(r->engine),
         .counts = engine_counts(r->engine),
         .servers = plan_server_count(r->plan),
+        .check = engine_is_check(r->engine),
         .created_ms = r->created_ms,
         .ended_ms = r->ended_ms,
         .undo_owed = r->standing > 0 && rollout_state_final(engine_state(r->engine)),

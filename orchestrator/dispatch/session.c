@@ -34,6 +34,16 @@ void session_fault(struct session *s, const char *why)
     session_end(s, CLOSE_PROTOCOL, why);
 }
 
+/* The same of what no agent does that is what it should be. */
+static void session_alarm(struct session *s, const char *what, const char *server, const char *why)
+{
+    const struct dispatcher_config *config = &s->d->config;
+    const struct dispatcher_alarm alarm = {what, server, s->peer, why};
+    if (config->alarm != NULL && !s->closing)
+        config->alarm(config->ctx, &alarm);
+    session_fault(s, why);
+}
+
 static int64_t session_silence_ms(const struct session *s)
 {
     return SESSION_SILENT_HEARTBEATS * s->d->config.heartbeat_ms;
@@ -51,20 +61,56 @@ static bool session_detach(struct session *s)
     return true;
 }
 
+/* The connection may take long to notice its end; the server counts as gone from now on. */
+static void session_drop(struct session *s, const char *reason)
+{
+    session_end(s, CLOSE_POLICY, reason);
+    if (session_detach(s))
+        queue_disconnected(s->server);
+}
+
 /* One timer per session that follows the last frame lazily: hearing something costs nothing. */
 void session_timer(struct session *s)
 {
     int64_t now = s->d->config.now_mono_ms(s->d->config.ctx);
     int64_t left = s->heard_ms + session_silence_ms(s) - now;
-    if (left > 0) {
+    bool expired = s->bound != NULL && s->d->config.now_wall_ms(s->d->config.ctx) > s->not_after_ms;
+    if (left > 0 && !expired) {
         queue_arm(s->d, &s->timer, TIMER_SILENCE, s, left);
         return;
     }
-    session_note(s, "agent is silent", s->server == NULL ? "no hello came" : "heartbeats missed");
-    session_end(s, CLOSE_POLICY, "silent for too long");
-    /* The connection may take long to notice its end; the server counts as gone from now on. */
-    if (session_detach(s))
-        queue_disconnected(s->server);
+    if (expired)
+        session_note(s, "agent's certificate has expired", s->peer);
+    else
+        session_note(s, "agent is silent",
+                     s->server == NULL ? "no hello came" : "heartbeats missed");
+    session_drop(s, expired ? "its certificate has expired" : "silent for too long");
+}
+
+enum error_code dispatcher_session_bind(struct session *s, const char *server, int64_t not_after_ms,
+                                        struct error *err)
+{
+    char *bound = mem_strdup(server);
+    if (bound == NULL)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    mem_free(s->bound);
+    s->bound = bound;
+    s->not_after_ms = not_after_ms;
+    return ERR_OK;
+}
+
+void dispatcher_server_end(struct dispatcher *d, const char *server, const char *reason)
+{
+    struct session *next = NULL;
+    for (struct session *s = d->sessions; s != NULL; s = next) {
+        next = s->next;
+        bool its = (s->server != NULL && strcmp(s->server->id, server) == 0) ||
+                   (s->bound != NULL && strcmp(s->bound, server) == 0);
+        if (its && !s->closing) {
+            session_note(s, "agent's session is ended", reason);
+            session_drop(s, reason);
+        }
+    }
 }
 
 enum error_code dispatcher_session_open(struct dispatcher *d, void *conn, const char *peer,
@@ -87,6 +133,12 @@ enum error_code dispatcher_session_open(struct dispatcher *d, void *conn, const 
     return ERR_OK;
 }
 
+static void session_free(struct session *s)
+{
+    mem_free(s->bound);
+    mem_free(s);
+}
+
 void dispatcher_session_closed(struct session *s, const char *reason)
 {
     struct dispatcher *d = s->d;
@@ -104,7 +156,7 @@ void dispatcher_session_closed(struct session *s, const char *reason)
         d->sessions = s->next;
     if (s->next != NULL)
         s->next->prev = s->prev;
-    mem_free(s);
+    session_free(s);
 }
 
 void session_free_all(struct dispatcher *d)
@@ -113,7 +165,7 @@ void session_free_all(struct dispatcher *d)
         struct session *s = d->sessions;
         d->sessions = s->next;
         timers_disarm(&d->timers, &s->timer);
-        mem_free(s);
+        session_free(s);
     }
 }
 
@@ -144,6 +196,17 @@ static bool session_may_replace(const struct server *server, const struct wire_h
     return same_boot && server->instance != NULL && strcmp(server->instance, hello->instance) == 0;
 }
 
+static void session_second(struct session *s, const struct server *server)
+{
+    static const char why[] = "another agent with this id is connected";
+    const struct dispatcher_config *config = &s->d->config;
+    const struct dispatcher_alarm alarm = {"agent.hello", server->id, s->peer, why};
+    config->note(config->ctx, "a second agent with this id was refused", server->id, s->peer);
+    if (config->alarm != NULL)
+        config->alarm(config->ctx, &alarm);
+    session_end(s, CLOSE_POLICY, why);
+}
+
 static void session_hello(struct session *s, const struct wire_hello *hello)
 {
     struct dispatcher *d = s->d;
@@ -158,14 +221,16 @@ static void session_hello(struct session *s, const struct wire_hello *hello)
         session_fault(s, s->server != NULL ? "a second hello" : "not a valid server id");
         return;
     }
+    if (s->bound != NULL && strcmp(s->bound, hello->id) != 0) {
+        session_alarm(s, "agent.hello", s->bound, "its certificate is another server's");
+        return;
+    }
     if (fleet_get(d, hello->id, &server, &err) != ERR_OK) {
         session_fault(s, err.message);
         return;
     }
     if (!session_may_replace(server, hello)) {
-        d->config.note(d->config.ctx, "a second agent with this id was refused", server->id,
-                       s->peer);
-        session_end(s, CLOSE_POLICY, "another agent with this id is connected");
+        session_second(s, server);
         return;
     }
     if (server->session != NULL) {
@@ -294,6 +359,16 @@ static enum error_code report_apply(struct tx *tx, struct slot *slot,
     return ERR_OK;
 }
 
+/* A person has settled the execution, and its agent came back and goes forward with it. */
+static bool report_of_settled(const struct slot *slot, const struct wire_report *report)
+{
+    const struct wire_entry *last =
+        ARRAY_AT(&report->entries, struct wire_entry, 0) + (report->entries.count - 1);
+    bool forward = last->type == REPORT_STARTED || last->type == REPORT_STEP_STARTED ||
+                   last->type == REPORT_STEP_RETRYING || last->type == REPORT_STEP_ENDED;
+    return forward && engine_execution(slot->rollout->engine, slot->index)->resolved;
+}
+
 static void session_report(struct session *s, const struct wire_report *report)
 {
     struct dispatcher *d = s->d;
@@ -308,7 +383,8 @@ static void session_report(struct session *s, const struct wire_report *report)
         return;
     }
     if (!plan_server_find(r->plan, s->server->id, &index)) {
-        session_fault(s, "a report of a rollout that does not name this server");
+        session_alarm(s, "agent.report", s->server->id,
+                      "a report of a rollout that does not name this server");
         return;
     }
     if (tx_begin(&tx, r, &err) != ERR_OK) {
@@ -324,8 +400,12 @@ static void session_report(struct session *s, const struct wire_report *report)
     if (settled > 0) {
         memcpy(tx.effect->server, s->server->id, sizeof(s->server->id));
         tx.effect->agent_seq = settled;
+        if (report_of_settled(&r->slots[index], report))
+            tx.effect->settled = &r->slots[index];
     }
     (void)tx_commit(&tx);
+    if (r->slots[index].returning)
+        queue_settle(&r->slots[index]); /* all of it was known already */
     if (code != ERR_OK)
         session_fault(s, err.message);
 }
@@ -419,7 +499,7 @@ static void session_dispatch(struct session *s, const struct wire_frame *frame)
     case WIRE_CANCEL:
     case WIRE_ACK:
     case WIRE_TYPE_COUNT:
-        session_fault(s, "a frame that only an orchestrator sends");
+        session_alarm(s, "agent.frame", s->server->id, "a frame that only an orchestrator sends");
         return;
     }
 }

@@ -9,8 +9,12 @@
 /* ---- Submitting ------------------------------------------------------------------------------ */
 
 /* Whether a rollout with that id is of the same plan. */
-static enum error_code submit_compare(struct rollout *r, const struct plan *plan, struct error *err)
+static enum error_code submit_compare(struct rollout *r, const struct plan *plan, bool check,
+                                      struct error *err)
 {
+    if (engine_is_check(r->engine) != check)
+        return error_set(err, ERR_EXISTS, "rollout \"%s\" exists and is %s; choose another id",
+                         r->id, check ? "no check" : "a check");
     AUTO_BUF struct buf there = BUF_INIT;
     AUTO_BUF struct buf here = BUF_INIT;
     plan_write(&there, r->plan);
@@ -78,6 +82,7 @@ static enum error_code submit_record(struct rollout *r, const struct dispatcher_
         struct event event = rollout_event(EVENT_ROLLOUT_CREATED, EVENT_NO_SERVER);
         event.by = request->by;
         event.retry_of = retry_of;
+        event.check = request->check;
         code = tx_apply(&tx, &event, err);
     }
     if (code != ERR_OK) {
@@ -166,7 +171,7 @@ enum error_code dispatcher_submit(struct dispatcher *d, struct plan *plan,
     *ret_repeat = false;
     if (r == NULL)
         return submit_begin(d, id, plan, NULL, request, err);
-    code = submit_compare(r, plan, err);
+    code = submit_compare(r, plan, request->check, err);
     if (code == ERR_OK)
         code = submit_repeat(r, request, ret_repeat, err);
     if (code == ERR_OK)
@@ -184,7 +189,7 @@ static bool retry_keeps(void *ctx, uint32_t server)
 
 /* The plan for what the rollout left undone. Caller owns. */
 static enum error_code retry_plan(struct dispatcher *d, const char *of, char ret_of[ID_BUFFER],
-                                  struct plan **ret_plan, struct error *err)
+                                  bool *ret_check, struct plan **ret_plan, struct error *err)
 {
     struct rollout *r = NULL;
     enum error_code code = rollout_get(d, of, &r, err);
@@ -208,6 +213,7 @@ static enum error_code retry_plan(struct dispatcher *d, const char *of, char ret
                          "nothing of rollout \"%s\" is left to do: it succeeded on every server",
                          r->id);
     memcpy(ret_of, r->id, ID_BUFFER);
+    *ret_check = *ret_check || engine_is_check(r->engine);
     return plan_keep_servers(r->plan, retry_keeps, r, ret_plan, err);
 }
 
@@ -230,11 +236,12 @@ enum error_code dispatcher_retry(struct dispatcher *d, const char *of,
         return error_set(err, ERR_EXISTS,
                          "rollout \"%s\" exists and is no retry of \"%s\"; choose another id",
                          r->id, of);
-    code = retry_plan(d, of, origin, &plan, err);
+    struct dispatcher_submit retry = *request;
+    code = retry_plan(d, of, origin, &retry.check, &plan, err);
     if (code != ERR_OK)
         return code;
     assert(plan != NULL);
-    code = submit_begin(d, id, plan, origin, request, err);
+    code = submit_begin(d, id, plan, origin, &retry, err);
     if (code == ERR_OK)
         (void)TAKE(plan);
     return code;

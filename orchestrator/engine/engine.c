@@ -101,7 +101,7 @@ void server_set_state(struct engine *e, struct server *s, enum execution_state s
 /* One whose end is not known may be changed although no step of it was heard of. */
 void server_weigh_change(struct engine *e, struct server *s)
 {
-    bool may_be = s->x.touched || (s->x.started && !s->ended);
+    bool may_be = !e->check && !s->x.unchanged && (s->x.touched || (s->x.started && !s->ended));
     e->changed -= s->changed;
     s->changed = may_be && s->x.state != EXECUTION_ROLLED_BACK;
     e->changed += s->changed;
@@ -127,7 +127,7 @@ static enum error_code apply_input(struct engine *e, const struct event *event, 
 {
     switch (event->type) {
     case EVENT_ROLLOUT_CREATED:
-        return control_created(e, err);
+        return control_created(e, event, err);
     case EVENT_EXECUTION_STARTED:
     case EVENT_STEP_STARTED:
     case EVENT_STEP_RETRYING:
@@ -320,6 +320,11 @@ enum rollout_state engine_state(const struct engine *e)
     return e->state;
 }
 
+bool engine_is_check(const struct engine *e)
+{
+    return e->check;
+}
+
 bool engine_stopping(const struct engine *e)
 {
     return e->stop != STOP_NONE;
@@ -338,6 +343,7 @@ struct engine_counts engine_counts(const struct engine *e)
         .unknown = e->outcomes[EXECUTION_UNKNOWN],
         .cancelled = e->outcomes[EXECUTION_CANCELLED],
         .skipped = e->outcomes[EXECUTION_SKIPPED] + (stopped ? waiting : 0),
+        .unchanged = e->unchanged,
         .rolled_back = e->rolled_back,
         .rollback_failed = e->rollback_failed,
     };
@@ -356,13 +362,19 @@ const struct execution *engine_execution(const struct engine *e, uint32_t server
     return &e->servers[server].x;
 }
 
+bool engine_left_nothing(const struct engine *e, uint32_t server)
+{
+    const struct execution *x = engine_execution(e, server);
+    return x->state == EXECUTION_ROLLED_BACK || x->unchanged;
+}
+
 bool engine_needs_undo(const struct engine *e, uint32_t server)
 {
     assert(server < e->server_count);
     const struct server *s = &e->servers[server];
     bool under_way = s->x.state == EXECUTION_ROLLING_BACK || s->undo == UNDO_DUE || s->ordered;
     bool undone = s->undo == UNDO_DONE || (s->x.resolved && s->x.state == EXECUTION_ROLLED_BACK);
-    return s->x.started && !under_way && !undone;
+    return !e->check && s->x.started && !under_way && !undone;
 }
 
 const struct step_record *engine_step(const struct engine *e, uint32_t server, uint32_t step)

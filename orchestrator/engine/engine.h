@@ -28,6 +28,10 @@
  * state nor its outcome; the rollout leaves it alone, until a person orders its undo, or that of
  * the whole rollout (one that was settled as rolled_back is left out then).
  *
+ * A check (rollout_created says so) is a rollout that changes nothing: its agents say of each step
+ * what it would change. Batches, limits and threshold are as ever; whatever comes of it, there is
+ * nothing to undo, and an order to undo it is refused.
+ *
  * Threading: an engine belongs to one thread at a time; engines share nothing.
  */
 #pragma once
@@ -75,6 +79,8 @@ struct execution {
     bool undo_force;              /* undo also where somebody else has changed what it left */
     bool conflict;                /* its last undo was refused: somebody else has changed it */
     bool resolved;                /* a person settled it by hand */
+    bool unchanged;               /* it succeeded, and no step of it changed (a check: would change)
+                                     anything */
     int32_t step;                 /* the step under way or the one that failed; EVENT_NO_STEP */
     /* Number of the last order to undo it, for its agent: how often that had begun to undo, as far
      * as was known, and one more. The same each time the order is given again. 0: never ordered. */
@@ -87,7 +93,7 @@ struct execution {
 struct step_record {
     enum step_state state;
     int32_t attempt;
-    bool changed;
+    bool changed;  /* of a check: it would */
     bool conflict; /* rollback_failed: refused, since somebody else has changed what it left */
     bool has_exit_code;
     int64_t exit_code;
@@ -105,6 +111,7 @@ struct engine_counts {
     uint32_t unknown;
     uint32_t cancelled;
     uint32_t skipped;
+    uint32_t unchanged; /* of those that succeeded: nothing was, or in a check would be, changed */
     /* Of those that ended: */
     uint32_t rolled_back;
     uint32_t rollback_failed;
@@ -128,10 +135,13 @@ bool engine_next(struct engine *e, struct decision *ret_decision);
 void engine_resume(struct engine *e);
 
 enum rollout_state engine_state(const struct engine *e);
+bool engine_is_check(const struct engine *e);
 /* A person or the threshold has stopped it: no server is started any more. */
 bool engine_stopping(const struct engine *e);
 struct engine_counts engine_counts(const struct engine *e);
 const struct plan *engine_plan(const struct engine *e);
+/* Nothing of what it touched is left on the server: it was undone, or nothing was changed. */
+bool engine_left_nothing(const struct engine *e, uint32_t server);
 /* Borrowed until the next engine_apply. */
 const struct execution *engine_execution(const struct engine *e, uint32_t server);
 /* True when an order to undo the whole rollout would have this server undone (now, when it has been

@@ -1,10 +1,13 @@
 #include "orchestrator/engine/engine_internal.h"
 
-enum error_code control_created(struct engine *e, struct error *err)
+enum error_code control_created(struct engine *e, const struct event *event, struct error *err)
 {
     if (e->phase != PHASE_NEW)
         return error_set(err, ERR_STALE, "the rollout has begun already");
     e->state = ROLLOUT_RUNNING;
+    e->check = event->check;
+    if (e->check)
+        e->undo_scope = SCOPE_NONE;
     (void)engine_note(e, EVENT_ROLLOUT_STARTED);
     batch_begin(e);
     return ERR_OK;
@@ -115,7 +118,7 @@ static enum error_code stop(struct engine *e, const struct event *event, bool un
 
 enum error_code control_cancel(struct engine *e, const struct event *event, struct error *err)
 {
-    return stop(e, event, event->undoing, err);
+    return stop(e, event, event->undoing && !e->check, err);
 }
 
 enum error_code control_rollback(struct engine *e, const struct event *event, struct error *err)

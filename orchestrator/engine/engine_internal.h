@@ -105,6 +105,7 @@ struct engine {
     enum phase phase;
     enum stop stop;
     int undo_scope; /* enum plan_scope: what is undone once it has stopped */
+    bool check;     /* nothing is changed, so nothing is undone */
     bool tripped;   /* stopped by the threshold or the canary, else by a person */
 
     uint32_t next; /* first server that was not started */
@@ -126,6 +127,7 @@ struct engine {
     uint32_t changed;  /* servers that may have been changed and are not undone */
     uint32_t resolved; /* servers that are settled by hand */
     uint32_t outcomes[EXECUTION_STATE_COUNT]; /* of servers below `next` */
+    uint32_t unchanged;                       /* servers with x.unchanged */
     uint32_t rolled_back, rollback_failed;    /* by state */
 
     struct server_list lists[LIST_COUNT];
@@ -176,7 +178,8 @@ void server_cancel(struct engine *e, uint32_t server);
 
 /* ---- engine_control.c ---------------------------------------------------------------------- */
 
-enum error_code control_created(struct engine *e, struct error *err) MUST_CHECK;
+enum error_code control_created(struct engine *e, const struct event *event,
+                                struct error *err) MUST_CHECK;
 enum error_code control_batch_due(struct engine *e, const struct event *event,
                                   struct error *err) MUST_CHECK;
 enum error_code control_pause(struct engine *e, struct error *err) MUST_CHECK;

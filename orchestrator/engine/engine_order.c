@@ -85,12 +85,23 @@ bool engine_holds(const struct engine *e, uint32_t server)
     return !e->closed || e->servers[server].held;
 }
 
-enum error_code engine_check_rollback(const struct engine *e, const struct event *event,
-                                      struct error *err)
+/* What is to be true of the rollout for anything of it to be undone. */
+static enum error_code check_undoable(const struct engine *e, struct error *err)
 {
     if (e->phase == PHASE_NEW)
         return error_set(err, ERR_CONFLICT, "the rollout has not begun");
-    enum error_code code = check_server(e, event, err);
+    if (e->check)
+        return error_set(err, ERR_CONFLICT,
+                         "the rollout is a check, which changes nothing: there is nothing to undo");
+    return ERR_OK;
+}
+
+enum error_code engine_check_rollback(const struct engine *e, const struct event *event,
+                                      struct error *err)
+{
+    enum error_code code = check_undoable(e, err);
+    if (code == ERR_OK)
+        code = check_server(e, event, err);
     return code == ERR_OK ? check_undo(e, event, err) : code;
 }
 
@@ -131,8 +142,9 @@ static enum error_code order_whole(struct engine *e, const struct event *event, 
 
 enum error_code order_rollback(struct engine *e, const struct event *event, struct error *err)
 {
-    if (e->phase == PHASE_NEW)
-        return error_set(err, ERR_CONFLICT, "the rollout has not begun");
+    enum error_code code = check_undoable(e, err);
+    if (code != ERR_OK)
+        return code;
     if (event->server != EVENT_NO_SERVER)
         return order_server(e, event, err);
     if (event->force)
@@ -153,6 +165,11 @@ static enum error_code check_resolve(const struct engine *e, const struct event 
         event->state != EXECUTION_ROLLED_BACK)
         return error_set(err, ERR_INVALID,
                          "a server is settled as succeeded, failed or rolled_back");
+    if (e->check && event->state == EXECUTION_ROLLED_BACK)
+        return error_set(err, ERR_CONFLICT,
+                         "the rollout is a check, which changes nothing: settle %s as succeeded or "
+                         "failed",
+                         name);
     if (s->x.resolved)
         return error_set(err, ERR_CONFLICT,
                          "%s is settled already (%s): to change it, order its rollback", name,

@@ -129,7 +129,7 @@ static void record_step_started(struct engine *e, struct report *r)
 {
     step_changed(r, STEP_RUNNING);
     r->step->attempt = r->event->attempt;
-    if (r->event->type == EVENT_STEP_STARTED)
+    if (r->event->type == EVENT_STEP_STARTED && !e->check)
         r->server->x.touched = true;
     server_weigh_change(e, r->server);
 }
@@ -242,6 +242,17 @@ static void undo_itself(struct engine *e, struct server *s)
     server_set_state(e, s, EXECUTION_ROLLING_BACK);
 }
 
+/* A step that failed and was tolerated may have changed something. */
+static bool steps_unchanged(const struct engine *e, uint32_t number)
+{
+    for (uint32_t i = 0; i < e->step_count; i++) {
+        const struct step_record *step = engine_step(e, number, i);
+        if (step->changed || (step->state != STEP_SUCCEEDED && step->state != STEP_SKIPPED))
+            return false;
+    }
+    return true;
+}
+
 static void execution_ended(struct engine *e, struct report *r)
 {
     struct server *s = r->server;
@@ -251,6 +262,9 @@ static void execution_ended(struct engine *e, struct report *r)
     bool late = s->x.outcome == EXECUTION_UNKNOWN && !e->closed;
     if (s->x.outcome == EXECUTION_PENDING || late)
         server_set_outcome(e, s, event->state);
+    s->x.unchanged =
+        s->x.outcome == EXECUTION_SUCCEEDED && !s->x.resolved && steps_unchanged(e, r->number);
+    e->unchanged += s->x.unchanged;
     server_set_state(e, s, event->state);
     if (event->state == EXECUTION_SUCCEEDED)
         s->x.step = EVENT_NO_STEP;
@@ -338,6 +352,12 @@ static enum error_code check_content(struct engine *e, struct report *r, struct 
     unsigned state = about_step ? BIT(event->step_state) : BIT(event->state);
     bool undoes_success = event->type == EVENT_EXECUTION_ENDED && event->undoing &&
                           event->state == EXECUTION_SUCCEEDED;
+    bool undoes = event->undoing || event->type == EVENT_EXECUTION_ROLLBACK_STARTED ||
+                  event->type == EVENT_STEP_ROLLED_BACK ||
+                  event->type == EVENT_EXECUTION_ROLLED_BACK;
+    if (e->check && undoes)
+        return error_set(err, ERR_INVALID, "%s reports %s, but in a check there is nothing to undo",
+                         plan_server(e->plan, r->number), event_type_names[event->type]);
     if ((states && !(states & state)) || undoes_success)
         return error_set(err, ERR_INVALID, "%s reports %s with a state that it cannot have",
                          plan_server(e->plan, r->number), event_type_names[event->type]);

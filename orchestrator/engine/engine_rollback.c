@@ -9,7 +9,7 @@
  * yet. One that is silent belongs to the failed ones: it is in doubt. */
 static bool needs_undo(const struct engine *e, const struct server *s)
 {
-    if (!s->x.started || s->x.resolved || (s->undo != UNDO_NONE && s->undo != UNDO_DUE))
+    if (e->check || !s->x.started || s->x.resolved || (s->undo != UNDO_NONE && s->undo != UNDO_DUE))
         return false;
     if (s->stray || s->ordered)
         return true;
@@ -161,6 +161,9 @@ static void compose_verdict(struct engine *e)
         add_clause(e, "%s", e->order);
     if (e->phase != PHASE_OVER)
         return;
+    if (e->check)
+        add_clause(e, "%" PRIu32 " of %" PRIu32 " servers would change",
+                   e->outcomes[EXECUTION_SUCCEEDED] - e->unchanged, all);
     if (e->state == ROLLOUT_SUCCEEDED && bad > 0)
         add_clause(e, "%" PRIu32 " of %" PRIu32 " servers did not succeed, as the plan allows", bad,
                    all);

@@ -84,7 +84,8 @@ struct event {
     bool now;      /* cancel: end running steps too */
     bool force;    /* undo also where somebody else has changed what the step left */
     bool conflict; /* step_rolled_back: refused, since somebody else has changed it */
-    bool changed;  /* step_ended: it changed the host */
+    bool changed;  /* step_ended: it changed the host; of a check: it would */
+    bool check;    /* rollout_created: a check; see engine.h */
     bool has_exit_code;
     int64_t exit_code;
     uint32_t batch; /* from 1 */

@@ -18,7 +18,7 @@ struct event_doc {
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;
-    bool undoing, now, force, conflict, changed;
+    bool undoing, now, force, conflict, changed, check;
     int64_t batch, count;
     const char *message, *by, *retry_of;
     int64_t agent_seq, agent_time_ms;
@@ -85,7 +85,8 @@ static const struct json_field fields[] = {
     MAYBE("now", JSON_BOOL, now, "Running steps are ended too."),
     MAYBE("force", JSON_BOOL, force, "Undone even where somebody else has changed it since."),
     MAYBE("conflict", JSON_BOOL, conflict, "Not undone, since somebody else has changed it."),
-    MAYBE("changed", JSON_BOOL, changed, "The step changed the server."),
+    MAYBE("changed", JSON_BOOL, changed, "The step changed the server; of a check: it would."),
+    MAYBE("check", JSON_BOOL, check, "The rollout is a check: it changes nothing."),
     MAYBE("batch", JSON_INT, batch, "The batch, from 1."),
     MAYBE("count", JSON_INT, count, "How many servers it is about."),
     MAYBE_TEXT("message", message, "Why, for people."),
@@ -190,6 +191,7 @@ void event_write(struct buf *b, const struct plan *plan, const struct event *eve
         .force = event->force,
         .conflict = event->conflict,
         .changed = event->changed,
+        .check = event->check,
         .batch = event->batch,
         .count = event->count,
         .message = event->message,
@@ -240,6 +242,7 @@ static enum error_code event_from_doc(const struct event_doc *doc, const struct 
         .force = doc->force,
         .conflict = doc->conflict,
         .changed = doc->changed,
+        .check = doc->check,
         .has_exit_code = doc->has_exit_code,
         .exit_code = doc->exit_code,
         .batch = (uint32_t)doc->batch,

@@ -55,6 +55,7 @@ struct journal_summary {
     enum rollout_state state;
     struct engine_counts counts;
     uint32_t servers;
+    bool check; /* it changes nothing: see engine.h */
     int64_t created_ms;
     int64_t ended_ms; /* 0: not yet */
     bool undo_owed;   /* ended, and an order to an agent stands: journal_scan_open gives it */

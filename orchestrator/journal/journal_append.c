@@ -344,6 +344,8 @@ static void bind_summary(struct db_stmt *s, const struct journal_summary *summar
     db_bind_int(s, UPDATE_SKIPPED, counts->skipped);
     db_bind_int(s, UPDATE_ROLLED_BACK, counts->rolled_back);
     db_bind_int(s, UPDATE_ROLLBACK_FAILED, counts->rollback_failed);
+    db_bind_int(s, UPDATE_IS_CHECK, summary->check);
+    db_bind_int(s, UPDATE_UNCHANGED, counts->unchanged);
 }
 
 enum error_code summary_write(struct db *db, int64_t num, const struct journal_summary *summary,

@@ -56,7 +56,8 @@ static bool counts_same(const struct engine_counts *a, const struct engine_count
            a->succeeded == b->succeeded && a->failed == b->failed &&
            a->unreachable == b->unreachable && a->unknown == b->unknown &&
            a->cancelled == b->cancelled && a->skipped == b->skipped &&
-           a->rolled_back == b->rolled_back && a->rollback_failed == b->rollback_failed;
+           a->unchanged == b->unchanged && a->rolled_back == b->rolled_back &&
+           a->rollback_failed == b->rollback_failed;
 }
 
 /* Undo that is owed keeps a rollout from being removed. */
@@ -87,6 +88,10 @@ static void check_summary(struct check *c, const struct subject *s, const struct
                        s->summary.servers, plan_server_count(r->plan));
         check_found(c, s->id, 0, what);
     }
+    if (s->num <= c->j->untouched)
+        counts.unchanged = s->summary.counts.unchanged;
+    if (s->summary.check != engine_is_check(r->engine))
+        check_found(c, s->id, 0, "its summary and its events differ in whether it is a check");
     if (!counts_same(&counts, &s->summary.counts))
         check_found(c, s->id, 0, "the counts of its summary are not those of its events");
     if (s->num > c->j->untouched)

@@ -98,6 +98,7 @@ enum error_code rollout_read_row(struct db_stmt *s, int64_t unsummed,
         .summary =
             {
                 .servers = column_count(s, COLUMN_SERVERS),
+                .check = db_column_int(s, COLUMN_IS_CHECK) != 0,
                 .created_ms = db_column_int(s, COLUMN_CREATED_MS),
                 .ended_ms = db_column_int(s, COLUMN_ENDED_MS),
                 .counts =
@@ -110,6 +111,7 @@ enum error_code rollout_read_row(struct db_stmt *s, int64_t unsummed,
                         .unknown = column_count(s, COLUMN_UNKNOWN),
                         .cancelled = column_count(s, COLUMN_CANCELLED),
                         .skipped = column_count(s, COLUMN_SKIPPED),
+                        .unchanged = column_count(s, COLUMN_UNCHANGED),
                         .rolled_back = column_count(s, COLUMN_ROLLED_BACK),
                         .rollback_failed = column_count(s, COLUMN_ROLLBACK_FAILED),
                     },

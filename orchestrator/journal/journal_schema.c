@@ -88,12 +88,20 @@ static const char *const migrations[] = {
     ") WITHOUT ROWID;"
     "INSERT INTO meta(name, value)"
     "  SELECT 'untouched', max(num) FROM rollout HAVING max(num) IS NOT NULL;",
+
+    /* is_check: the rollout changes nothing. unchanged: servers that succeeded without a change; of
+     * rollouts from before, and what follows for the servers that they touched, it is still to be
+     * made of their events. */
+    "ALTER TABLE rollout ADD COLUMN is_check INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE rollout ADD COLUMN unchanged INTEGER NOT NULL DEFAULT 0;"
+    "INSERT OR REPLACE INTO meta(name, value)"
+    "  SELECT 'untouched', max(num) FROM rollout HAVING max(num) IS NOT NULL;",
 };
 
 #define ROLLOUT_COLUMNS                                                                            \
     "id, name, by, state, created_ms, ended_ms, last_seq, servers, pending, in_flight, succeeded," \
     " failed, unreachable, unknown, cancelled, skipped, rolled_back, rollback_failed, open, num,"  \
-    " made_sum, sum, retry_of"
+    " made_sum, sum, retry_of, is_check, unchanged"
 #define EVENT_COLUMNS "key, type, json, sum"
 #define LOCK_COLUMNS "server, locked, by, reason, time_ms, unlocked_by, unlocked_ms, sum"
 
@@ -115,7 +123,7 @@ static const char *const statements[JOURNAL_STATEMENT_COUNT] = {
         "UPDATE rollout SET state = ?2, open = ?3, created_ms = ?4, ended_ms = ?5, last_seq = ?6,"
         " servers = ?7, pending = ?8, in_flight = ?9, succeeded = ?10, failed = ?11,"
         " unreachable = ?12, unknown = ?13, cancelled = ?14, skipped = ?15, rolled_back = ?16,"
-        " rollback_failed = ?17, sum = ?18 WHERE num = ?1",
+        " rollback_failed = ?17, sum = ?18, is_check = ?19, unchanged = ?20 WHERE num = ?1",
     [JOURNAL_PLAN_ADD] = "INSERT INTO plan(rollout, text, sum) VALUES(?1, ?2, ?3)",
     [JOURNAL_EVENT_ADD] = "INSERT INTO event(key, type, json, sum) VALUES(?1, ?2, ?3, ?4)",
     /* What comes late of an earlier attempt does not replace a later one's. */

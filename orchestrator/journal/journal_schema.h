@@ -78,7 +78,9 @@ enum journal_rollout_column {
     COLUMN_NUM,
     COLUMN_MADE_SUM,
     COLUMN_SUM,
-    COLUMN_RETRY_OF
+    COLUMN_RETRY_OF,
+    COLUMN_IS_CHECK,
+    COLUMN_UNCHANGED
 };
 
 /* Parameters of JOURNAL_ROLLOUT_UPDATE. */
@@ -100,7 +102,9 @@ enum journal_update_parameter {
     UPDATE_SKIPPED,
     UPDATE_ROLLED_BACK,
     UPDATE_ROLLBACK_FAILED,
-    UPDATE_SUM
+    UPDATE_SUM,
+    UPDATE_IS_CHECK,
+    UPDATE_UNCHANGED
 };
 
 /* Of JOURNAL_PLAN_GET. */

@@ -21,7 +21,7 @@ bool touch_of(const struct engine *engine, uint32_t server, struct touch *ret_to
         return false;
     *ret_touch = (struct touch){.server = server,
                                 .name = plan_server(engine_plan(engine), server),
-                                .undone = x->state == EXECUTION_ROLLED_BACK};
+                                .undone = engine_left_nothing(engine, server)};
     return true;
 }
 

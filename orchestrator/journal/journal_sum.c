@@ -62,6 +62,9 @@ int64_t sum_summary(int64_t num, const struct journal_summary *summary, int64_t 
     uint64_t sum = sum_string(SUM_INIT, rollout_state_names[summary->state]);
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         sum = sum_int(sum, numbers[i]);
+    /* Rows from before there were checks stay right. */
+    if (summary->check || counts->unchanged > 0)
+        sum = sum_int(sum_int(sum, summary->check), counts->unchanged);
     return (int64_t)sum;
 }
 

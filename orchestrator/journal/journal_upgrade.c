@@ -46,6 +46,7 @@ static enum error_code former_record(struct db *db, const struct former *former,
                                      const struct replay *r, struct error *err)
 {
     struct journal_summary summary = former->summary;
+    summary.counts.unchanged = engine_counts(r->engine).unchanged;
     bool final = rollout_state_final(summary.state);
     enum error_code code = ERR_OK;
     for (uint32_t i = 0; i < plan_server_count(r->plan) && code == ERR_OK; i++) {
@@ -55,7 +56,7 @@ static enum error_code former_record(struct db *db, const struct former *former,
         if (final && engine_standing(r->engine, i) != 0)
             summary.undo_owed = true;
     }
-    if (code == ERR_OK && summary.undo_owed)
+    if (code == ERR_OK && (summary.undo_owed || summary.counts.unchanged > 0))
         code = summary_write(db, former->num, &summary, former->last_seq, err);
     return code;
 }

@@ -83,6 +83,9 @@ static void operation_end(struct agent_world *w)
         result.outcome = HANDLER_FAILED;
         result.no_room = true;
         (void)snprintf(result.message, sizeof(result.message), "no room");
+    } else if (w->operation.operation == HANDLER_CHECK) {
+        assert(w->operation.undo_dir == NULL && w->operation.undo == NULL);
+        result.changed = changes;
     } else if (w->operation.operation == HANDLER_PREPARE && changes) {
         result.undo = undo;
     } else if (changes) {

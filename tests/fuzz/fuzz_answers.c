@@ -23,9 +23,10 @@
 enum { ARGS_MAX = 16, REFUSED = 404, STATUS_MIN = 200, STATUS_RANGE = 400 };
 
 /* Those that read or write no file. */
-static const char *const allowed[] = {
-    "list",    "show",   "watch",    "events", "logs",   "pause",    "resume",  "cancel",
-    "servers", "server", "handlers", "help",   "submit", "validate", "preview", "simulate"};
+static const char *const allowed[] = {"list",     "show",   "watch",  "events",   "logs",
+                                      "pause",    "resume", "cancel", "servers",  "server",
+                                      "handlers", "help",   "submit", "validate", "preview",
+                                      "simulate", "whoami", "token",  "agent",    "audit"};
 
 /* ---- The client, whose orchestrator is the fuzzer's input ------------------------------------ */
 
@@ -50,10 +51,11 @@ void answer_done(struct answer *answer)
     buf_done(&answer->body);
 }
 
-enum error_code client_new(const char *url, struct client **ret_client, struct error *err)
+enum error_code client_new(const struct client_config *config, struct client **ret_client,
+                           struct error *err)
 {
     struct client *client = MEM_NEW(struct client);
-    if (client == NULL || (client->url = mem_strdup(url)) == NULL) {
+    if (client == NULL || (client->url = mem_strdup(config->url)) == NULL) {
         mem_free(client);
         return error_set(err, ERR_NO_MEMORY, NULL);
     }
@@ -218,9 +220,24 @@ static int split(char *line, char **argv)
     return argc;
 }
 
+/* An option that names a file, with its value or before it. */
+static bool names_a_file(const char *arg)
+{
+    static const char *const options[] = {"--out", "--ca", "--token-file"};
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        size_t len = strlen(options[i]);
+        if (strncmp(arg, options[i], len) == 0 && (arg[len] == '=' || arg[len] == '\0'))
+            return true;
+    }
+    return false;
+}
+
 /* A plan comes from standard input alone. */
 static bool reads_a_file(int argc, char *const *argv)
 {
+    for (int i = 2; i < argc; i++)
+        if (names_a_file(argv[i]))
+            return true;
     static const char *const readers[] = {"submit", "validate", "preview", "simulate"};
     for (size_t r = 0; r < sizeof(readers) / sizeof(readers[0]); r++) {
         if (strcmp(argv[1], readers[r]) != 0)

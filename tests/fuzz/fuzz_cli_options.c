@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else
         assert(err.code == ERR_INVALID && err.message[0] != '\0');
     err = (struct error){0};
-    if (url != NULL && client_new(url, &client, &err) == ERR_OK)
+    if (url != NULL && client_new(&(struct client_config){.url = url}, &client, &err) == ERR_OK)
         assert(client_url(client)[0] != '\0');
     else if (url != NULL)
         assert(err.code == ERR_INVALID && err.message[0] != '\0');

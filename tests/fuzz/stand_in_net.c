@@ -1,6 +1,7 @@
 #include "tests/fuzz/stand_in_net.h"
 
 #include "common/base/alloc.h"
+#include "common/net/net_tls.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -151,6 +152,52 @@ void stand_net_close(struct net_request *req)
     free(req->body);
     free(req->answer.data);
     free(req);
+}
+
+bool net_request_peer_user(const struct net_request *req, uid_t *ret_uid, pid_t *ret_pid)
+{
+    (void)req;
+    (void)ret_uid;
+    (void)ret_pid;
+    return false;
+}
+
+bool net_request_peer_in_group(const struct net_request *req, gid_t group)
+{
+    (void)req;
+    (void)group;
+    return false;
+}
+
+void net_request_wipe(struct net_request *req, const char *name)
+{
+    (void)req;
+    (void)name;
+}
+
+const struct pki_facts *net_request_identity(struct net_request *req)
+{
+    (void)req;
+    return NULL;
+}
+
+const struct pki_facts *net_conn_identity(struct net_conn *conn)
+{
+    (void)conn;
+    return NULL;
+}
+
+enum error_code net_server_set_tls(struct net_server *server, const struct net_tls_server *tls,
+                                   struct error *err)
+{
+    (void)server;
+    (void)tls;
+    return error_set(err, ERR_INVALID, "it is a plain one");
+}
+
+bool net_host_loopback(const char *host)
+{
+    return strcmp(host, "127.0.0.1") == 0;
 }
 
 /* ---- Requests: the product's side ------------------------------------------------------------ */

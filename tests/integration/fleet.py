@@ -152,10 +152,22 @@ class Fleet:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
+
+    # What secure.py does otherwise.
+
+    def orchestrator_args(self):
+        return ["--insecure-dev"]
+
+    def agent_identity(self, agent):
+        """What an agent is told to be known by."""
+        return []
+
+    def cli_env(self):
+        return {}
 
     def start_orchestrator(self, args=(), prefix=(), env=None):
         """`prefix`: a program that starts it, such as unshare(1)."""
@@ -164,6 +176,7 @@ class Fleet:
                 *self.hub,
                 *prefix,
                 program("kitsune-orchestrator"),
+                *self.orchestrator_args(),
                 "--listen", f"{self.host}:{self.port}",
                 "--data-dir", self.path("orchestrator"),
                 "--heartbeat", self.heartbeat,
@@ -186,6 +199,7 @@ class Fleet:
                 "--server-id", agent,
                 "--orchestrator", url or (self.network.url(agent, self.port) if apart else self.url),
                 "--data-dir", self.path("agent-" + agent),
+                *self.agent_identity(agent),
                 *self.agent_args,
                 *args,
             ],
@@ -203,7 +217,7 @@ class Fleet:
             capture_output=True,
             timeout=timeout,
             input=stdin,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **self.cli_env(), **(env or {})},
         )
         done.stdout = done.stdout.decode("utf-8", "replace")
         done.stderr = done.stderr.decode("utf-8", "replace")
@@ -245,7 +259,8 @@ class Fleet:
         if after:
             command = ["curl", "-sN", f"{self.url}/v1/rollouts/{rollout}/events?follow=true&after={after}"]
         with subprocess.Popen(
-            [*self.hub, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [*self.hub, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, **self.cli_env()},
         ) as follower:
             watchdog = threading.Timer(timeout, follower.kill)
             watchdog.start()

@@ -18,7 +18,8 @@ class Namespace:
 
     def __init__(self):
         self.holder = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec cat"],
+            ["unshare", "--net", "sh", "-c", "ip link set lo up && sysctl -qw net.ipv4.conf.all.route_localnet=1"
+             " && echo up && exec cat"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -40,7 +41,9 @@ class Namespace:
 
 
 class Network:
-    listen = "0.0.0.0"
+    # What is served without TLS is served on a loopback address alone. Here such a one is led through the
+    # interfaces as any other is.
+    listen = "127.77.0.1"
 
     def __init__(self, names):
         self.names = list(names)
@@ -85,6 +88,9 @@ class Network:
         self.center.ip("link", "set", self._device(name), "up")
         space.ip("address", "add", self._far(name) + "/24", "dev", "out")
         space.ip("link", "set", "out", "up")
+        space.ip("address", "del", "127.0.0.1/8", "dev", "lo")
+        space.ip("address", "add", "127.0.0.1/32", "dev", "lo")
+        space.ip("route", "add", self.listen, "via", self._near(name), "dev", "out", "src", self._far(name))
 
     @property
     def hub(self):
@@ -94,7 +100,7 @@ class Network:
         return self.apart[name].prefix
 
     def url(self, name, port):
-        return f"http://{self._near(name)}:{port}"
+        return f"http://{self.listen}:{port}"
 
     def down(self, name):
         """Nothing passes, and neither end is told."""

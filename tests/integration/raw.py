@@ -32,19 +32,22 @@ def read_to_end(raw):
 
 
 UPGRADE = (
-    b"GET /v1/agent HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /v1/agent HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Protocol: kitsune.v1\r\n\r\n"
 )
 
 
 class WebSocket:
-    def __init__(self, port, receive_buffer=None):
-        self.raw = connect(port, receive_buffer)
+    def __init__(self, port, receive_buffer=None, raw=None):
+        """`raw`: a connection that is made already, such as one over TLS."""
+        self.raw = raw or connect(port, receive_buffer)
         self.raw.sendall(UPGRADE)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
-            head += self.raw.recv(1)
+            piece = self.raw.recv(1)
+            assert piece, f"the connection ended after {head!r}"
+            head += piece
         assert b" 101 " in head, head
 
     def __enter__(self):
@@ -66,6 +69,33 @@ class WebSocket:
             head += bytes([bit | 127]) + struct.pack(">Q", length)
         # A mask of zeros changes nothing.
         self.raw.sendall(head + (bytes(4) if masked else b"") + payload)
+
+    def read(self):
+        """The next message: a document, or of a closing frame its code and reason; None at the end."""
+        head = self._exactly(2)
+        if head is None:
+            return None
+        length = head[1] & 0x7F
+        if length == 126:
+            length = struct.unpack(">H", self._exactly(2))[0]
+        elif length == 127:
+            length = struct.unpack(">Q", self._exactly(8))[0]
+        payload = self._exactly(length)
+        if head[0] & 0x0F == 8:
+            return struct.unpack(">H", payload[:2])[0], payload[2:].decode()
+        return json.loads(payload)
+
+    def _exactly(self, length):
+        data = b""
+        while len(data) < length:
+            try:
+                piece = self.raw.recv(length - len(data))
+            except ConnectionError:
+                piece = b""
+            if not piece:
+                return None
+            data += piece
+        return data
 
     def say(self, document):
         self.frame(json.dumps(document).encode())

@@ -204,7 +204,8 @@ class Orchestrator(unittest.TestCase):
     def test_a_second_one_on_the_same_data_directory_is_refused(self):
         with Fleet() as fleet:
             second = Process(
-                [program("kitsune-orchestrator"), "--listen", "127.0.0.1:0", "--data-dir", fleet.path("orchestrator")]
+                [program("kitsune-orchestrator"), "--insecure-dev", "--listen", "127.0.0.1:0", "--data-dir",
+                 fleet.path("orchestrator")]
             )
             self.assertEqual(second.process.wait(60), 1)
             second.reader.join(60)
@@ -214,7 +215,7 @@ class Orchestrator(unittest.TestCase):
     def test_a_port_that_is_taken_is_said_in_one_line(self):
         with Fleet() as fleet:
             second = Process(
-                [program("kitsune-orchestrator"), "--listen", f"127.0.0.1:{fleet.port}",
+                [program("kitsune-orchestrator"), "--insecure-dev", "--listen", f"127.0.0.1:{fleet.port}",
                  "--data-dir", fleet.path("other")]
             )
             self.assertEqual(second.process.wait(60), 1)
@@ -224,7 +225,7 @@ class Orchestrator(unittest.TestCase):
 
     def test_a_data_directory_that_cannot_be_written_is_said_in_one_line(self):
         for name in ("kitsune-orchestrator", "kitsune-agent"):
-            args = ["--server-id", "a"] if name == "kitsune-agent" else ["--listen", "127.0.0.1:0"]
+            args = ["--server-id", "a"] if name == "kitsune-agent" else ["--insecure-dev", "--listen", "127.0.0.1:0"]
             for directory in ("/proc/kitsune", "/dev/null/kitsune"):
                 with self.subTest(name=name, directory=directory):
                     process = Process([program(name), *args, "--data-dir", directory])

@@ -69,7 +69,7 @@ class Garbage(unittest.TestCase):
 
     def a_header_without_end(self):
         raw = connect(self.port)
-        raw.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
+        raw.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
         try:
             for _ in range(100):
                 raw.sendall(b"y" * 1000)
@@ -98,17 +98,17 @@ class Garbage(unittest.TestCase):
 
     def a_body_past_the_bound(self):
         raw = connect(self.port)
-        raw.sendall(b"POST /v1/rollouts HTTP/1.1\r\nHost: x\r\nContent-Length: 8388609\r\n\r\n")
+        raw.sendall(b"POST /v1/rollouts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8388609\r\n\r\n")
         self.assertIn(b" 413 ", raw.recv(4096))
         self.assertTrue(ended(raw))
         raw = connect(self.port)
-        raw.sendall(b"POST /v1/rollouts HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n")
+        raw.sendall(b"POST /v1/rollouts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n")
         self.assertIn(b" 400 ", raw.recv(4096))
         self.assertTrue(ended(raw))
 
     def a_chunked_body_without_end(self):
         raw = connect(self.port)
-        raw.sendall(b"POST /v1/rollouts HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        raw.sendall(b"POST /v1/rollouts HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         self.assertIn(b" 411 ", raw.recv(4096))
         took = trickle(raw, [b"10000\r\n" + b"x" * 65536 + b"\r\n"] * 1000, 0.1)
         self.assertLess(took, 20, "a chunked body without end")
@@ -116,7 +116,7 @@ class Garbage(unittest.TestCase):
     def bodies_that_are_no_plans(self):
         for body in (b"", b"{", b"[" * 100_000, b"\xff\xfe", b"null", b'{"servers": 7}', b'{"a":' * 1000):
             raw = connect(self.port)
-            raw.sendall(b"POST /v1/rollouts HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+            raw.sendall(b"POST /v1/rollouts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
                         % (len(body), body))
             self.assertRegex(read_to_end(raw), b"^HTTP/1.1 4\\d\\d ")
             raw.close()

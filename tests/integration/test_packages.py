@@ -72,7 +72,7 @@ orchestrator = http://127.0.0.1:7300
 END
 mkfifo /tmp/ready
 setpriv --reuid kitsune --regid kitsune --clear-groups \
-    /usr/sbin/kitsune-orchestrator --config /etc/kitsune/orchestrator.conf 2>/tmp/ready &
+    /usr/sbin/kitsune-orchestrator --insecure-dev --config /etc/kitsune/orchestrator.conf 2>/tmp/ready &
 orchestrator=$!
 exec 3</tmp/ready
 grep -q -m1 "^ready " <&3
@@ -90,7 +90,34 @@ wait "$orchestrator"
 """
 
 
+# As the manual says, with the configuration that comes with it: root initialises, the unit's user serves, and
+# root is known on the socket. The groups are those that systemd gives to the unit.
+SECURED = r"""
+kitsune-orchestrator init --host localhost --token-file /root/token >/tmp/said
+stat -c '%U %a' /var/lib/kitsune-orchestrator/pki/ca.key /var/lib/kitsune-orchestrator/access.db /root/token
+install -d -o kitsune -g kitsune -m 755 /run/kitsune-orchestrator
+mkfifo /tmp/secured
+setpriv --reuid kitsune --regid kitsune --init-groups \
+    /usr/sbin/kitsune-orchestrator --config /etc/kitsune/orchestrator.conf 2>/tmp/secured &
+orchestrator=$!
+exec 4</tmp/secured
+grep -q -m1 "^ready .* tls=1.3 " <&4
+cat <&4 >/dev/null &
+stat -c '%G %a' /run/kitsune-orchestrator/api.sock
+curl -s --unix-socket /run/kitsune-orchestrator/api.sock http://localhost/v1/whoami
+kill "$orchestrator"
+wait "$orchestrator"
+rm -r /var/lib/kitsune-orchestrator/*
+"""
+
+
 class Debian(unittest.TestCase):
+    def test_initialised_and_served_as_the_manual_says(self):
+        said = in_new_root("dpkg -i /tmp/packages/*.deb >/dev/null\n" + SECURED)
+        self.assertIn("kitsune 600\nkitsune 600\nroot 600\n", said)
+        self.assertIn("kitsune-operators 660\n", said)
+        self.assertIn('{"name":"uid 0","role":"admin"}', said)
+
     def test_installed_used_upgraded_and_removed(self):
         said = in_new_root(
             "dpkg -i /tmp/packages/*.deb >/dev/null\n"

@@ -75,7 +75,7 @@ class NotReading(unittest.TestCase):
                                     "rolloutStrategy": {"type": "Parallel"}})
             readers = [connect(fleet.port, receive_buffer=4096) for _ in range(200)]
             for reader in readers:
-                reader.sendall(f"GET /v1/rollouts/{rollout}/events?follow=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                reader.sendall(f"GET /v1/rollouts/{rollout}/events?follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             with subprocess.Popen(
                 [program("kitsune"), "--orchestrator", fleet.url, "events", rollout, "--follow", "-o", "json"],
                 stdout=subprocess.PIPE, text=True,

@@ -409,7 +409,8 @@ class Damage(Case):
             fleet.orchestrator.kill()
             commands = {
                 fleet.path("orchestrator", "journal.db-wal"):
-                    [[program("kitsune-orchestrator"), "--listen", "127.0.0.1:0", "--data-dir", fleet.path("orchestrator")],
+                    [[program("kitsune-orchestrator"), "--insecure-dev", "--listen", "127.0.0.1:0", "--data-dir",
+                      fleet.path("orchestrator")],
                      [program("kitsune-orchestrator"), "--check", "--data-dir", fleet.path("orchestrator")]],
                 fleet.path("agent-a", "agent.db-wal"):
                     [[program("kitsune-agent"), "--server-id", "a", "--data-dir", fleet.path("agent-a")]],

@@ -87,7 +87,8 @@ class Check(unittest.TestCase):
             self.assertRegex(lines[0], rf"^{journal(fleet)}: rollout {rollout}: event \d+: damaged")
             self.assertIn("1 finding", lines[-1])
             refused = Process(
-                [program("kitsune-orchestrator"), "--listen", "127.0.0.1:0", "--data-dir", fleet.path("orchestrator")]
+                [program("kitsune-orchestrator"), "--insecure-dev", "--listen", "127.0.0.1:0", "--data-dir",
+                 fleet.path("orchestrator")]
             )
             line = refused.wait_line("journal.db")
             self.assertIn("--check", line)

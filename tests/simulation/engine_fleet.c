@@ -38,7 +38,7 @@ static void agent_ends(struct world *w, uint32_t i, enum execution_state state, 
 static void agent_finishes(struct world *w, uint32_t i)
 {
     struct agent *a = &w->agents[i];
-    if (w->plan->confirm_timeout_ms > 0 && !a->confirming) {
+    if (w->plan->confirm_timeout_ms > 0 && !w->check && !a->confirming) {
         a->confirming = true;
         (void)record(w, i, EVENT_EXECUTION_CONFIRMING, EVENT_NO_STEP);
     } else if (a->confirming && rng_chance(&w->rng, 10)) {
@@ -60,8 +60,9 @@ static void agent_runs(struct world *w, uint32_t i)
     } else if (!a->in_step) {
         a->attempt = 1;
         a->in_step = true;
-        a->begun[a->step] = true;
-        (void)record(w, i, EVENT_STEP_STARTED, step);
+        a->begun[a->step] = !w->check;
+        if (!w->check) /* a check has no beginning on record */
+            (void)record(w, i, EVENT_STEP_STARTED, step);
     } else if (a->stop_now) {
         a->in_step = false;
         record(w, i, EVENT_STEP_ENDED, step)->step_state = STEP_FAILED;
@@ -73,7 +74,9 @@ static void agent_runs(struct world *w, uint32_t i)
             a->failure == EXECUTION_FAILED ? STEP_FAILED : STEP_TIMED_OUT;
         agent_ends(w, i, a->failure, a->undoes_itself);
     } else {
-        record(w, i, EVENT_STEP_ENDED, step)->step_state = STEP_SUCCEEDED;
+        struct event *entry = record(w, i, EVENT_STEP_ENDED, step);
+        entry->step_state = STEP_SUCCEEDED;
+        entry->changed = !a->idle && rng_chance(&w->rng, 70);
         a->in_step = false;
         a->step++;
     }
@@ -141,6 +144,8 @@ static void told_to_undo(struct world *w, uint32_t i)
 {
     const struct line *line = &w->lines[i];
     struct agent *a = &w->agents[i];
+    if (w->check)
+        model_fail(&w->model, "server %u is to undo a check", i);
     if (a->phase == AGENT_RUNNING || a->phase == AGENT_IDLE)
         model_fail(&w->model, "server %u is to undo while it runs", i);
     if (a->phase == AGENT_UNDOING ? line->round > a->rounds + !a->round_begun

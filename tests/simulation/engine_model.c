@@ -112,7 +112,7 @@ bool model_affected(const struct model *m, const struct model_server *s)
 {
     bool failed = s->outcome == EXECUTION_FAILED || s->outcome == EXECUTION_TIMED_OUT ||
                   s->outcome == EXECUTION_UNKNOWN;
-    if (!s->started || s->resolved)
+    if (m->check || !s->started || s->resolved)
         return false;
     return s->stray || s->ordered ||
            (m->stopped && (m->scope == SCOPE_ALL || (m->scope == SCOPE_FAILED && failed)));
@@ -165,7 +165,7 @@ static bool all_is_undone(const struct model *m)
     for (uint32_t i = 0; i < m->count; i++) {
         const struct model_server *s = &m->servers[i];
         bool changed = s->touched || (s->started && !s->ended);
-        if (changed && model_state(m, s) != EXECUTION_ROLLED_BACK)
+        if (changed && !s->unchanged && model_state(m, s) != EXECUTION_ROLLED_BACK)
             return false;
     }
     return true;
@@ -188,7 +188,7 @@ enum rollout_state model_end(const struct model *m)
 /* ---- Events -------------------------------------------------------------------------------- */
 
 /* What a server did, whoever listens. */
-static void record_report(struct model_server *s, const struct event *event)
+static void record_report(const struct model *m, struct model_server *s, const struct event *event)
 {
     if (event->type == EVENT_EXECUTION_STARTED) {
         s->started = true;
@@ -199,11 +199,12 @@ static void record_report(struct model_server *s, const struct event *event)
         s->round_open = true;
     } else if (event->type == EVENT_EXECUTION_ROLLED_BACK) {
         s->round_open = false;
-    } else if (event->type == EVENT_STEP_STARTED) {
-        s->touched = true;
+    } else if (event->type == EVENT_STEP_STARTED || event->type == EVENT_STEP_RETRYING) {
+        s->touched = !m->check;
         s->steps[event->step] = STEP_RUNNING;
     } else if (event->type == EVENT_STEP_ENDED) {
         s->steps[event->step] = event->step_state;
+        s->changed = s->changed || event->changed || event->step_state != STEP_SUCCEEDED;
     } else if (event->type == EVENT_STEP_ROLLED_BACK) {
         s->steps[event->step] = event->step_state;
         s->step_conflicts[event->step] = event->conflict;
@@ -214,7 +215,7 @@ static void model_report(struct model *m, const struct event *event)
 {
     struct model_server *s = &m->servers[event->server];
     bool back = s->silent;
-    record_report(s, event);
+    record_report(m, s, event);
     if (s->resolved)
         return;
     s->silent = false;
@@ -228,6 +229,7 @@ static void model_report(struct model *m, const struct event *event)
         s->out_of_turn = m->undo_begun || s->stray || s->ordered;
         if (s->outcome == EXECUTION_PENDING || (s->outcome == EXECUTION_UNKNOWN && !m->closed))
             s->outcome = event->state;
+        s->unchanged = s->outcome == EXECUTION_SUCCEEDED && !s->changed;
         if (!event->undoing)
             s->slot = false;
     } else if (event->type == EVENT_EXECUTION_ROLLBACK_STARTED) {
@@ -335,7 +337,7 @@ void model_event(struct model *m, const struct event *event)
     else if (event->type == EVENT_PAUSE_REQUESTED || event->type == EVENT_RESUME_REQUESTED)
         model_pause(m, event->type == EVENT_PAUSE_REQUESTED);
     else if (event->type == EVENT_CANCEL_REQUESTED)
-        model_stop(m, event, event->undoing);
+        model_stop(m, event, event->undoing && !m->check);
     else if (event->type == EVENT_ROLLBACK_REQUESTED && event->server == EVENT_NO_SERVER &&
              !m->over)
         model_stop(m, event, true);
@@ -347,6 +349,10 @@ void model_event(struct model *m, const struct event *event)
         model_report(m, event);
     else
         model_said(m, event);
+    if (event->check) {
+        m->check = true;
+        m->scope = SCOPE_NONE;
+    }
     weigh_results(m);
     begin_undo_when_drained(m);
     model_conclude(m);

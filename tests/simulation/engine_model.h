@@ -28,6 +28,8 @@ struct model_server {
     bool out_of_turn;    /* to be undone without regard to the others' order */
     bool keeps_place;    /* was settled while it waited to be undone */
     bool was_resolved;   /* at any time */
+    bool changed;        /* a step changed something (a check: would), or may have */
+    bool unchanged;      /* it succeeded without */
     uint32_t batch;      /* from 0 */
     enum execution_state outcome;
     enum execution_state rest_state; /* what it is when it is at rest and its undo is no matter */
@@ -45,6 +47,7 @@ struct model {
     uint32_t batch_count;
     uint32_t batch_due; /* batches below may start as far as delays go */
     uint32_t most_slots;
+    bool check; /* it changes nothing */
     bool created, paused, stopped, stop_now, tripped, canary_passed;
     bool undo_begun, over;
     bool closed, reopened, whole_ordered; /* at any time */

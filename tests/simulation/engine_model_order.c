@@ -18,7 +18,7 @@ bool model_needs_undo(const struct model *m, const struct model_server *s)
 {
     bool settled_undone = s->resolved && s->rest_state == EXECUTION_ROLLED_BACK;
     bool undoes = s->undoing && !s->silent;
-    return s->started && !undoes && !s->undone && !s->ordered && !settled_undone &&
+    return !m->check && s->started && !undoes && !s->undone && !s->ordered && !settled_undone &&
            model_waits(m, s) != MODEL_TAKES;
 }
 
@@ -62,6 +62,9 @@ static bool can_be_resolved(const struct model *m, const struct model_server *s)
 
 enum model_opinion model_opinion(const struct model *m, const struct event *event)
 {
+    bool undoes = event->type == EVENT_ROLLBACK_REQUESTED || event->state == EXECUTION_ROLLED_BACK;
+    if (m->check && undoes)
+        return MODEL_REFUSES;
     if (event->type == EVENT_EXECUTION_RESOLVED)
         return can_be_resolved(m, &m->servers[event->server]) ? MODEL_TAKES : MODEL_REFUSES;
     return event->server == EVENT_NO_SERVER ? opinion_on_all(m, event)

@@ -19,7 +19,7 @@ static void check_server(struct model *m, const struct engine *e, uint32_t i)
         model_fail(m, "server %u has ended %s, not %s", i, execution_state_names[x->outcome],
                    execution_state_names[outcome]);
     if (x->started != s->started || x->undoing != (s->undoing && !s->silent) ||
-        x->touched != s->touched || x->resolved != s->resolved)
+        x->touched != s->touched || x->resolved != s->resolved || x->unchanged != s->unchanged)
         model_fail(m, "server %u is seen wrongly", i);
     if (x->conflict != s->conflict || x->undo_force != s->force || x->undo_round != s->undo_round)
         model_fail(m, "the undo of server %u is seen wrongly", i);
@@ -39,8 +39,10 @@ static void check_counts(struct model *m, const struct engine *e)
     uint32_t waiting = 0;
     uint32_t undone = 0;
     uint32_t undo_failed = 0;
+    uint32_t unchanged = 0;
     for (uint32_t i = 0; i < m->count; i++) {
         waiting += !m->servers[i].queued;
+        unchanged += m->servers[i].unchanged;
         undone += engine_execution(e, i)->state == EXECUTION_ROLLED_BACK;
         undo_failed += engine_execution(e, i)->state == EXECUTION_ROLLBACK_FAILED;
     }
@@ -54,7 +56,7 @@ static void check_counts(struct model *m, const struct engine *e)
         c.unreachable == model_with_outcome(m, EXECUTION_UNREACHABLE) &&
         c.unknown == model_with_outcome(m, EXECUTION_UNKNOWN) &&
         c.cancelled == model_with_outcome(m, EXECUTION_CANCELLED) && c.rolled_back == undone &&
-        c.rollback_failed == undo_failed;
+        c.rollback_failed == undo_failed && c.unchanged == unchanged;
     if (!right)
         model_fail(m, "the counts are wrong");
     if (c.pending + c.in_flight + c.succeeded + c.failed + c.unreachable + c.unknown + c.cancelled +
@@ -131,6 +133,8 @@ void model_check(struct model *m, const struct engine *e)
     for (uint32_t i = 0; i < m->count; i++)
         check_server(m, e, i);
     check_counts(m, e);
+    if (engine_is_check(e) != m->check)
+        model_fail(m, "whether it is a check is seen wrongly");
     check_nothing_idles(m);
     check_state(m, e);
 }

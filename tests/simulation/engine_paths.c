@@ -36,11 +36,14 @@ void paths_note(struct world *w, const struct event *note)
             [ROLLOUT_ROLLED_BACK] = PATH_ROLLED_BACK,
             [ROLLOUT_ROLLBACK_FAILED] = PATH_ROLLBACK_FAILED};
         hit(w, ends[note->rollout_state]);
+        if (w->check)
+            hit(w, note->rollout_state == ROLLOUT_SUCCEEDED ? PATH_CHECK_SUCCEEDED
+                                                            : PATH_CHECK_FAILED);
         if (world_over(w))
             hit(w, PATH_RESOLVED_END);
         else if (w->model.reopened)
             hit(w, reopened_end(note->rollout_state));
-        if (note->rollout_state == ROLLOUT_SUCCEEDED && note->message)
+        if (note->rollout_state == ROLLOUT_SUCCEEDED && note->message && !w->check)
             hit(w, PATH_TOLERATED);
     }
 }
@@ -61,6 +64,8 @@ static void count_report(struct world *w, const struct event *event)
         hit(w, PATH_ORDER_RETURNED);
     if (event->conflict)
         hit(w, PATH_CONFLICT);
+    if (event->type == EVENT_EXECUTION_ENDED && event->state == EXECUTION_SUCCEEDED && !s->changed)
+        hit(w, PATH_UNCHANGED);
     if (event->type == EVENT_EXECUTION_STARTED && s->outcome != EXECUTION_PENDING)
         hit(w, PATH_STRAY);
     if (event->type == EVENT_EXECUTION_ENDED && s->outcome == EXECUTION_UNKNOWN &&

@@ -85,7 +85,9 @@ static void order(struct world *w, struct event event)
     if (code != ERR_OK && expected == MODEL_TAKES)
         model_fail(&w->model, "an order was refused that can be");
     if (code != ERR_OK)
-        hit(w, resolves ? PATH_RESOLVE_REFUSED : PATH_ORDER_REFUSED);
+        hit(w, resolves   ? PATH_RESOLVE_REFUSED
+               : w->check ? PATH_CHECK_ORDER_REFUSED
+                          : PATH_ORDER_REFUSED);
     else if (resolves && rng_chance(&w->rng, 50))
         w->lines[event.server].rollback = false; /* else it has just gone out */
 }

@@ -64,6 +64,7 @@ static void make_agent(struct world *w, struct agent *a, uint32_t trouble_percen
     *a = (struct agent){.fails_at = w->steps, .slowness = rng_between(rng, 1, 3)};
     a->silent_from = UINT32_MAX;
     a->undo_fails_at = rng_below(rng, w->steps);
+    a->idle = rng_chance(rng, 25);
     if (!rng_chance(rng, trouble_percent))
         return;
     uint32_t when = rng_chance(rng, 70) ? rng_below(rng, 40) : rng_below(rng, 400);
@@ -74,7 +75,8 @@ static void make_agent(struct world *w, struct agent *a, uint32_t trouble_percen
     case 1:
         a->fails_at = rng_below(rng, w->steps);
         a->failure = rng_chance(rng, 75) ? EXECUTION_FAILED : EXECUTION_TIMED_OUT;
-        a->undoes_itself = w->plan->rollback_scope != SCOPE_NONE && rng_chance(rng, 90);
+        a->undoes_itself =
+            !w->check && w->plan->rollback_scope != SCOPE_NONE && rng_chance(rng, 90);
         a->undo_failures = rng_chance(rng, 20) ? rng_between(rng, 1, 2) : 0;
         break;
     case 2: /* cannot undo, should it have to */
@@ -91,7 +93,7 @@ static void make_agent(struct world *w, struct agent *a, uint32_t trouble_percen
     case 5: /* fails and is not heard of it for a while */
         a->fails_at = rng_below(rng, w->steps);
         a->failure = EXECUTION_FAILED;
-        a->undoes_itself = w->plan->rollback_scope != SCOPE_NONE;
+        a->undoes_itself = !w->check && w->plan->rollback_scope != SCOPE_NONE;
         a->undo_failures = rng_chance(rng, 50) ? rng_between(rng, 1, 3) : 0;
         a->silent_from = when;
         a->silent_until = when + rng_between(rng, 20, 200);
@@ -111,6 +113,7 @@ void world_init(struct world *w, uint64_t seed, uint64_t *paths, bool verbose)
     w->plan = make_plan(&w->rng);
     w->servers = plan_server_count(w->plan);
     w->steps = plan_step_count(w->plan);
+    w->check = rng_chance(&w->rng, 12);
     uint32_t trouble = rng_chance(&w->rng, 20) ? 0 : rng_below(&w->rng, 60);
     for (uint32_t i = 0; i < w->servers; i++)
         make_agent(w, &w->agents[i], trouble);

@@ -89,7 +89,11 @@ enum {
     X(PATH_RESOLVED_END, "settling changed how the rollout ended")                                 \
     X(PATH_RESOLVED_LATE, "settled server reported")                                               \
     X(PATH_RESOLVED_ORDERED, "settled server ordered to be undone")                                \
-    X(PATH_RESOLVE_REFUSED, "settling refused")
+    X(PATH_RESOLVE_REFUSED, "settling refused")                                                    \
+    X(PATH_CHECK_SUCCEEDED, "check succeeded")                                                     \
+    X(PATH_CHECK_FAILED, "check failed")                                                           \
+    X(PATH_CHECK_ORDER_REFUSED, "undo of a check refused")                                         \
+    X(PATH_UNCHANGED, "server succeeded unchanged")
 #define X(value, name) value,
 enum path { PATHS(X) PATH_COUNT };
 #undef X
@@ -105,6 +109,7 @@ struct agent {
     bool undoes_itself;
     uint32_t undo_failures; /* rounds of undo that fail, at the step numbered so, from the last */
     uint32_t undo_fails_at;
+    bool idle;                          /* finds all done that its steps would do */
     bool undo_conflicts;                /* for somebody's change: not when forced */
     uint32_t slowness;                  /* it acts once in so many ticks */
     uint32_t silent_from, silent_until; /* tick */
@@ -142,6 +147,7 @@ struct world {
     struct line lines[MODEL_MAX_SERVERS];
     struct event journal[MAX_JOURNAL]; /* accepted inputs */
     uint32_t journal_len;
+    bool check; /* the rollout is one */
     uint32_t tick;
     uint32_t delay_batch, delay_until;
     uint32_t crash_every, command_every, repeat_percent;

@@ -159,6 +159,7 @@ void sim_orchestrator_free(struct sim *sim);
 struct sim_store_entry {
     int64_t seq;
     int type, state;
+    bool changed;
     int64_t step;
     char *json;
     size_t len;
@@ -191,6 +192,9 @@ struct sim_store {
 /* One operation of a handler under way, with or without its agent. */
 struct sim_operation {
     bool active, orphan, cancelled, force, no_room;
+    bool depends;   /* check: of a change before it */
+    bool idle;      /* execute: it finds all done */
+    bool was_dirty; /* execute: an attempt before it may have changed something */
     uint64_t token;
     enum handler_operation operation;
     uint32_t rollout, step, key;
@@ -204,7 +208,8 @@ struct sim_operation {
 /* It changes the host. */
 static inline bool sim_changes(const struct sim_operation *op)
 {
-    return (op->traits & STEP_TYPE_CHANGES) != 0 && op->operation != HANDLER_PREPARE;
+    return (op->traits & STEP_TYPE_CHANGES) != 0 && op->operation != HANDLER_PREPARE &&
+           op->operation != HANDLER_CHECK;
 }
 
 struct ticker {
@@ -225,6 +230,7 @@ struct sim_node {
     uint32_t sends_to_live, appends_to_live, operations_to_live; /* 0: not by that */
     uint64_t life;
     struct agent *agent;
+    struct carrier *carrier;
     struct link *link;
     struct ticker ticker;
     struct alarm *link_alarm;

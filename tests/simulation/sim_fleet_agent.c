@@ -2,6 +2,7 @@
  */
 #include "simulation/sim_fleet.h"
 
+#include "agent/carrier_net.h"
 #include "common/base/cleanup.h"
 
 #include <string.h>
@@ -116,8 +117,11 @@ static enum error_code make_parts(struct sim_node *n, struct error *err)
         .clock = {n, seam_wall, seam_mono, seam_alarm_set, seam_alarm_stop},
         .owner = {n, seam_failed, seam_quiet},
     };
+    enum error_code code = carrier_net_new((struct net *)(void *)n, &n->carrier, err);
+    if (code != ERR_OK)
+        return code;
     const struct link_config link = {
-        .net = (struct net *)(void *)n,
+        .carrier = n->carrier,
         .ticker = &n->ticker,
         .url = "http://orchestrator:7233",
         .server = n->id,
@@ -125,7 +129,7 @@ static enum error_code make_parts(struct sim_node *n, struct error *err)
     };
     sim_store_seam(n, &config.store);
     sim_host_seam(n, &config.runner);
-    enum error_code code = link_new(&link, &n->link, err);
+    code = link_new(&link, &n->link, err);
     return code == ERR_OK ? agent_new(&config, &n->agent, err) : code;
 }
 
@@ -192,6 +196,7 @@ void sim_agent_kill(struct sim_node *n)
     sim_host_abandon(n);
     agent_free(n->agent);
     link_free(n->link);
+    carrier_end(TAKE(n->carrier), NULL, NULL);
     n->agent = NULL;
     n->link = NULL;
 }

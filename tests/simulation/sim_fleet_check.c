@@ -28,6 +28,9 @@
  * changes no other's outcome: all_ended in sim_fleet_world.c, since rollouts end without those that
  * are gone; check_said_ended by each server's own host
  *
+ *  And of checks: nothing is prepared, executed, undone or captured: check_check in
+ *  sim_fleet_check_agent.c, sim_check_append; what changed nothing is not undone: check_undo.
+ *
  *  And of orders: an ended rollout is not opened again over a later one's touch, a lock, or another
  *  rollout on the server, and is where nothing speaks against it: sim_check_ordered; what goes out
  * to be undone was wanted, in the next round, by force only when a person said so: check_rollback,
@@ -64,6 +67,19 @@ static void check_outcomes(struct sim *sim, const struct sim_rollout *r,
         sim_fail(sim, "%s: the counts are not those of its servers' outcomes", r->id);
 }
 
+static void check_unchanged(struct sim *sim, const struct sim_rollout *r,
+                            const struct journal_summary *summary)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < plan_server_count(r->plan); i++)
+        count += r->facts[i].unchanged;
+    if (summary->check != r->check)
+        sim_fail(sim, "%s: it is %s in lists", r->id, summary->check ? "a check" : "no check");
+    if (summary->counts.unchanged != count)
+        sim_fail(sim, "%s: %u servers are counted as unchanged, and %u are", r->id,
+                 summary->counts.unchanged, count);
+}
+
 void sim_check_summary(struct sim *sim, uint32_t rollout, const struct journal_summary *summary)
 {
     const struct sim_rollout *r = &sim->rollouts[rollout];
@@ -73,6 +89,7 @@ void sim_check_summary(struct sim *sim, uint32_t rollout, const struct journal_s
     if (sum != summary->servers || sum != plan_server_count(r->plan))
         sim_fail(sim, "%s: the counts make %u servers of %u", r->id, sum, summary->servers);
     check_outcomes(sim, r, c);
+    check_unchanged(sim, r, summary);
     if (r->ended != rollout_state_final(summary->state) || (r->ended && summary->state != r->state))
         sim_fail(sim, "%s: it is %s in lists and has ended as %s", r->id,
                  rollout_state_names[summary->state], rollout_state_names[r->state]);
@@ -86,9 +103,9 @@ void sim_check_touches(struct sim *sim, const struct sim_disk_rollout *disk)
     const struct sim_rollout *r = &sim->rollouts[disk->number];
     for (uint32_t i = 0; i < plan_server_count(r->plan); i++) {
         const struct sim_fact *f = &r->facts[i];
-        enum sim_touch touch = !f->touched        ? TOUCH_NONE
-                               : sim_is_undone(f) ? TOUCH_UNDONE
-                                                  : TOUCH_STANDS;
+        enum sim_touch touch = !f->touched           ? TOUCH_NONE
+                               : sim_left_nothing(f) ? TOUCH_UNDONE
+                                                     : TOUCH_STANDS;
         /* One that a person had settled as undone counts so until its undo by order begins. */
         if (touch != disk->touches[i] && !(f->settled && f->standing))
             sim_fail(sim, "%s: the touch of server %u is on record as %d, and is %d", r->id, i,
@@ -187,7 +204,7 @@ static bool is_overtaken(const struct sim *sim, uint32_t rollout, uint32_t node)
         uint32_t number = 0;
         if (later->created && later->place > r->place &&
             sim_rollout_server(sim, i, node, &number) && later->facts[number].touched &&
-            !sim_is_undone(&later->facts[number]))
+            !sim_left_nothing(&later->facts[number]))
             return true;
     }
     return false;
@@ -215,7 +232,7 @@ static void check_reopened(struct sim *sim, const struct sim_command *c, uint32_
 static bool must_be_taken(const struct sim *sim, const struct sim_command *c)
 {
     const struct sim_rollout *r = &sim->rollouts[c->rollout];
-    if (!is_settled(sim) || !r->released || c->servers == 0)
+    if (!is_settled(sim) || !r->released || r->check || c->servers == 0)
         return false;
     for (uint32_t i = 0; i < plan_server_count(r->plan); i++) {
         uint32_t node = r->node_of[i];
@@ -232,6 +249,12 @@ static void check_rollback_ordered(struct sim *sim, const struct sim_command *c,
                                    enum error_code code, const struct error *err)
 {
     const struct sim_rollout *r = &sim->rollouts[c->rollout];
+    if (r->check) {
+        if (code == ERR_OK)
+            sim_fail(sim, "%s: the undo of a check is ordered", r->id);
+        sim_hit(sim, PATH_CHECK_UNDO_REFUSED);
+        return;
+    }
     if (code != ERR_OK) {
         sim_hit(sim, strstr(err->message, "later and is not undone") != NULL ? PATH_ROLLBACK_LATER
                      : strstr(err->message, "is held by rollout") != NULL    ? PATH_ROLLBACK_HELD
@@ -253,6 +276,8 @@ static void check_resolve_ordered(struct sim *sim, const struct sim_command *c,
     const struct sim_rollout *r = &sim->rollouts[c->rollout];
     const struct sim_fact *f = &r->facts[c->server];
     bool failed = f->undone && !sim_is_undone(f) && !f->round_open && !f->standing;
+    if (r->check && c->as == EXECUTION_ROLLED_BACK)
+        return;
     if (code == ERR_CONFLICT && is_settled(sim) && f->started && !f->resolved &&
         (f->silent || failed) && r->closed)
         sim_fail(sim, "%s: server %u cannot be settled by hand", r->id, c->server);
@@ -313,7 +338,7 @@ static bool same_execution(const struct execution *x, const struct execution *y)
            x->ended_ms == y->ended_ms && x->reason_seq == y->reason_seq &&
            x->touched == y->touched && x->undo_force == y->undo_force &&
            x->conflict == y->conflict && x->resolved == y->resolved &&
-           x->undo_round == y->undo_round;
+           x->unchanged == y->unchanged && x->undo_round == y->undo_round;
 }
 
 static bool same_engine(const struct engine *a, const struct engine *b, const struct plan *plan)
@@ -385,6 +410,8 @@ static void check_settled_server(struct sim *sim, uint32_t rollout, uint32_t ser
     if (f->resolved)
         return;
     bool over = x->state == EXECUTION_ROLLED_BACK || x->state == EXECUTION_ROLLBACK_FAILED;
+    if (r->check && (over || f->touched))
+        sim_fail(sim, "%s: %s is %s by a check", r->id, n->id, execution_state_names[x->state]);
     if (f->standing && !f->undone)
         sim_fail(sim, "%s: the undo of %s was ordered, and is not done", r->id, n->id);
     if (began && r->stopped && r->scope == SCOPE_ALL && !over)

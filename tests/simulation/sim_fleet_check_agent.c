@@ -77,9 +77,11 @@ static void check_execute(struct sim_node *n, const struct sim_operation *op)
     check_stopped(n, op);
     if (!t->touched[op->key] && sim_changes(op)) {
         t->touched[op->key] = true;
+        t->toucher[op->key] = op->step;
         t->base[op->key] = t->captured[op->step];
     }
     t->began[op->step] = !instant;
+    t->dirty[op->step] = t->dirty[op->step] || sim_changes(op);
     t->attempt[op->step] = op->attempt;
     t->done[op->step] = false;
     if (op->attempt > 1)
@@ -97,6 +99,16 @@ static bool is_recorded_undone(const struct sim_node *n, const struct sim_operat
     return undone;
 }
 
+/* A step that is on record as having changed nothing. */
+static bool is_recorded_unchanged(const struct sim_node *n, const struct sim_operation *op)
+{
+    const struct sim_store_execution *x = sim_store_find(n, op->rollout);
+    for (size_t i = 0; x != NULL && i < x->entry_count; i++)
+        if (x->entries[i].type == REPORT_STEP_ENDED && x->entries[i].step == op->step)
+            return x->entries[i].state == STEP_SUCCEEDED && !x->entries[i].changed;
+    return false;
+}
+
 static void check_undo(struct sim_node *n, const struct sim_operation *op)
 {
     struct sim *sim = n->sim;
@@ -107,6 +119,8 @@ static void check_undo(struct sim_node *n, const struct sim_operation *op)
     if (sim_store_count(n, op->rollout, REPORT_ROLLBACK_STARTED) <=
         sim_store_count(n, op->rollout, REPORT_ROLLED_BACK))
         sim_fail(sim, "%s: %s is being undone and that is not durable", n->id, id);
+    if (is_recorded_unchanged(n, op))
+        sim_fail(sim, "%s: step %u of %s is undone, and changed nothing", n->id, op->step, id);
     if (!op->force && is_recorded_undone(n, op))
         sim_fail(sim, "%s: step %u of %s is undone a second time", n->id, op->step, id);
     if ((int32_t)op->step > t->undo_at)
@@ -125,6 +139,27 @@ static void check_undo(struct sim_node *n, const struct sim_operation *op)
     t->undoing_ever = true;
 }
 
+/* A check looks, in its turn, and does nothing else. */
+static void check_check(struct sim_node *n, const struct sim_operation *op)
+{
+    struct sim *sim = n->sim;
+    const struct sim_rollout *r = &sim->rollouts[op->rollout];
+    if ((op->operation == HANDLER_CHECK) != r->check)
+        sim_fail(sim, "%s: an operation of kind %d in %s, which is %s", n->id, (int)op->operation,
+                 r->id, r->check ? "a check" : "none");
+    if (op->operation != HANDLER_CHECK)
+        return;
+    if (!n->traces[op->rollout].sent)
+        sim_fail(sim, "%s: step %u of %s is checked, and it waits", n->id, op->step, r->id);
+    if (n->holder != SIM_MAX_ROLLOUTS && n->holder != op->rollout)
+        sim_fail(sim, "%s: %s is checked while %s is under way", n->id, r->id,
+                 sim->rollouts[n->holder].id);
+    check_stopped(n, op);
+    n->traces[op->rollout].done[op->step] = false;
+    if (op->attempt > 1)
+        sim_hit(sim, PATH_CHECK_RETRIED);
+}
+
 void sim_check_operation(struct sim_node *n, const struct sim_operation *op, const char *undo)
 {
     static const char field[] = "\"v\":";
@@ -132,6 +167,9 @@ void sim_check_operation(struct sim_node *n, const struct sim_operation *op, con
     const char *at = undo == NULL ? NULL : strstr(undo, field);
     uint64_t captured = at == NULL ? 0 : strtoull(at + sizeof(field) - 1, NULL, 10);
     if (t->amnesia)
+        return;
+    check_check(n, op);
+    if (op->operation == HANDLER_CHECK)
         return;
     if (op->operation == HANDLER_PREPARE) {
         if (t->began[op->step] && (op->traits & STEP_TYPE_CHANGES) != 0)
@@ -169,7 +207,7 @@ static void check_confirmed(struct sim_node *n, uint32_t rollout, const struct w
     const struct sim_trace *t = &n->traces[rollout];
     bool undone_next = next != NULL && next->type == REPORT_ROLLBACK_STARTED;
     bool succeeded = entry->state == EXECUTION_SUCCEEDED;
-    if (r->plan->confirm_timeout_ms == 0)
+    if (r->plan->confirm_timeout_ms == 0 || r->check)
         return;
     if (succeeded && !t->confirmed && !(t->confirm_seq == 0 && undone_next))
         sim_fail(sim, "%s says that %s succeeded, and nobody confirmed it", n->id, r->id);
@@ -198,7 +236,7 @@ static void check_said_ended(struct sim_node *n, uint32_t rollout, const struct 
         t->confirm_seq == 0)
         sim_fail(sim, "%s says that %s failed, and all went well", n->id, r->id);
     if (entry->state == EXECUTION_CANCELLED && !r->stopped && !r->facts[server].ordered &&
-        !sim_given_up(&r->facts[server]))
+        !r->facts[server].resolved && !sim_given_up(&r->facts[server]))
         sim_fail(sim, "%s says that %s was cancelled, and nobody did", n->id, r->id);
     if (entry->state == EXECUTION_CANCELLED && entry->message != NULL &&
         strstr(entry->message, "before it began") != NULL)
@@ -228,7 +266,7 @@ static void check_said_undone(struct sim_node *n, uint32_t rollout, const struct
     if (last != NULL && last->state == EXECUTION_ROLLED_BACK && !settled)
         sim_fail(sim, "%s says again that %s is undone", n->id, r->id);
     for (uint32_t i = 0; i < plan_step_count(r->plan); i++)
-        if (t->began[i] && !t->undo_began[i] && !t->undone[i] && !(failed && t->bad_undos > 0))
+        if (t->dirty[i] && !t->undo_began[i] && !t->undone[i] && !(failed && t->bad_undos > 0))
             sim_fail(sim, "%s says that %s is undone, and step %u is not", n->id, r->id, i);
     for (uint32_t i = 0; i < SIM_KEYS && !failed; i++)
         if (!is_restored(n, t, i))
@@ -256,7 +294,7 @@ static void said_confirming(struct sim_node *n, uint32_t rollout, const struct w
     struct sim *sim = n->sim;
     const struct sim_rollout *r = &sim->rollouts[rollout];
     struct sim_trace *t = &n->traces[rollout];
-    if (r->plan->confirm_timeout_ms == 0)
+    if (r->plan->confirm_timeout_ms == 0 || r->check)
         sim_fail(sim, "%s waits for %s to be confirmed, which needs it not", n->id, r->id);
     for (uint32_t i = 0; i < plan_step_count(r->plan); i++)
         if (!t->done[i] && !tolerated(plan_step(r->plan, i)))
@@ -279,6 +317,8 @@ static void check_message(struct sim_node *n, const char *message)
         {"stopped during the attempt before", PATH_IN_DOUBT_RETRIED},
         {"times while preparing this step", PATH_PREPARE_DEADLY},
         {"times while undoing this step", PATH_UNDO_DEADLY},
+        {"times while checking this step", PATH_CHECK_DEADLY},
+        {"depends on a change of step", PATH_CHECK_DEPENDS},
     };
     for (size_t i = 0; i < ARRAY_LEN(said); i++)
         if (strstr(message, said[i].text) != NULL)
@@ -315,6 +355,8 @@ void sim_check_append(struct sim_node *n, uint32_t rollout, const struct undo_ap
 {
     if (rollout == SIM_MAX_ROLLOUTS)
         return;
+    if (n->sim->rollouts[rollout].check && append->capture_count > 0)
+        sim_fail(n->sim, "%s: something is captured for a check", n->id);
     for (size_t i = 0; i < append->entry_count; i++) {
         const struct wire_entry *entry = &append->entries[i];
         sim_trace(n->sim, "%s records %s %" PRId64 " %s step %" PRId64 " (%s)", n->id,

@@ -85,6 +85,9 @@ static void fact_ended(struct sim *sim, struct sim_rollout *r, struct sim_fact *
     f->ended_as = event->state;
     if (f->outcome == EXECUTION_PENDING || (f->outcome == EXECUTION_UNKNOWN && !r->closed))
         f->outcome = event->state;
+    f->unchanged = f->outcome == EXECUTION_SUCCEEDED && !f->changed && !f->resolved;
+    if (f->unchanged)
+        sim_hit(sim, PATH_UNCHANGED);
     if (is_on_behalf(sim, r, event)) {
         f->on_behalf = true;
         sim_hit(sim, PATH_LOST_RECORD);
@@ -201,6 +204,8 @@ static void take_server_event(struct sim *sim, uint32_t rollout, const struct ev
         fact_started(sim, r, f);
     else if (event->type == EVENT_STEP_STARTED)
         f->touched = true;
+    else if (event->type == EVENT_STEP_ENDED)
+        f->changed = f->changed || event->changed || event->step_state != STEP_SUCCEEDED;
     else if (event->type == EVENT_EXECUTION_ENDED)
         fact_ended(sim, r, f, event);
     else if (event->type == EVENT_EXECUTION_ROLLBACK_STARTED)
@@ -265,6 +270,8 @@ static void rollout_over(struct sim *sim, struct sim_rollout *r, const struct ev
     r->settled_since = false;
     r->state = event->rollout_state;
     sim_hit(sim, paths[event->rollout_state]);
+    if (r->check)
+        sim_hit(sim, r->state == ROLLOUT_SUCCEEDED ? PATH_CHECK_SUCCEEDED : PATH_CHECK_FAILED);
     sim_trace(sim, "%s has ended: %s", r->id, rollout_state_names[r->state]);
 }
 
@@ -323,6 +330,8 @@ static void take_rollout_event(struct sim *sim, uint32_t rollout, const struct e
 {
     struct sim_rollout *r = &sim->rollouts[rollout];
     if (event->type == EVENT_ROLLOUT_CREATED) {
+        if (event->check != r->check)
+            sim_fail(sim, "%s: it begins as %s", r->id, event->check ? "a check" : "no check");
         r->created = true;
         r->place = sim->orchestrator.disk.count;
     } else if (event->type == EVENT_BATCH_STARTED) {
@@ -330,9 +339,13 @@ static void take_rollout_event(struct sim *sim, uint32_t rollout, const struct e
             sim_fail(sim, "%s: a batch begins after it was stopped", r->id);
         r->opened += event->count;
     } else if (event->type == EVENT_CANCEL_REQUESTED) {
-        rollout_stopped(sim, r, event->undoing ? SCOPE_ALL : SCOPE_NONE, true);
+        rollout_stopped(sim, r, event->undoing && !r->check ? SCOPE_ALL : SCOPE_NONE, true);
     } else if (event->type == EVENT_THRESHOLD_EXCEEDED) {
-        rollout_stopped(sim, r, r->stopped ? r->scope : r->plan->rollback_scope, false);
+        rollout_stopped(sim, r,
+                        r->check     ? SCOPE_NONE
+                        : r->stopped ? r->scope
+                                     : r->plan->rollback_scope,
+                        false);
     } else if (event->type == EVENT_ROLLBACK_STARTED) {
         r->undo_begun = true;
     } else if (event->type == EVENT_ROLLOUT_PAUSED || event->type == EVENT_ROLLOUT_RESUMED) {

@@ -50,7 +50,7 @@ static void check_rollback(struct sim *sim, uint32_t rollout, uint32_t server, i
     const struct sim_rollout *r = &sim->rollouts[rollout];
     const struct sim_fact *f = &r->facts[server];
     bool wanted = (r->stopped && r->scope != SCOPE_NONE) || sim_given_up(f) || f->ordered;
-    if (!wanted)
+    if (!wanted || r->check)
         sim_fail(sim, "server %u is told to undo %s, which nobody wanted", server, r->id);
     if (round < 1 || round > f->rounds + 1)
         sim_fail(sim, "server %u is told to undo %s in round %" PRId64 " after %" PRId64, server,
@@ -96,9 +96,11 @@ void sim_check_frame(struct sim *sim, const struct sim_node *n, const char *data
     }
     const struct sim_rollout *r = &sim->rollouts[rollout];
     const struct sim_fact *f = &r->facts[server];
-    bool may_stop = r->stopped || sim_given_up(f) || f->ordered;
+    bool may_stop = r->stopped || sim_given_up(f) || f->ordered || f->resolved;
     if (!r->created)
         sim_fail(sim, "%s is told of %s before that is durable", n->id, id);
+    if (strcmp(type, "execute") == 0 && (strstr(data, "\"check\":true") != NULL) != r->check)
+        sim_fail(sim, "%s is to %s %s", n->id, r->check ? "execute the check" : "check", id);
     if (strcmp(type, "execute") == 0)
         check_execute(sim, rollout, server);
     else if (strcmp(type, "cancel") == 0 && !may_stop)

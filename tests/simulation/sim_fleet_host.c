@@ -25,7 +25,9 @@ enum {
     HANDLER_CODES = 5,
     VALUE_BY_HAND_SHIFT = 60, /* above all marks */
     KILLER_STEPS = 15,        /* where every operation is in trouble, one step in so many */
-    PREPARE_DEATHS_MAX = 6    /* of agents by the same prepare, with those of other causes */
+    PREPARE_DEATHS_MAX = 6,   /* of agents by the same prepare, with those of other causes */
+    IDLE_PERCENT = 20,        /* of executes that find all done */
+    CHECK_CHANGE_PERCENT = 60
 };
 
 enum fate { FATE_WELL, FATE_FAILS, FATE_FAILS_FOR_NOW, FATE_HANGS, FATE_KILLS_AGENT };
@@ -148,13 +150,13 @@ static bool conflicts(const struct sim_node *n, const struct sim_operation *op)
 
 static void change_half(struct sim_node *n, const struct sim_operation *op)
 {
-    if (sim_changes(op) && !conflicts(n, op))
+    if (sim_changes(op) && !op->idle && !conflicts(n, op))
         touch(n, op, mark_of(op, true));
 }
 
 static void change_whole(struct sim_node *n, const struct sim_operation *op)
 {
-    if (sim_changes(op) && !conflicts(n, op))
+    if (sim_changes(op) && !op->idle && !conflicts(n, op))
         touch(n, op, op->operation == HANDLER_EXECUTE ? mark_of(op, false) : op->undo);
 }
 
@@ -180,10 +182,11 @@ void sim_host_half(struct sim *sim, uint32_t who, uint64_t token)
     if (op->fate != FATE_KILLS_AGENT)
         return;
     n->dying = true;
-    if (op->operation == HANDLER_PREPARE && !n->traces[op->rollout].amnesia &&
+    bool looks = op->operation == HANDLER_PREPARE || op->operation == HANDLER_CHECK;
+    if (looks && !n->traces[op->rollout].amnesia &&
         ++n->traces[op->rollout].deaths[op->step] > PREPARE_DEATHS_MAX)
-        sim_fail(sim, "%s: step %u of %s has killed its agent %u times in prepare", n->id, op->step,
-                 sim->rollouts[op->rollout].id, n->traces[op->rollout].deaths[op->step]);
+        sim_fail(sim, "%s: step %u of %s has killed its agent %u times when looked at", n->id,
+                 op->step, sim->rollouts[op->rollout].id, n->traces[op->rollout].deaths[op->step]);
 }
 
 /* ---- An operation's end ---------------------------------------------------------------------- */
@@ -209,7 +212,11 @@ static void count_bad(struct sim_node *n, const struct sim_operation *op)
 
 static struct handler_result result_of(struct sim_node *n, struct sim_operation *op)
 {
-    struct handler_result result = {.outcome = HANDLER_OK, .changed = sim_changes(op)};
+    struct handler_result result = {.outcome = HANDLER_OK, .changed = sim_changes(op) && !op->idle};
+    struct rng rng = chance_of(n, op, op->attempt);
+    if (op->operation == HANDLER_CHECK)
+        result.changed =
+            (op->traits & STEP_TYPE_CHANGES) != 0 && rng_next(&rng) % 100 < CHECK_CHANGE_PERCENT;
     if (op->cancelled) {
         result.outcome = HANDLER_CANCELLED;
         (void)snprintf(result.message, sizeof(result.message), "stopped");
@@ -255,6 +262,18 @@ static void restored(struct sim_node *n, const struct sim_operation *op)
     t->overwritten[op->key] = false;
 }
 
+/* What found all done has changed nothing, unless an attempt before it has. */
+static void executed(struct sim_node *n, const struct sim_operation *op)
+{
+    struct sim_trace *t = &n->traces[op->rollout];
+    t->done[op->step] = true;
+    if (!op->idle || op->was_dirty || !sim_changes(op))
+        return;
+    t->dirty[op->step] = false;
+    if (t->toucher[op->key] == op->step)
+        t->touched[op->key] = false;
+}
+
 static void operation_over(struct sim_node *n, struct sim_operation *op)
 {
     struct handler_result result = result_of(n, op);
@@ -266,13 +285,17 @@ static void operation_over(struct sim_node *n, struct sim_operation *op)
         sim_hit(n->sim, PATH_ORPHAN);
         return;
     }
+    bool planned = op->depends && result.outcome == HANDLER_FAILED;
     if (result.outcome != HANDLER_OK)
         count_bad(n, op);
-    else if (op->operation == HANDLER_EXECUTE)
-        t->done[op->step] = true;
-    else if (op->operation == HANDLER_PREPARE && (op->traits & STEP_TYPE_CHANGES) != 0)
+    if (op->operation == HANDLER_CHECK)
+        t->done[op->step] = result.outcome == HANDLER_OK || planned;
+    else if (op->operation == HANDLER_EXECUTE && result.outcome == HANDLER_OK)
+        executed(n, op);
+    else if (result.outcome == HANDLER_OK && op->operation == HANDLER_PREPARE &&
+             (op->traits & STEP_TYPE_CHANGES) != 0)
         capture(n, op, &result);
-    else if (op->operation == HANDLER_ROLLBACK)
+    else if (result.outcome == HANDLER_OK && op->operation == HANDLER_ROLLBACK)
         restored(n, op);
     t->conflict = t->conflict || result.conflict;
     agent_operation_done(n->agent, &result, "output of a step\n");
@@ -310,6 +333,8 @@ static void operation_run(struct sim_node *n, struct sim_operation *op)
     uint32_t most = rng_chance(&rng, 50) ? SHORT_MS : sim->profile.long_ms;
     op->fate = is_killer(n, op) ? FATE_KILLS_AGENT : (uint32_t)fate_of(n, op, &rng);
     uint32_t duration_ms = rng_between(&rng, 0, most);
+    op->idle = op->operation == HANDLER_EXECUTE && (op->traits & STEP_TYPE_IDEMPOTENT) != 0 &&
+               op->fate == FATE_WELL && rng_chance(&rng, IDLE_PERCENT);
     if (duration_ms == 0 && op->fate == FATE_WELL) {
         operation_over(n, op); /* an operation may end before its start returns */
         return;
@@ -331,7 +356,7 @@ static void find_room(struct sim_node *n, struct sim_operation *op, const struct
 
 static void runner_start_seam(void *ctx, const struct runner_operation *operation)
 {
-    static const char *const names[] = {"prepares", "executes", "undoes"};
+    static const char *const names[] = {"prepares", "executes", "undoes", "checks"};
     struct sim_node *n = ctx;
     struct sim *sim = n->sim;
     uint32_t rollout = sim_rollout_find(sim, operation->rollout);
@@ -352,6 +377,8 @@ static void runner_start_seam(void *ctx, const struct runner_operation *operatio
         .traits = type->traits,
         .undo = number_after(operation->undo, "\"v\":"),
         .force = operation->force,
+        .depends = operation->depends_name != NULL,
+        .was_dirty = n->traces[rollout].dirty[step_number(sim, rollout, operation->step->name)],
     };
     if (operation->operation == HANDLER_ROLLBACK)
         n->operation.round = sim_store_count(n, rollout, REPORT_ROLLBACK_STARTED);
@@ -405,6 +432,7 @@ void sim_host_abandon(struct sim_node *n)
         [HANDLER_PREPARE] = PATH_AGENT_MID_PREPARE,
         [HANDLER_EXECUTE] = PATH_AGENT_MID_EXECUTE,
         [HANDLER_ROLLBACK] = PATH_AGENT_MID_UNDO,
+        [HANDLER_CHECK] = PATH_AGENT_MID_CHECK,
     };
     struct sim_operation *op = &n->operation;
     for (uint32_t i = 0; i < SIM_MAX_ROLLOUTS; i++) {

@@ -26,6 +26,8 @@ enum {
 /* What the orchestrator's disk says of one server of a rollout. */
 struct sim_fact {
     bool started, touched, ended, unreachable, withdrawn, unknown, undoing, on_behalf;
+    bool changed;         /* a step changed something (a check: would), or may have */
+    bool unchanged;       /* it succeeded without */
     bool silent;          /* said to be unknown, and nothing was heard since */
     bool undone;          /* the last undo has an end: undone_as */
     bool round_open;      /* its agent said that it began to undo, and not yet how that ended */
@@ -49,6 +51,7 @@ struct sim_rollout {
     char *text;        /* the plan's */
     struct plan *plan; /* the same, read */
     bool retry, no_wait;
+    bool check;        /* it changes nothing */
     uint32_t retry_of; /* number */
     int64_t submit_at_ms;
     enum sim_ask asked;
@@ -75,10 +78,12 @@ struct sim_trace {
     bool expired; /* that was because its time was over */
     bool began[SIM_MAX_STEPS], done[SIM_MAX_STEPS]; /* began: not for instant steps */
     int64_t attempt[SIM_MAX_STEPS];                 /* highest that ran */
+    bool dirty[SIM_MAX_STEPS];                      /* it changed something, or may have */
     uint64_t captured[SIM_MAX_STEPS];
     uint32_t deaths[SIM_MAX_STEPS]; /* of agents by its prepare */
     bool touched[SIM_KEYS];
     uint64_t base[SIM_KEYS];    /* before the first change */
+    uint32_t toucher[SIM_KEYS]; /* the step that made it */
     bool restored[SIM_KEYS];    /* an undo has brought something back */
     bool overwritten[SIM_KEYS]; /* by others, since then */
     uint32_t bad;               /* operations that did not go well */
@@ -104,4 +109,9 @@ static inline bool sim_is_undone(const struct sim_fact *f)
 {
     return f->resolved ? f->resolved_as == EXECUTION_ROLLED_BACK
                        : f->undone && f->undone_as == EXECUTION_ROLLED_BACK;
+}
+/* Nothing of it stands in the way of others. */
+static inline bool sim_left_nothing(const struct sim_fact *f)
+{
+    return sim_is_undone(f) || f->unchanged;
 }

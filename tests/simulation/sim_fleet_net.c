@@ -10,6 +10,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/id.h"
+#include "common/net/net_fetch.h"
 
 #include <assert.h>
 #include <string.h>
@@ -310,9 +311,33 @@ void net_conn_close(struct net_conn *conn, uint16_t code, const char *reason)
     end_close(conn, TO_AGENT);
 }
 
-void net_conn_set_ctx(struct net_conn *conn, void *ctx)
+enum net_end net_conn_end(const struct net_conn *conn)
 {
-    conn->config.ctx = ctx;
+    (void)conn;
+    return NET_END_LOST;
+}
+
+/* No agent here has anything to do with certificates. */
+enum error_code net_fetch_post(struct net *net, const struct net_fetch_config *config,
+                               struct net_fetch **ret_fetch, struct error *err)
+{
+    (void)net;
+    (void)config;
+    (void)ret_fetch;
+    return error_set(err, ERR_UNSUPPORTED, "there is no HTTP here");
+}
+
+void net_fetch_cancel(struct net_fetch *fetch)
+{
+    (void)fetch;
+}
+
+/* A node's net is the node. */
+void net_close(struct net *net, void (*done)(void *ctx), void *ctx)
+{
+    (void)net;
+    if (done != NULL)
+        done(ctx);
 }
 
 /* ---- For the others -------------------------------------------------------------------------- */

@@ -115,7 +115,15 @@
     X(PATH_EXPIRED, "record past its retention removed")                                           \
     X(PATH_EXPIRED_UNDO, "undo ordered of what was past its retention")                            \
     X(PATH_NO_ROOM, "no room for what undo needs")                                                 \
-    X(PATH_ROOM_MADE, "room made for what undo needs")
+    X(PATH_ROOM_MADE, "room made for what undo needs")                                             \
+    X(PATH_UNCHANGED, "server succeeded unchanged")                                                \
+    X(PATH_CHECK_SUCCEEDED, "check succeeded")                                                     \
+    X(PATH_CHECK_FAILED, "check failed")                                                           \
+    X(PATH_CHECK_DEPENDS, "check failed after a change that is only planned")                      \
+    X(PATH_CHECK_RETRIED, "check tried again")                                                     \
+    X(PATH_CHECK_DEADLY, "check that kills its agent given up")                                    \
+    X(PATH_AGENT_MID_CHECK, "agent killed in a check")                                             \
+    X(PATH_CHECK_UNDO_REFUSED, "undo of a check refused")
 #define X(value, name) value,
 enum sim_path { SIM_PATHS(X) SIM_PATH_COUNT };
 #undef X

@@ -102,6 +102,7 @@ static void submit(struct sim *sim, uint32_t rollout)
     struct sim_command *c = sim_command_new(sim, &what);
     const struct dispatcher_submit request = {.id = r->id,
                                               .by = "somebody",
+                                              .check = r->check,
                                               .no_wait = r->no_wait,
                                               .done = sim_command_answered,
                                               .ctx = c};

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SUBMIT_UNTIL_MS = 60000, RETRY_ONCE_IN = 5 };
+enum { SUBMIT_UNTIL_MS = 60000, RETRY_ONCE_IN = 5, CHECK_ONCE_IN = 7 };
 
 static void write_step(struct sim *sim, struct buf *b, uint32_t number)
 {
@@ -99,8 +99,10 @@ void sim_plan_make(struct sim *sim, uint32_t number)
     r->no_wait = rng_chance(&sim->rng, 20);
     r->submit_at_ms = number == 0 ? 0 : rng_between(&sim->rng, 0, SUBMIT_UNTIL_MS);
     r->retry = number > 0 && rng_once_in(&sim->rng, RETRY_ONCE_IN);
+    r->check = !r->retry && rng_once_in(&sim->rng, CHECK_ONCE_IN);
     if (r->retry) {
         r->retry_of = rng_below(&sim->rng, number);
+        r->check = sim->rollouts[r->retry_of].check;
         sim_trace(sim, "%s: a retry of %s", r->id, sim->rollouts[r->retry_of].id);
         return;
     }
@@ -116,5 +118,5 @@ void sim_plan_make(struct sim *sim, uint32_t number)
     buf_putc(&b, '}');
     r->text = sim_checked(buf_take(&b, NULL));
     r->plan = sim_plan_read(r->text);
-    sim_trace(sim, "%s: %s", r->id, r->text);
+    sim_trace(sim, "%s%s: %s", r->id, r->check ? ", a check" : "", r->text);
 }

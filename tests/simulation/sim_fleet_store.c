@@ -97,8 +97,11 @@ static void op_take_entries(struct sim_store_op *op, const struct undo_append *a
         const struct wire_entry *entry = &append->entries[i];
         AUTO_BUF struct buf text = BUF_INIT;
         json_encode(&text, &wire_entry_table, entry);
-        op->entries[i] = (struct sim_store_entry){
-            .seq = entry->seq, .type = entry->type, .state = entry->state, .step = entry->step};
+        op->entries[i] = (struct sim_store_entry){.seq = entry->seq,
+                                                  .type = entry->type,
+                                                  .state = entry->state,
+                                                  .changed = entry->changed,
+                                                  .step = entry->step};
         op->entries[i].json = sim_checked(buf_take(&text, &op->entries[i].len));
     }
 }

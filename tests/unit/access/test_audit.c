@@ -58,7 +58,7 @@ static void entries_are_numbered_and_read_back(void **state)
     struct error err = {0};
     three_entries(s);
     assert_int_equal(audit_read(s->access, 1, 10, gather, text, &err), ERR_OK);
-    assert_string_equal(text, "2 ci rollout.cancel reason;3 ci token.create ;");
+    assert_string_equal(text, "2 ci rollout.cancel reason;3 ci token.create -;");
 }
 
 static void an_untouched_log_is_whole_and_has_a_head(void **state)
@@ -142,6 +142,18 @@ static void a_text_of_any_length_is_cut_to_what_is_kept(void **state)
     assert_int_equal(audit_verify(s->access, NULL, &head, &err), ERR_OK);
 }
 
+/* As JSON it would be another text, with another hash. */
+static void what_is_not_utf8_is_kept_as_something_that_is(void **state)
+{
+    struct store *s = *state;
+    char text[256] = "";
+    struct error err = {0};
+    append(s, "x", "a\xFF\xC3z\xE2\x82");
+    store_reopen(s);
+    assert_int_equal(audit_read(s->access, 0, 10, gather, text, &err), ERR_OK);
+    assert_string_equal(text, "1 ci x a\xEF\xBF\xBD\xEF\xBF\xBDz\xEF\xBF\xBD;");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
@@ -152,6 +164,7 @@ int main(void)
         T(an_entry_that_was_taken_out_is_found),
         T(entries_that_were_cut_off_are_found_by_who_kept_the_head),
         T(a_text_of_any_length_is_cut_to_what_is_kept),
+        T(what_is_not_utf8_is_kept_as_something_that_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

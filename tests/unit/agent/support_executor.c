@@ -46,6 +46,7 @@ void rig_make(struct rig *r)
         .count = r->count,
         .rollback_on_failure = r->rollback_on_failure,
         .cautious = r->cautious,
+        .check = r->check,
         .confirm_ms = r->confirm_ms,
     };
     executor_free(r->x);
@@ -68,7 +69,8 @@ static void write_record(struct rig *r, const struct executor_record *e)
         buf_printf(b, "retrying%d.%d ", e->step, (int)e->attempt);
         break;
     case REPORT_STEP_ENDED:
-        buf_printf(b, "%d=%s ", e->step, step_state_names[e->state]);
+        buf_printf(b, "%d=%s%s ", e->step, step_state_names[e->state],
+                   e->state == STEP_SUCCEEDED && !e->changed ? "-" : "");
         break;
     case REPORT_CONFIRMING:
         buf_puts(b, "confirming ");
@@ -107,8 +109,11 @@ static void write_operation(struct rig *r, const char *name, const struct execut
     assert_false(r->under_way);
     r->under_way = true;
     r->operation = *action;
-    buf_printf(&r->trace, "%s%u.%d%s%s ", name, action->step, (int)action->attempt,
+    buf_printf(&r->trace, "%s%u.%d%s%s", name, action->step, (int)action->attempt,
                action->durable_first ? "!" : "", action->force ? "+force" : "");
+    if (action->depends != EXECUTOR_NO_STEP)
+        buf_printf(&r->trace, "(%d)", action->depends);
+    buf_putc(&r->trace, ' ');
 }
 
 void rig_take_actions(struct rig *r)
@@ -129,6 +134,9 @@ void rig_take_actions(struct rig *r)
             break;
         case EXECUTOR_UNDO:
             write_operation(r, "undo", &action);
+            break;
+        case EXECUTOR_CHECK:
+            write_operation(r, "check", &action);
             break;
         case EXECUTOR_STOP:
             assert_true(r->under_way);
@@ -189,6 +197,7 @@ const char *rig_over(struct rig *r, struct executor_result result)
         [EXECUTOR_PREPARE] = EXECUTOR_PREPARED,
         [EXECUTOR_EXECUTE] = EXECUTOR_EXECUTED,
         [EXECUTOR_UNDO] = EXECUTOR_UNDONE,
+        [EXECUTOR_CHECK] = EXECUTOR_CHECKED,
     };
     assert_true(r->under_way);
     r->under_way = false;
@@ -199,6 +208,11 @@ const char *rig_over(struct rig *r, struct executor_result result)
 const char *rig_ok(struct rig *r)
 {
     return rig_over(r, (struct executor_result){.outcome = EXECUTOR_OK, .changed = true});
+}
+
+const char *rig_unchanged(struct rig *r)
+{
+    return rig_over(r, (struct executor_result){.outcome = EXECUTOR_OK});
 }
 
 const char *rig_fails(struct rig *r, bool retryable)

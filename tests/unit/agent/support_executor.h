@@ -4,6 +4,9 @@
  *
  *     started prepare0.1 begun0.1 execute0.1! 0=succeeded ended=succeeded finished
  *
+ * where "0=succeeded-" is a step that changed nothing (of a check: would), and "check2.1(1)" a
+ * check that is told of step 1.
+ *
  * Every function that gives a text gives what was done since the last one; static storage.
  */
 #pragma once
@@ -21,7 +24,7 @@ struct rig {
     struct plan_step steps[STEPS_MAX];
     struct executor_traits traits[STEPS_MAX];
     size_t count;
-    bool rollback_on_failure, cautious;
+    bool rollback_on_failure, cautious, check;
     int64_t confirm_ms;
     struct executor *x;
     struct buf trace;
@@ -43,7 +46,8 @@ const char *rig_trace(struct rig *r);
 const char *rig_begin(struct rig *r);
 /* The operation under way ends. */
 const char *rig_over(struct rig *r, struct executor_result result);
-const char *rig_ok(struct rig *r);
+const char *rig_ok(struct rig *r);        /* a change: an execute, or a check that finds one */
+const char *rig_unchanged(struct rig *r); /* well, and nothing to change */
 const char *rig_fails(struct rig *r, bool retryable);
 const char *rig_stopped(struct rig *r);
 const char *rig_conflicts(struct rig *r);

@@ -34,7 +34,7 @@ static void an_instant_step_needs_no_record_that_it_began(void **state)
     r.traits[0].instant = true;
     EXPECT(rig_begin(&r), "started prepare0.1");
     EXPECT(rig_ok(&r), "execute0.1");
-    EXPECT(rig_ok(&r), "0=succeeded ended=succeeded finished");
+    EXPECT(rig_ok(&r), "0=succeeded- ended=succeeded finished");
     rig_done(&r);
 }
 

@@ -298,6 +298,7 @@ static void rig_random(struct rig *r)
     for (size_t i = 0; i < r->count; i++) {
         r->traits[i].idempotent = chance(2) == 0;
         r->traits[i].instant = chance(4) == 0;
+        r->traits[i].inert = chance(6) == 0;
         r->steps[i].required = chance(4) != 0;
         r->steps[i].continue_on_failure = chance(6) == 0;
         r->steps[i].retry.maximum_attempts = chance(4);
@@ -321,6 +322,8 @@ static void happen(struct rig *r, uint32_t trouble)
         (void)rig_conflicts(r);
     else if (what < trouble)
         (void)rig_fails(r, chance(3) > 0);
+    else if (r->operation.type == EXECUTOR_EXECUTE && chance(4) == 0)
+        (void)rig_unchanged(r);
     else
         (void)rig_ok(r);
 }
@@ -337,7 +340,7 @@ static void run_to_the_end(struct rig *r, uint32_t trouble)
 /* What was seen of a history up to some entry. */
 struct seen {
     enum step_state ended[STEPS_MAX];
-    bool executed[STEPS_MAX], rolled_back[STEPS_MAX], dealt_with[STEPS_MAX];
+    bool executed[STEPS_MAX], doubt[STEPS_MAX], rolled_back[STEPS_MAX], dealt_with[STEPS_MAX];
     bool confirming, over, undoing, undo_failed;
     int32_t at;
 };
@@ -348,9 +351,20 @@ static void check_forward(const struct rig *r, const struct executor_record *e, 
     assert_true(e->step >= seen->at);
     assert_int_equal(seen->ended[e->step], STEP_PENDING);
     seen->at = e->step;
-    seen->executed[e->step] |= e->type == REPORT_STEP_STARTED || r->traits[e->step].instant;
-    if (e->type == REPORT_STEP_ENDED)
-        seen->ended[e->step] = (enum step_state)e->state;
+    bool inert = r->traits[e->step].instant || r->traits[e->step].inert;
+    seen->doubt[e->step] |= e->type == REPORT_STEP_STARTED && seen->executed[e->step] && !inert;
+    seen->executed[e->step] |= e->type == REPORT_STEP_STARTED;
+    if (e->type != REPORT_STEP_ENDED)
+        return;
+    seen->ended[e->step] = (enum step_state)e->state;
+    /* What changed nothing is not undone; but after an attempt that did not succeed nobody knows.
+     */
+    if (e->state == STEP_SUCCEEDED && !e->changed) {
+        assert_false(seen->doubt[e->step]);
+        seen->executed[e->step] = false;
+    }
+    if (inert)
+        seen->executed[e->step] = false;
 }
 
 static void check_undo(const struct rig *r, const struct executor_record *e, struct seen *seen)

@@ -1,7 +1,9 @@
+#include "agent/carrier_net.h"
 #include "agent/link.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/net/net.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +22,7 @@ struct rig {
     uv_loop_t loop;
     uv_timer_t guard;
     struct net *net;
+    struct carrier *carrier;
     struct net_server *server;
     struct ticker *ticker;
     struct link *link;
@@ -178,7 +181,7 @@ static void link_make(struct rig *r)
 {
     struct error err = {0};
     const struct link_config config = {
-        .net = r->net,
+        .carrier = r->carrier,
         .ticker = r->ticker,
         .url = r->url,
         .server = "s1",
@@ -198,6 +201,7 @@ static int set_up(void **state)
     assert_int_equal(uv_timer_init(&r->loop, &r->guard), 0);
     assert_int_equal(uv_timer_start(&r->guard, guard_fired, GUARD_MS, 0), 0);
     assert_int_equal(net_new(&r->loop, 64, &r->net, &err), ERR_OK);
+    assert_int_equal(carrier_net_new(r->net, &r->carrier, &err), ERR_OK);
     assert_int_equal(ticker_new(&r->loop, &r->ticker, &err), ERR_OK);
     r->greets = r->answers = true;
     server_start(r);
@@ -227,7 +231,7 @@ static int tear_down(void **state)
         stop(r);
     link_free(r->link);
     r->gone = false;
-    net_close(r->net, gone, r);
+    carrier_end(r->carrier, gone, r);
     while (!r->gone)
         (void)uv_run(&r->loop, UV_RUN_ONCE);
     ticker_close(r->ticker, NULL, NULL);

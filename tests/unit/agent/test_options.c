@@ -69,7 +69,7 @@ static void all_options_are_taken(void **state)
     struct error err = {0};
     (void)state;
     assert_int_equal(
-        parse("agent --server-id a --server-id=b --orchestrator http://h:1 --data-dir d "
+        parse("agent --server-id a --server-id=b --orchestrator https://h:1 --data-dir d "
               "--installroot /r --trusted-keys /k --stop-timeout 1m --log-format json --log-level "
               "warn "
               "--undo-retention 12h --undo-max-size 500M",
@@ -77,7 +77,7 @@ static void all_options_are_taken(void **state)
         ERR_OK);
     assert_int_equal(o.servers.count, 2);
     assert_string_equal(*ARRAY_AT(&o.servers, const char *, 1), "b");
-    assert_string_equal(o.orchestrator, "http://h:1");
+    assert_string_equal(o.orchestrator, "https://h:1");
     assert_string_equal(o.data_dir, "d");
     assert_string_equal(o.installroot, "/r");
     assert_string_equal(o.trusted_keys, "/k");
@@ -91,19 +91,19 @@ static void all_options_are_taken(void **state)
 
 static void the_environment_is_asked_second(void **state)
 {
-    const struct options_environment environment = {"env-1", "http://env:2"};
+    const struct options_environment environment = {"env-1", "https://env:2"};
     struct options o;
     struct error err = {0};
     (void)state;
     assert_int_equal(parse("agent", &environment, &o, &err), ERR_OK);
     assert_string_equal(*ARRAY_AT(&o.servers, const char *, 0), "env-1");
-    assert_string_equal(o.orchestrator, "http://env:2");
+    assert_string_equal(o.orchestrator, "https://env:2");
     options_done(&o);
-    assert_int_equal(parse("agent --server-id a --orchestrator http://h:1", &environment, &o, &err),
-                     ERR_OK);
+    assert_int_equal(
+        parse("agent --server-id a --orchestrator https://h:1", &environment, &o, &err), ERR_OK);
     assert_int_equal(o.servers.count, 1);
     assert_string_equal(*ARRAY_AT(&o.servers, const char *, 0), "a");
-    assert_string_equal(o.orchestrator, "http://h:1");
+    assert_string_equal(o.orchestrator, "https://h:1");
     options_done(&o);
 }
 
@@ -161,6 +161,15 @@ static void what_is_wrong_is_said(void **state)
     refuses("agent --server-id a --bogus", "unknown option --bogus");
     refuses("agent --server-id a extra", "unexpected argument extra");
     refuses("agent --server-id a --orchestrator ftp://x", "ftp://x");
+    refuses("agent --server-id a --orchestrator http://h:1", "only https:// is spoken");
+    refuses("agent --server-id a --orchestrator http://10.0.0.1:1", "only https:// is spoken");
+    refuses("agent --server-id a --orchestrator ws://127.0.0.1.example.org:1", "only https://");
+    refuses("agent --server-id a --ca f", "it has to begin with https://");
+    refuses("agent --server-id a --enrol-token-file f", "it has to begin with https://");
+    refuses("agent --server-id a --orchestrator https://h --ca f --ca-fingerprint ab",
+            "one of --ca and --ca-fingerprint");
+    refuses("agent --server-id a --orchestrator https://h --ca-fingerprint ab",
+            "--ca-fingerprint: ");
     refuses("agent --server-id a --stop-timeout soon", "--stop-timeout");
     refuses("agent --server-id a --undo-retention long", "--undo-retention");
     refuses("agent --server-id a --undo-retention 0",
@@ -186,9 +195,9 @@ static void
 the_command_line_counts_more_than_the_environment_and_that_more_than_the_file(void **state)
 {
     static const struct options_environment said = {.server_id = "from-env",
-                                                    .orchestrator = "http://env:1"};
+                                                    .orchestrator = "https://env:1"};
     const char *path = config_file("server-id = one\nserver-id = two\n"
-                                   "orchestrator = http://file:1\ndata-dir = /from/file\n");
+                                   "orchestrator = https://file:1\ndata-dir = /from/file\n");
     char line[128];
     struct options o;
     struct error err = {0};
@@ -197,19 +206,19 @@ the_command_line_counts_more_than_the_environment_and_that_more_than_the_file(vo
     assert_int_equal(parse(line, &empty, &o, &err), ERR_OK);
     assert_int_equal(o.servers.count, 2);
     assert_string_equal(*ARRAY_AT(&o.servers, const char *, 1), "two");
-    assert_string_equal(o.orchestrator, "http://file:1");
+    assert_string_equal(o.orchestrator, "https://file:1");
     options_done(&o);
     assert_int_equal(parse(line, &said, &o, &err), ERR_OK);
     assert_int_equal(o.servers.count, 1);
     assert_string_equal(*ARRAY_AT(&o.servers, const char *, 0), "from-env");
-    assert_string_equal(o.orchestrator, "http://env:1");
+    assert_string_equal(o.orchestrator, "https://env:1");
     options_done(&o);
     (void)snprintf(line, sizeof(line),
-                   "agent --server-id cli --config %s --orchestrator http://c:1", path);
+                   "agent --server-id cli --config %s --orchestrator https://c:1", path);
     assert_int_equal(parse(line, &said, &o, &err), ERR_OK);
     assert_int_equal(o.servers.count, 1);
     assert_string_equal(*ARRAY_AT(&o.servers, const char *, 0), "cli");
-    assert_string_equal(o.orchestrator, "http://c:1");
+    assert_string_equal(o.orchestrator, "https://c:1");
     assert_string_equal(o.data_dir, "/from/file");
     options_done(&o);
     assert_int_equal(unlink(path), 0);

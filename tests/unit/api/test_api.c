@@ -85,6 +85,62 @@ static void everything_described_is_a_route(void **state)
     json_free(doc);
 }
 
+/* The description says it to people, and to the test that tries them all. */
+static void every_route_has_a_rule_and_the_description_says_the_same(void **state)
+{
+    (void)state;
+    struct json_doc *doc = read_description();
+    const struct json_value *paths = json_get(json_root(doc), "paths");
+    size_t count = 0;
+    const struct api_route *routes = api_routes(&count);
+    for (size_t i = 0; i < count; i++) {
+        const char *method = method_names[routes[i].method];
+        if (routes[i].role <= API_NO_RULE || routes[i].role >= API_ROLE_COUNT)
+            fail_msg("%s %s has no rule: nobody can use it", method, routes[i].pattern);
+        const struct json_value *role =
+            json_get(json_get(json_get(paths, routes[i].pattern), method), "x-role");
+        if (role == NULL || strcmp(json_string(role), api_role_names[routes[i].role]) != 0)
+            fail_msg("docs/openapi.json: x-role of %s %s is not %s", method, routes[i].pattern,
+                     api_role_names[routes[i].role]);
+    }
+    json_free(doc);
+}
+
+static void nobody_gets_more_without_a_token_than_this(void **state)
+{
+    (void)state;
+    static const char *const open_to_all[] = {"/healthz", "/readyz", "/v1/ca", "/v1/enrol"};
+    size_t seen = 0;
+    size_t count = 0;
+    const struct api_route *routes = api_routes(&count);
+    for (size_t i = 0; i < count; i++) {
+        bool meant = false;
+        if (routes[i].role != API_ANYBODY)
+            continue;
+        for (size_t k = 0; k < ARRAY_LEN(open_to_all); k++)
+            meant = meant || strcmp(routes[i].pattern, open_to_all[k]) == 0;
+        if (!meant)
+            fail_msg("%s is open to anybody", routes[i].pattern);
+        seen++;
+    }
+    assert_int_equal(seen, ARRAY_LEN(open_to_all));
+}
+
+static void what_changes_something_has_a_name_in_the_audit_log(void **state)
+{
+    (void)state;
+    size_t count = 0;
+    const struct api_route *routes = api_routes(&count);
+    for (size_t i = 0; i < count; i++) {
+        bool only_looks = strcmp(routes[i].pattern, "/v1/plans/validate") == 0;
+        if (routes[i].method != NET_GET && !only_looks && routes[i].action == NULL)
+            fail_msg("%s has no action", routes[i].pattern);
+        /* What changes is for operators at least, or for agents. */
+        if (routes[i].action != NULL && routes[i].role == API_VIEWER)
+            fail_msg("a viewer may %s", routes[i].action);
+    }
+}
+
 static void a_change_is_never_made_by_get(void **state)
 {
     (void)state;
@@ -110,6 +166,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_route_is_described),
         cmocka_unit_test(everything_described_is_a_route),
+        cmocka_unit_test(every_route_has_a_rule_and_the_description_says_the_same),
+        cmocka_unit_test(nobody_gets_more_without_a_token_than_this),
+        cmocka_unit_test(what_changes_something_has_a_name_in_the_audit_log),
         cmocka_unit_test(a_change_is_never_made_by_get),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,8 +9,16 @@
 
 enum { WORDS_MAX = 32 };
 
-static const char *env_plain(const char *name)
+/* Of the run that is under way. */
+static const char *const *environment;
+
+static const char *env_of_run(const char *name)
 {
+    size_t len = strlen(name);
+    for (const char *const *e = environment; e && *e; e++) {
+        if (strncmp(*e, name, len) == 0 && (*e)[len] == '=')
+            return *e + len + 1;
+    }
     return strcmp(name, "TERM") == 0 ? "xterm" : NULL;
 }
 
@@ -49,12 +57,15 @@ void run_cli(struct run *run, const char *words)
     struct cli_io io = {.in = in_file,
                         .out = open_memstream(&run->out, &out_len),
                         .err = open_memstream(&run->err, &err_len),
-                        .env = env_plain,
+                        .env = env_of_run,
                         .terminal = run->terminal,
                         .utf8 = true,
                         .columns = columns_80,
-                        .give_up_ms = run->give_up_ms};
+                        .give_up_ms = run->give_up_ms,
+                        .system_config = run->system_config,
+                        .local_socket = run->local_socket};
     assert(io.in && io.out && io.err);
+    environment = run->env;
     run->status = cli_run(argc, argv, &io);
     (void)fclose(io.in);
     (void)fclose(io.out);

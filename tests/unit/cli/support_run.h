@@ -5,10 +5,13 @@
 #include <stddef.h>
 
 struct run {
-    const char *url;      /* --orchestrator; NULL: not given */
-    const char *in;       /* standard input; NULL: empty */
-    bool terminal;        /* standard output is one, 80 columns wide */
-    long long give_up_ms; /* 0: as the program has it */
+    const char *url; /* --orchestrator; NULL: not given */
+    const char *in;  /* standard input; NULL: empty */
+    /* "NAME=VALUE", ended by NULL; NULL: none beyond TERM. */
+    const char *const *env;
+    const char *system_config, *local_socket; /* as in struct cli_io */
+    bool terminal;                            /* standard output is one, 80 columns wide */
+    long long give_up_ms;                     /* 0: as the program has it */
     int status;
     char *out, *err; /* freed by run_done */
 };

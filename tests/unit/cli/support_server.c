@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,16 +13,23 @@
 #include <strings.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 64, REQUEST_MAX = 1024 * 1024, ANSWERS_MAX = 64 };
+enum {
+    CONNECTIONS_MAX = 64,
+    REQUEST_MAX = 1024 * 1024,
+    ANSWERS_MAX = 64,
+    TLS_HANDSHAKE = 0x16 /* what TLS begins with */
+};
 
 struct server {
     const struct canned *table;
     size_t count;
     int used[ANSWERS_MAX];
     int listener, stop;
-    char url[64];
+    char url[160];
+    SSL_CTX *tls; /* NULL: none */
     pthread_t acceptor;
     pthread_t threads[CONNECTIONS_MAX];
     size_t thread_count;
@@ -34,6 +42,7 @@ struct server {
 struct connection {
     struct server *server;
     int fd;
+    SSL *ssl;
     char *in;
     size_t len;
 };
@@ -45,10 +54,16 @@ static bool readable(const struct server *s, int fd)
     return poll(fds, 2, -1) > 0 && !fds[1].revents;
 }
 
-static void send_all(int fd, const char *data, size_t len)
+static ssize_t receive(const struct connection *c, char *to, size_t len)
+{
+    return c->ssl ? SSL_read(c->ssl, to, (int)len) : recv(c->fd, to, len, 0);
+}
+
+static void send_all(const struct connection *c, const char *data, size_t len)
 {
     while (len > 0) {
-        ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+        ssize_t n =
+            c->ssl ? SSL_write(c->ssl, data, (int)len) : send(c->fd, data, len, MSG_NOSIGNAL);
         if (n <= 0)
             return;
         data += n;
@@ -69,13 +84,21 @@ static size_t read_request(struct connection *c)
             if (c->len >= total)
                 return total;
         }
-        if (c->len >= REQUEST_MAX || !readable(c->server, c->fd))
+        bool waiting = c->ssl && SSL_pending(c->ssl) > 0;
+        if (c->len >= REQUEST_MAX || (!waiting && !readable(c->server, c->fd)))
             return 0;
-        ssize_t n = recv(c->fd, c->in + c->len, REQUEST_MAX - c->len, 0);
-        if (n <= 0)
+        ssize_t n = receive(c, c->in + c->len, REQUEST_MAX - c->len);
+        if (n <= 0 || c->in[0] == TLS_HANDSHAKE)
             return 0;
         c->len += (size_t)n;
     }
+}
+
+static void write_header(struct server *s, const char *request, const char *end, const char *name)
+{
+    const char *header = strcasestr(request, name);
+    if (header && header < end)
+        (void)fprintf(s->log_file, " [%.*s]", (int)strcspn(header + 2, "\r"), header + 2);
 }
 
 static void write_down(struct server *s, const char *request, size_t total)
@@ -83,11 +106,10 @@ static void write_down(struct server *s, const char *request, size_t total)
     size_t line = strcspn(request, "\r");
     const char *version = memmem(request, line, " HTTP/1.1", 9);
     const char *end = strstr(request, "\r\n\r\n");
-    const char *last = strcasestr(request, "\r\nlast-event-id:");
     assert(end);
     (void)fprintf(s->log_file, "%.*s", version ? (int)(version - request) : (int)line, request);
-    if (last && last < end)
-        (void)fprintf(s->log_file, " [%.*s]", (int)strcspn(last + 2, "\r"), last + 2);
+    write_header(s, request, end, "\r\nlast-event-id:");
+    write_header(s, request, end, "\r\nauthorization:");
     if (total > (size_t)(end + 4 - request))
         (void)fprintf(s->log_file, " %.*s", (int)(request + total - end - 4), end + 4);
     (void)fputc('\n', s->log_file);
@@ -126,23 +148,23 @@ static bool answer(struct connection *c, const struct canned *a)
         snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\nContent-Type: %s\r\n%s", status,
                  stream ? "text/event-stream" : "application/json", a->headers ? a->headers : "");
     assert(n > 0 && (size_t)n < sizeof(head));
-    send_all(c->fd, head, (size_t)n);
+    send_all(c, head, (size_t)n);
     n = stream ? snprintf(head, sizeof(head), "Connection: close\r\n\r\n")
                : snprintf(head, sizeof(head), "Content-Length: %zu\r\n\r\n", strlen(body));
-    send_all(c->fd, head, (size_t)n);
-    send_all(c->fd, body, strlen(body));
+    send_all(c, head, (size_t)n);
+    send_all(c, body, strlen(body));
     if (a->end == CANNED_INTERRUPT)
         (void)kill(getpid(), SIGINT);
     /* Until the peer goes, or the server stops. */
     if ((a->end == CANNED_HOLD || a->end == CANNED_INTERRUPT) && readable(c->server, c->fd))
-        (void)recv(c->fd, &byte, 1, 0);
+        (void)receive(c, &byte, 1);
     return a->end == CANNED_KEEP;
 }
 
 static void *serve(void *arg)
 {
     struct connection *c = arg;
-    bool more = true;
+    bool more = !c->ssl || SSL_accept(c->ssl) == 1;
     while (more) {
         size_t total = read_request(c);
         if (total == 0)
@@ -152,6 +174,9 @@ static void *serve(void *arg)
         c->len -= total;
         more = answer(c, &a);
     }
+    if (c->ssl && more)
+        (void)SSL_shutdown(c->ssl);
+    SSL_free(c->ssl);
     (void)close(c->fd);
     free(c->in);
     free(c);
@@ -171,6 +196,12 @@ static void *accept_all(void *arg)
         c->fd = fd;
         c->in = malloc(REQUEST_MAX + 1);
         assert(c->in);
+        if (s->tls) {
+            c->ssl = SSL_new(s->tls);
+            assert(c->ssl);
+            int taken = SSL_set_fd(c->ssl, fd);
+            assert(taken == 1);
+        }
         int rc = pthread_create(&s->threads[s->thread_count], NULL, serve, c);
         assert(rc == 0);
         s->thread_count++;
@@ -178,27 +209,60 @@ static void *accept_all(void *arg)
     return NULL;
 }
 
-struct server *server_start(const struct canned *table, size_t count)
+static int listen_tcp(struct server *s)
 {
-    struct server *s = calloc(1, sizeof(*s));
     struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t len = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int rc = bind(fd, (struct sockaddr *)&address, sizeof(address));
+    assert(rc == 0);
+    rc = getsockname(fd, (struct sockaddr *)&address, &len);
+    assert(rc == 0);
+    (void)snprintf(s->url, sizeof(s->url), "http%s://127.0.0.1:%d", s->tls ? "s" : "",
+                   ntohs(address.sin_port));
+    return fd;
+}
+
+static int listen_unix(struct server *s, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert(strlen(path) < sizeof(address.sun_path));
+    memcpy(address.sun_path, path, strlen(path));
+    int rc = bind(fd, (struct sockaddr *)&address, sizeof(address));
+    assert(rc == 0);
+    (void)snprintf(s->url, sizeof(s->url), "unix://%s", path);
+    return fd;
+}
+
+static SSL_CTX *tls_context(const struct server_config *config)
+{
+    SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+    assert(tls);
+    int rc = SSL_CTX_use_certificate_chain_file(tls, config->pair);
+    assert(rc == 1);
+    rc = SSL_CTX_use_PrivateKey_file(tls, config->pair, SSL_FILETYPE_PEM);
+    assert(rc == 1);
+    rc = config->old_tls ? (int)SSL_CTX_set_max_proto_version(tls, TLS1_2_VERSION) : 1;
+    assert(rc == 1);
+    return tls;
+}
+
+struct server *server_start_with(const struct server_config *config)
+{
+    struct server *s = calloc(1, sizeof(*s));
     sigset_t all;
     sigset_t old;
-    assert(s && count <= ANSWERS_MAX);
-    s->table = table;
-    s->count = count;
+    assert(s && config->count <= ANSWERS_MAX);
+    s->table = config->table;
+    s->count = config->count;
+    s->tls = config->pair ? tls_context(config) : NULL;
     s->log_file = open_memstream(&s->log, &s->log_len);
     s->stop = eventfd(0, EFD_CLOEXEC);
-    s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int rc = bind(s->listener, (struct sockaddr *)&address, sizeof(address));
+    s->listener = config->socket ? listen_unix(s, config->socket) : listen_tcp(s);
+    int rc = listen(s->listener, CONNECTIONS_MAX);
     assert(rc == 0);
-    rc = listen(s->listener, CONNECTIONS_MAX);
-    assert(rc == 0);
-    rc = getsockname(s->listener, (struct sockaddr *)&address, &len);
-    assert(rc == 0);
-    (void)snprintf(s->url, sizeof(s->url), "http://127.0.0.1:%d", ntohs(address.sin_port));
     (void)pthread_mutex_init(&s->lock, NULL);
     /* Signals are for the test's own thread. */
     (void)sigfillset(&all);
@@ -207,6 +271,11 @@ struct server *server_start(const struct canned *table, size_t count)
     assert(rc == 0);
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     return s;
+}
+
+struct server *server_start(const struct canned *table, size_t count)
+{
+    return server_start_with(&(struct server_config){.table = table, .count = count});
 }
 
 const char *server_url(const struct server *s)
@@ -244,6 +313,7 @@ void server_stop(struct server *s)
     (void)close(s->stop);
     (void)fclose(s->log_file);
     (void)pthread_mutex_destroy(&s->lock);
+    SSL_CTX_free(s->tls);
     free(s->log);
     free(s);
 }

@@ -1,6 +1,6 @@
 /*
- * support_server: an HTTP server on a free port of the loopback, in threads of its own, that gives
- * canned answers and writes down what it was asked.
+ * support_server: an HTTP server on a free port of the loopback, or on a Unix socket, in threads of
+ * its own, that gives canned answers and writes down what it was asked.
  */
 #pragma once
 
@@ -29,8 +29,18 @@ struct server;
 /* The first answer that fits and is not used up is given; 404 when there is none. The table is
  * borrowed. */
 struct server *server_start(const struct canned *table, size_t count);
+/* Beyond the answers; zeroes are as server_start has it. */
+struct server_config {
+    const struct canned *table;
+    size_t count;
+    const char *pair;   /* TLS, with the key and the certificates of this file */
+    bool old_tls;       /* nothing newer than TLS 1.2 */
+    const char *socket; /* on a Unix socket of this path */
+};
+struct server *server_start_with(const struct server_config *config);
 const char *server_url(const struct server *s);
-/* What was asked, a line for each request: "GET /path [Last-Event-ID: 7] BODY". Caller frees. */
+/* What was asked, a line for each request: "GET /path [Last-Event-ID: 7]
+ * [Authorization: Bearer x] BODY", the headers where they were sent. Caller frees. */
 char *server_log(struct server *s);
 /* How many requests began so. */
 size_t server_asked(struct server *s, const char *request);

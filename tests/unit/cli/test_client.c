@@ -17,7 +17,7 @@ static struct client *make(const char *url)
 {
     struct client *client = NULL;
     struct error err = {0};
-    if (client_new(url, &client, &err) != ERR_OK)
+    if (client_new(&(struct client_config){.url = url}, &client, &err) != ERR_OK)
         fail_msg("%s", err.message);
     return client;
 }
@@ -40,11 +40,15 @@ static void urls_that_are_none_are_refused(void **state)
                                        "http://host:99999999",
                                        "http://host/?x=1",
                                        "http://host/#x",
-                                       "http://ho st"};
+                                       "http://ho st",
+                                       "https://me:secret@host",
+                                       "unix:",
+                                       "unix://run/x",
+                                       "unix:x"};
     for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
         struct client *client = NULL;
         struct error err = {0};
-        if (client_new(urls[i], &client, &err) != ERR_INVALID)
+        if (client_new(&(struct client_config){.url = urls[i]}, &client, &err) != ERR_INVALID)
             fail_msg("%s was taken", urls[i]);
         assert_null(client);
     }

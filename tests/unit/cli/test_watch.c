@@ -1,5 +1,6 @@
 /* watch, submit --watch, events --follow and logs --follow, against an orchestrator of canned
  * answers. */
+#include "common/base/clock.h"
 #include "orchestrator/cli/cli.h"
 #include "unit/cli/support_docs.h"
 #include "unit/cli/support_run.h"
@@ -204,6 +205,55 @@ static void a_lost_connection_is_made_again_and_nothing_comes_twice(void **state
     free(last);
     free(one);
     free(two);
+}
+
+static void too_many_requests_are_waited_out_and_nothing_is_missed(void **state)
+{
+    (void)state;
+    char *first = running(3);
+    char *last = ended(ROLLOUT_SUCCEEDED, NULL);
+    char *events = doc_sse(4, "rollout_ended", ",\"state\":\"succeeded\"");
+    const struct canned table[] = {
+        {.request = FIRST_LOOK, .body = first},
+        {.request = EVENTS("3 "),
+         .status = 429,
+         .headers = "Retry-After: 1\r\n",
+         .body = "{}",
+         .uses = 1},
+        {.request = LAST_LOOK, .body = first, .uses = 1},
+        {.request = EVENTS("3 "), .body = events, .end = CANNED_HOLD},
+        {.request = LAST_LOOK, .body = last},
+    };
+    struct server *server = server_start(table, 5);
+    struct run run = {.url = server_url(server)};
+    int64_t begun = clock_mono_ms();
+    run_cli(&run, "watch r1");
+    assert_int_equal(run.status, CLI_OK);
+    assert_true(clock_mono_ms() - begun >= 1000);
+    contains(run.err, "is lost (it has too many requests); trying again\n");
+    run_done(&run);
+    server_stop(server);
+    free(first);
+    free(last);
+    free(events);
+}
+
+static void access_that_is_taken_away_ends_the_watching(void **state)
+{
+    (void)state;
+    char *first = running(3);
+    const struct canned table[] = {
+        {.request = FIRST_LOOK, .body = first},
+        {.request = EVENTS("3 "), .end = CANNED_CLOSE},
+        {.request = LAST_LOOK, .status = 401, .body = "{\"title\":\"Not authenticated\"}"}};
+    struct server *server = server_start(table, 3);
+    struct run run = {.url = server_url(server)};
+    run_cli(&run, "watch r1");
+    assert_int_equal(run.status, CLI_USAGE);
+    contains(run.err, "kitsune: Not authenticated\n  no token was sent");
+    run_done(&run);
+    server_stop(server);
+    free(first);
 }
 
 static void an_end_that_came_while_the_connection_was_lost_is_found(void **state)
@@ -421,6 +471,8 @@ int main(void)
         cmocka_unit_test(with_json_every_line_is_a_document),
         cmocka_unit_test(on_a_terminal_lines_are_drawn_again),
         cmocka_unit_test(a_lost_connection_is_made_again_and_nothing_comes_twice),
+        cmocka_unit_test(too_many_requests_are_waited_out_and_nothing_is_missed),
+        cmocka_unit_test(access_that_is_taken_away_ends_the_watching),
         cmocka_unit_test(an_end_that_came_while_the_connection_was_lost_is_found),
         cmocka_unit_test(without_an_orchestrator_the_watching_is_given_up),
         cmocka_unit_test(a_rollout_that_is_gone_is_not_waited_for),

@@ -86,6 +86,14 @@ static void hook_fatal(void *ctx, const struct error *err)
     ((struct bench *)ctx)->fatal++;
 }
 
+static void hook_alarm(void *ctx, const struct dispatcher_alarm *alarm)
+{
+    struct bench *b = ctx;
+    b->alarms++;
+    (void)snprintf(b->last_alarm, sizeof(b->last_alarm), "%s %s: %s", alarm->what, alarm->server,
+                   alarm->detail);
+}
+
 static void hook_note(void *ctx, const char *what, const char *server, const char *detail)
 {
     (void)ctx;
@@ -116,6 +124,7 @@ static void bench_start(struct bench *b)
         .output = hook_output,
         .fatal = hook_fatal,
         .note = hook_note,
+        .alarm = hook_alarm,
     };
     if (dispatcher_new(&config, &b->dispatcher, &err) != ERR_OK)
         fail_msg("dispatcher: %s", err.message);
@@ -307,6 +316,13 @@ void conn_frame(struct fake_conn *c, const struct wire_frame *frame)
     buf_done(&text);
 }
 
+static bool agents_are_old;
+
+void bench_old_agents(bool old)
+{
+    agents_are_old = old;
+}
+
 void conn_connect(struct bench *b, struct fake_conn *c, const char *server, const char *instance,
                   const char *rollout)
 {
@@ -326,6 +342,7 @@ void conn_connect(struct bench *b, struct fake_conn *c, const char *server, cons
                   .version = version,
                   .hostname = version,
                   .boot_id = version,
+                  .checks = !agents_are_old,
                   .handlers = {.items = handlers, .count = 1},
                   .executions = {.items = &execution, .count = rollout != NULL}},
     };

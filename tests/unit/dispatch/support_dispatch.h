@@ -28,6 +28,8 @@ struct bench {
     int64_t mono_ms, wall_ms;
     const char *held; /* for the next start */
     size_t fatal;
+    size_t alarms;
+    char last_alarm[256]; /* "agent.hello web-1: why" */
     size_t answers;
     enum error_code last_answer;
     char last_id[ID_BUFFER];
@@ -61,6 +63,8 @@ enum error_code bench_unlock(struct bench *b, const char *server, struct error *
 enum rollout_state bench_state(struct bench *b, const char *id);
 const struct execution *bench_execution(struct bench *b, const char *id, uint32_t server);
 
+/* Agents that connect from now on know no checks, or know them again. */
+void bench_old_agents(bool old);
 /* Connects an agent: session, hello (with what it is in the middle of), welcome awaited. */
 void conn_connect(struct bench *b, struct fake_conn *c, const char *server, const char *instance,
                   const char *rollout);

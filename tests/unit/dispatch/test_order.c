@@ -367,6 +367,49 @@ static void a_silent_server_that_is_ordered_holds_nothing_up(void **state)
     conn_drop(&a);
 }
 
+static void what_is_owed_there_is_undone_before_a_later_rollout_begins(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn a;
+    fall_silent(b, &a);
+    roll_back(b, "r1", "a", false);
+    bench_submit(b, "r2", one_server);
+    bench_settle(b);
+    /* The undo goes out first, and nothing goes forward until it is done. */
+    conn_connect(b, &a, "a", "i1", "r1");
+    assert_int_equal(conn_count(&a, WIRE_EXECUTE), 0);
+    conn_report(&a, "r1", ENTRY(3, REPORT_STEP_ENDED, 0, .attempt = 1, .state = STEP_SUCCEEDED));
+    conn_report(&a, "r1", ENTRY(4, REPORT_ENDED, -1, .state = EXECUTION_CANCELLED));
+    bench_settle(b);
+    assert_int_equal(conn_count(&a, WIRE_ROLLBACK), 1);
+    assert_int_equal(conn_count(&a, WIRE_EXECUTE), 0);
+    conn_undone(b, &a, "r1", 5, EXECUTION_ROLLED_BACK);
+    assert_int_equal(conn_count(&a, WIRE_EXECUTE), 1);
+    assert_string_equal(conn_last(&a, WIRE_EXECUTE)->execute.rollout, "r2");
+    conn_drop(&a);
+}
+
+static void an_agent_at_work_on_what_a_person_settled_is_told_to_stop(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn a;
+    struct error err = {0};
+    fall_silent(b, &a);
+    assert_int_equal(bench_resolve(b, "r1", "a", EXECUTION_FAILED, &err), ERR_OK);
+    bench_settle(b);
+    conn_connect(b, &a, "a", "i1", "r1");
+    conn_report(&a, "r1", ENTRY(3, REPORT_STEP_ENDED, 0, .attempt = 1, .state = STEP_SUCCEEDED));
+    bench_settle(b);
+    assert_int_equal(conn_count(&a, WIRE_CANCEL), 1);
+    assert_false(conn_last(&a, WIRE_CANCEL)->cancel.now);
+    /* And not once it has ended. */
+    conn_report(&a, "r1", ENTRY(4, REPORT_ENDED, -1, .state = EXECUTION_CANCELLED));
+    bench_settle(b);
+    assert_int_equal(conn_count(&a, WIRE_CANCEL), 1);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_FAILED);
+    conn_drop(&a);
+}
+
 /* One that nobody ordered comes back while the rollout is open, and goes away again. */
 static void an_open_rollout_waits_for_those_that_came_back_but_not_for_ever(void **state)
 {
@@ -508,6 +551,8 @@ int main(void)
         T(a_restart_holds_what_is_being_undone_and_nothing_else),
         T(a_server_that_is_away_is_given_time_and_told_when_it_comes),
         T(a_silent_server_that_is_ordered_holds_nothing_up),
+        T(what_is_owed_there_is_undone_before_a_later_rollout_begins),
+        T(an_agent_at_work_on_what_a_person_settled_is_told_to_stop),
         T(an_open_rollout_waits_for_those_that_came_back_but_not_for_ever),
         T(a_server_that_is_settled_by_hand_is_owed_nothing),
         T(an_order_without_memory_changes_nothing),

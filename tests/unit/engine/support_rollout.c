@@ -123,6 +123,7 @@ static void assert_executions_equal(const struct execution *a, const struct exec
     assert_int_equal(a->undo_round, b->undo_round);
     assert_int_equal(a->conflict, b->conflict);
     assert_int_equal(a->resolved, b->resolved);
+    assert_int_equal(a->unchanged, b->unchanged);
     assert_int_equal(a->step, b->step);
     assert_int_equal(a->last_agent_seq, b->last_agent_seq);
     assert_int_equal(a->started_ms, b->started_ms);
@@ -148,6 +149,7 @@ void assert_engines_equal(const struct engine *a, const struct engine *b)
     struct engine_counts ca = engine_counts(a);
     struct engine_counts cb = engine_counts(b);
     assert_int_equal(engine_state(a), engine_state(b));
+    assert_int_equal(engine_is_check(a), engine_is_check(b));
     assert_memory_equal(&ca, &cb, sizeof(ca));
     assert_int_equal(engine_batch(a), engine_batch(b));
     assert_int_equal(engine_batch_count(a), engine_batch_count(b));
@@ -155,6 +157,7 @@ void assert_engines_equal(const struct engine *a, const struct engine *b)
     for (uint32_t i = 0; i < plan_server_count(plan); i++) {
         assert_executions_equal(engine_execution(a, i), engine_execution(b, i));
         assert_int_equal(engine_needs_undo(a, i), engine_needs_undo(b, i));
+        assert_int_equal(engine_left_nothing(a, i), engine_left_nothing(b, i));
         for (uint32_t k = 0; k < plan_step_count(plan); k++)
             assert_steps_equal(engine_step(a, i, k), engine_step(b, i, k));
     }
@@ -437,6 +440,7 @@ void works(struct rollout *r, uint32_t server)
     (void)reports(r, entry(EVENT_STEP_STARTED, server, 0));
     struct event event = entry(EVENT_STEP_ENDED, server, 0);
     event.step_state = STEP_SUCCEEDED;
+    event.changed = true;
     (void)reports(r, event);
 }
 

@@ -1,8 +1,11 @@
 #include "unit/handlers/support_run.h"
 
 #include "common/base/alloc.h"
+#include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/sum.h"
 #include "common/plan/plan_json.h"
+#include "handlers/process.h"
 #include "handlers/proctree.h"
 
 #include <errno.h>
@@ -61,12 +64,47 @@ void bed_close(struct bed *bed)
     buf_done(&bed->output);
 }
 
+static uint64_t sum_seen;
+
+static int sum_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+    (void)kind;
+    (void)ftw;
+    /* Packages are SQLite's and dnf's to look after, in files that change with every look. */
+    if (strstr(path, "/root/") != NULL)
+        return 0;
+    const int64_t numbers[] = {st->st_mode,         st->st_uid,          st->st_gid,
+                               (int64_t)st->st_ino, st->st_size,         st->st_mtim.tv_sec,
+                               st->st_mtim.tv_nsec, st->st_ctim.tv_nsec, (int64_t)st->st_nlink};
+    uint64_t sum = sum_string(SUM_INIT, path);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        sum = sum_int(sum, numbers[i]);
+    sum_seen += sum; /* in whatever order */
+    return 0;
+}
+
+/* Of what is below a folder: names, kinds, owners, sizes and the times of changes. */
+static uint64_t tree_sum(const char *path)
+{
+    sum_seen = 0;
+    /* A machine that is just booting may clean up where beds stand. */
+    if (nftw(path, sum_one, 16, FTW_PHYS) != 0 && errno != ENOENT)
+        fail_msg("%s: %s", path, strerror(errno));
+    return sum_seen;
+}
+
 static void take_output(struct handler_run *run, const char *data, size_t len)
 {
     struct bed *bed = run->ctx;
     bed->output_bytes += len;
     size_t room = OUTPUT_KEPT - bed->output.len;
     buf_append(&bed->output, data, len < room ? len : room);
+    if (bed->kill_at && strstr(bed->output.data, bed->kill_at)) {
+        char mark[HANDLER_MARK_MAX];
+        bed->kill_at = NULL;
+        handler_mark(bed->host.server_id, "rollout-1", bed->step, mark);
+        assert_true(process_kill_marked(mark) > 0);
+    }
     if (bed->cancel_at && strstr(bed->output.data, bed->cancel_at)) {
         bed->cancel_at = NULL;
         handler_cancel(run);
@@ -134,6 +172,8 @@ void bed_run(struct bed *bed, const char *type, enum handler_operation operation
     if (step_params_decode(handler->type, params_json, "params", &params, &problems, &err) !=
         ERR_OK)
         fail_msg("%s: %s", params_json, err.message);
+    bool checks = operation == HANDLER_CHECK;
+    uint64_t before = checks ? tree_sum(bed->dir) : 0;
     struct handler_run run = {
         .host = &bed->host,
         .handler = handler,
@@ -142,10 +182,12 @@ void bed_run(struct bed *bed, const char *type, enum handler_operation operation
         .step = bed->step,
         .attempt = bed->attempt,
         .params = params,
-        .undo = bed->undo ? bed->undo : "{}",
-        .undo_dir = bed->undo_dir,
+        .undo = bed->undo && !checks ? bed->undo : "{}",
+        .undo_dir = checks ? NULL : bed->undo_dir,
         .room = bed->room,
         .force = bed->force,
+        .depends = bed->depends_name ? 1 : -1,
+        .depends_name = bed->depends_name,
         .output = take_output,
         .done = take_result,
         .ctx = bed,
@@ -166,6 +208,8 @@ void bed_run(struct bed *bed, const char *type, enum handler_operation operation
     assert_int_equal(bed->done_count, 1);
     assert_null(run.state);
     assert_nothing_left(bed);
+    if (checks)
+        assert_int_equal(tree_sum(bed->dir), before);
     step_params_free(handler->type, params);
     problems_done(&problems);
 }

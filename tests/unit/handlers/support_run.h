@@ -24,8 +24,10 @@ struct bed {
     int64_t attempt;
     struct handler_room room; /* for what prepare keeps; no limit unless set */
     bool force;
-    const char *cancel_at; /* cancels when the output holds this; "" at once; NULL never */
-    uv_async_t poke;       /* see bed_cancel */
+    const char *depends_name; /* check: of the second step, which would change something */
+    const char *cancel_at;    /* cancels when the output holds this; "" at once; NULL never */
+    const char *kill_at;      /* kills the run's programs (KILL) when the output holds this */
+    uv_async_t poke;          /* see bed_cancel */
 
     /* Of the last run. */
     struct handler_result result;
@@ -38,7 +40,8 @@ struct bed {
 
 void bed_open(struct bed *bed);
 void bed_close(struct bed *bed);
-/* Runs an operation with params as JSON text. rollback and execute get what prepare captured. */
+/* Runs an operation with params as JSON text. rollback and execute get what prepare captured; a
+ * check gets no folder, and leaves all of the bed's as it was. */
 void bed_run(struct bed *bed, const char *type, enum handler_operation operation,
              const char *params_json);
 /* From any thread, while bed_run is under way: cancels what runs. */

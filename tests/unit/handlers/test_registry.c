@@ -22,6 +22,7 @@ static void every_step_type_has_a_handler(void **state)
         assert_non_null(handler->prepare);
         assert_non_null(handler->execute);
         assert_non_null(handler->rollback);
+        assert_non_null(handler->check);
     }
 }
 

@@ -250,7 +250,10 @@ static bool lives(long pid)
     char path[64];
     (void)snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
     AUTO_FREE char *text = bed_read(path);
-    return text && text[0] != '\0' && strncmp(strrchr(text, ')'), ") Z", 3) != 0;
+    if (!text || text[0] == '\0')
+        return false;
+    const char *process = strrchr(text, ')');
+    return process[2] != 'Z' && process[2] != 'X'; /* one that is reaped, or just being reaped */
 }
 
 /* It keeps neither the mark nor the session; what its parent is tells that it belongs. */

@@ -218,6 +218,7 @@ static size_t history(struct event events[HISTORY_MAX])
             events[count++] = event;
             event.type = EVENT_STEP_ENDED;
             event.step_state = STEP_SUCCEEDED;
+            event.changed = true;
             event.agent_seq = ++agent_seq;
             event.message = "well";
             events[count++] = event;

@@ -79,6 +79,7 @@ static void expect_round_trip(const struct plan *plan, const struct event *event
     assert_int_equal(back.force, event->force);
     assert_int_equal(back.conflict, event->conflict);
     assert_int_equal(back.changed, event->changed);
+    assert_int_equal(back.check, event->check);
     assert_int_equal(back.has_exit_code, event->has_exit_code);
     assert_int_equal(back.exit_code, event->exit_code);
     assert_int_equal(back.batch, event->batch);
@@ -160,6 +161,7 @@ static void every_field_comes_back_as_it_was(void **state)
         .message = "a \"quoted\"\nline, caf\xc3\xa9",
         .by = "root@host",
         .retry_of = "r-1",
+        .check = true,
     };
     expect_round_trip(*state, &event);
     event.has_exit_code = false;

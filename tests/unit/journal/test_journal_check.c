@@ -143,6 +143,8 @@ static void damage_is_named_with_rollout_and_event(void **state)
          " - 0 an event of rollout number 9, which is not there\n"},
         {"UPDATE meta SET value = 77 WHERE name = 'epoch'", "identity and epoch"},
         {"UPDATE rollout SET retry_of = 'r0'", " r1 0 its record is damaged (id, name or "},
+        {"UPDATE rollout SET is_check = 1", " r1 0 its record is damaged (state or counts)\n"},
+        {"UPDATE rollout SET unchanged = 1", " r1 0 its record is damaged (state or counts)\n"},
         {"UPDATE touch SET undone = 1 WHERE server = 's2'",
          " r1 0 the record of a touched server "},
         {"DELETE FROM touch WHERE server = 's2'",
@@ -197,6 +199,8 @@ static void rows_from_before_there_were_sums_are_taken_as_they_are(void **state)
                     "ALTER TABLE plan DROP COLUMN sum; ALTER TABLE event DROP COLUMN sum;"
                     "ALTER TABLE output DROP COLUMN sum;"
                     "ALTER TABLE rollout DROP COLUMN retry_of;"
+                    "ALTER TABLE rollout DROP COLUMN is_check;"
+                    "ALTER TABLE rollout DROP COLUMN unchanged;"
                     "DROP TABLE touch; DROP TABLE server_lock;"
                     "DELETE FROM meta WHERE name IN ('unsummed', 'sum');"
                     "PRAGMA user_version = 1");

@@ -121,6 +121,7 @@ static void a_summary_comes_back_as_it_was(void **state)
     struct journal_summary summary = {
         .state = ROLLOUT_PAUSED,
         .servers = UINT32_MAX,
+        .check = true,
         .created_ms = 11,
         .ended_ms = 12,
         .counts = {.pending = 1,
@@ -132,7 +133,8 @@ static void a_summary_comes_back_as_it_was(void **state)
                    .cancelled = 7,
                    .skipped = 8,
                    .rolled_back = 9,
-                   .rollback_failed = 10},
+                   .rollback_failed = 10,
+                   .unchanged = 11},
     };
     struct journal_append *a = NULL;
     assert_int_equal(journal_append_new("r1", 2, &a, NULL), ERR_OK);
@@ -144,6 +146,7 @@ static void a_summary_comes_back_as_it_was(void **state)
     assert_memory_equal(&back.counts, &summary.counts, sizeof(back.counts));
     assert_int_equal(back.state, summary.state);
     assert_int_equal(back.servers, summary.servers);
+    assert_int_equal(back.check, summary.check);
     assert_int_equal(back.created_ms, summary.created_ms);
     assert_int_equal(back.ended_ms, summary.ended_ms);
     struct error err = {0};

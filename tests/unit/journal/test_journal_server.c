@@ -158,6 +158,8 @@ static void a_touch_goes_with_its_rollout(void **state)
 
 /* As a version had it that knew nothing of servers. */
 static const char former_schema[] = "ALTER TABLE rollout DROP COLUMN retry_of;"
+                                    "ALTER TABLE rollout DROP COLUMN is_check;"
+                                    "ALTER TABLE rollout DROP COLUMN unchanged;"
                                     "DROP TABLE touch; DROP TABLE server_lock;"
                                     "PRAGMA user_version = 2";
 
@@ -188,6 +190,38 @@ static void a_journal_from_before_learns_what_was_touched(void **state)
     expect_later(rig, "r1", "s3", "r2");
     (void)rig_succeeded(rig, "r3");
     expect_touches(rig, "s1", 10, "r3 r2 r1 ");
+    rig_close(rig);
+    assert_int_equal(findings_of(rig), 0);
+    rig_open(rig);
+}
+
+static bool take_unchanged(void *ctx, const struct journal_rollout *r)
+{
+    *(uint32_t *)ctx = r->summary.counts.unchanged;
+    return false;
+}
+
+/* Before, it was not counted, and the servers were in the way of older rollouts' undo. */
+static void a_journal_from_before_learns_what_changed_nothing(void **state)
+{
+    struct rig *rig = *state;
+    uint32_t unchanged = 0;
+    (void)rig_succeeded(rig, "r1");
+    (void)rig_succeeded(rig, "r2");
+    rig_close(rig);
+    rig_tamper(rig, "ALTER TABLE rollout DROP COLUMN is_check;"
+                    "ALTER TABLE rollout DROP COLUMN unchanged;"
+                    "DELETE FROM meta WHERE name = 'sum';"
+                    "UPDATE meta SET value = 2 WHERE name = 'unsummed';"
+                    "UPDATE event SET json = replace(json, ',\"changed\":true', ''), sum = NULL"
+                    " WHERE key >> 32 = 2;"
+                    "PRAGMA user_version = 3");
+    rig_open(rig);
+    expect_later(rig, "r1", "s1", "");
+    assert_int_equal(journal_get(rig->journal, "r2", take_unchanged, &unchanged, NULL), ERR_OK);
+    assert_int_equal(unchanged, 3);
+    assert_int_equal(journal_get(rig->journal, "r1", take_unchanged, &unchanged, NULL), ERR_OK);
+    assert_int_equal(unchanged, 0);
     rig_close(rig);
     assert_int_equal(findings_of(rig), 0);
     rig_open(rig);
@@ -447,6 +481,7 @@ int main(void)
         TEST(a_damaged_touch_is_refused_where_it_is_read),
         TEST(a_touch_goes_with_its_rollout),
         TEST(a_journal_from_before_learns_what_was_touched),
+        TEST(a_journal_from_before_learns_what_changed_nothing),
         TEST(what_was_not_learnt_yet_is_no_finding_and_is_learnt_later),
         TEST(a_damaged_rollout_does_not_keep_the_others_from_being_learnt),
         TEST(a_journal_from_before_learns_what_is_owed),

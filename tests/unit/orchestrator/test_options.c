@@ -105,9 +105,62 @@ static void the_command_line_counts_more_than_the_file(void **state)
     assert_non_null(strstr(err.message, path));
 }
 
+static void without_tls_it_serves_this_machine_alone(void **state)
+{
+    struct options o;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(parse("orchestrator", &o, &err), ERR_OK);
+    assert_false(o.insecure_dev);
+    assert_int_equal(parse("orchestrator --insecure-dev", &o, &err), ERR_OK);
+    assert_true(o.insecure_dev);
+    assert_int_equal(parse("orchestrator --listen [::1]:0 --insecure-dev", &o, &err), ERR_OK);
+    refuses("orchestrator --insecure-dev --listen 0.0.0.0:7233", "loopback");
+    refuses("orchestrator --listen [::]:7233 --insecure-dev", "loopback");
+    refuses("orchestrator --insecure-dev --listen 10.0.0.1", "loopback");
+    refuses("orchestrator --insecure-dev --listen example.com:1", "loopback");
+}
+
+static void init_is_a_word_of_its_own(void **state)
+{
+    struct options o;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(
+        parse("orchestrator init --data-dir d --host a --host b --token-file t", &o, &err), ERR_OK);
+    assert_true(o.init);
+    assert_int_equal(o.host_count, 2);
+    assert_string_equal(o.hosts[1], "b");
+    assert_null(o.hosts[2]);
+    assert_string_equal(o.token_file, "t");
+    refuses("orchestrator --host a", "for \"kitsune-orchestrator init\"");
+    refuses("orchestrator --renew", "--renew");
+    refuses("orchestrator init --insecure-dev", "--insecure-dev");
+    refuses("orchestrator init --check", "--check");
+    refuses("orchestrator init again", "unexpected argument again");
+    refuses("orchestrator --socket-group g", "--socket");
+}
+
+static void a_certificate_lives_for_a_time_that_makes_sense(void **state)
+{
+    struct options o;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(
+        parse("orchestrator --agent-certificate 24h --server-certificate 48h", &o, &err), ERR_OK);
+    assert_int_equal(o.agent_certificate_ms, 24 * 3600 * 1000);
+    assert_int_equal(o.server_certificate_ms, 48 * 3600 * 1000);
+    refuses("orchestrator --agent-certificate 1s", "--agent-certificate");
+    refuses("orchestrator --server-certificate 99999999h", "--server-certificate");
+    refuses("orchestrator --agent-certificate soon", "--agent-certificate");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_tls_it_serves_this_machine_alone),
+        cmocka_unit_test(init_is_a_word_of_its_own),
+        cmocka_unit_test(a_certificate_lives_for_a_time_that_makes_sense),
         cmocka_unit_test(nothing_need_be_said),
         cmocka_unit_test(an_address_of_either_kind_is_taken_apart),
         cmocka_unit_test(what_is_wrong_is_said),

@@ -464,9 +464,35 @@ static void whatever_allocation_fails_nothing_leaks(void **state)
     folder_remove(&f);
 }
 
+static void the_key_of_a_request_is_known_again(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char first[PKI_FINGERPRINT_MAX], again[PKI_FINGERPRINT_MAX], other[PKI_FINGERPRINT_MAX];
+    struct pki_key *one = key_make();
+    struct pki_key *two = key_make();
+    AUTO_BUF struct buf a = BUF_INIT;
+    AUTO_BUF struct buf b = BUF_INIT;
+    AUTO_BUF struct buf c = BUF_INIT;
+    assert_int_equal(pki_csr_new(one, &a, &err), ERR_OK);
+    assert_int_equal(pki_csr_new(one, &b, &err), ERR_OK);
+    assert_int_equal(pki_csr_new(two, &c, &err), ERR_OK);
+    assert_int_equal(pki_csr_key(a.data, first, &err), ERR_OK);
+    assert_int_equal(pki_csr_key(b.data, again, &err), ERR_OK);
+    assert_int_equal(pki_csr_key(c.data, other, &err), ERR_OK);
+    assert_string_not_equal(a.data, b.data); /* a signature is another one each time */
+    assert_string_equal(first, again);
+    assert_string_not_equal(first, other);
+    assert_int_equal(strlen(first), 64);
+    assert_int_equal(pki_csr_key("nothing", first, &err), ERR_INVALID);
+    pki_key_free(one);
+    pki_key_free(two);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_key_of_a_request_is_known_again),
         cmocka_unit_test(a_ca_may_sign_and_nothing_else),
         cmocka_unit_test(a_ca_comes_back_from_its_files),
         cmocka_unit_test(a_ca_whose_files_do_not_fit_is_refused),
