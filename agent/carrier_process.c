@@ -46,6 +46,7 @@ struct carrier_process {
     struct carried *all;
     uint32_t last_id;
     bool up;                      /* there is a process, and it is talked to */
+    bool untold;                  /* it has gone away by itself, and that was not logged yet */
     bool pipe_open, process_open; /* handles */
     int64_t since_ms;
     uint32_t deaths; /* in a row */
@@ -76,6 +77,7 @@ static bool carried_add(struct carrier_process *cp, struct carried *x)
     return x->hh.tbl != NULL;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): uthash's macro */
 static struct carried *carried_find(const struct carrier_process *cp, uint32_t id)
 {
     struct carried *x = NULL;
@@ -187,9 +189,10 @@ static void on_process_exit(uv_process_t *process, int64_t status, int signum)
                        strsignal(signum));
     else
         (void)snprintf(reason, sizeof(reason), "it ended with status %d", (int)status);
-    if (cp->up)
+    if (cp->up || cp->untold)
         log_error("the network process is gone; it is started again", LOG_STR("reason", reason),
                   LOG_END);
+    cp->untold = false;
     down(cp, reason);
     uv_close((uv_handle_t *)process, on_process_closed);
 }
@@ -207,7 +210,13 @@ static void give_up(struct carrier_process *cp, const char *reason)
 
 static void on_ended(void *ctx, const char *reason)
 {
-    give_up(ctx, reason);
+    struct carrier_process *cp = ctx;
+    if (reason) {
+        give_up(cp, reason);
+        return;
+    }
+    cp->untold = cp->up && !cp->ending; /* how it ended is known in a moment */
+    down(cp, "it has ended");
 }
 
 /* ---- What is overdue --------------------------------------------------------------------------

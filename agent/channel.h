@@ -19,20 +19,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes of a text. */
+enum {
+    CHANNEL_REASON_MAX = 1024,
+    CHANNEL_PEER_MAX = 128 * 1024, /* a URL, a PEM, a request's body */
+    CHANNEL_ANSWER_MAX = 256 * 1024
+};
+
 /* X(constant, from the network's side, numbers, texts, bytes of each text at most) */
 #define CHANNEL_TYPES(X)                                                                           \
-    X(CHANNEL_CONNECT, false, 2, 6, 128 * 1024) /* max_message, timeout_ms; see CHANNEL_URL */     \
+    X(CHANNEL_CONNECT, false, 2, 6,                                                                \
+      CHANNEL_PEER_MAX) /* max_message, timeout_ms; see CHANNEL_URL */                             \
     X(CHANNEL_SEND, false, 0, 1, WIRE_MAX_BYTES)                                                   \
-    X(CHANNEL_CLOSE, false, 1, 1, 1024)      /* code; reason */                                    \
-    X(CHANNEL_POST, false, 1, 6, 128 * 1024) /* timeout_ms; see CHANNEL_URL */                     \
+    X(CHANNEL_CLOSE, false, 1, 1, CHANNEL_REASON_MAX) /* code; reason */                           \
+    X(CHANNEL_POST, false, 1, 6, CHANNEL_PEER_MAX)    /* timeout_ms; see CHANNEL_URL */            \
     X(CHANNEL_CANCEL, false, 0, 0, 0)                                                              \
     X(CHANNEL_READY, true, 0, 0, 0) /* the sandbox is closed behind it */                          \
     X(CHANNEL_OPENED, true, 0, 0, 0)                                                               \
     X(CHANNEL_MESSAGE, true, 0, 1, WIRE_MAX_BYTES)                                                 \
-    X(CHANNEL_SENT, true, 1, 0, 0)              /* so many of the messages are with the kernel */  \
-    X(CHANNEL_CLOSED, true, 1, 1, 1024)         /* enum net_end; reason */                         \
-    X(CHANNEL_ANSWERED, true, 1, 1, 256 * 1024) /* HTTP status; body */                            \
-    X(CHANNEL_FAILED, true, 0, 1, 1024)         /* of a request: why */
+    X(CHANNEL_SENT, true, 1, 0, 0) /* so many of the messages are with the kernel */               \
+    X(CHANNEL_CLOSED, true, 1, 1, CHANNEL_REASON_MAX)   /* enum net_end; reason */                 \
+    X(CHANNEL_ANSWERED, true, 1, 1, CHANNEL_ANSWER_MAX) /* HTTP status; body */                    \
+    X(CHANNEL_FAILED, true, 0, 1, CHANNEL_REASON_MAX)   /* of a request: why */
 
 enum channel_type {
 #define X(type, outside, numbers, texts, max) type,

@@ -23,7 +23,7 @@ struct channel_pipe {
     void *ctx;
     /* Its texts are borrowed for the call. */
     void (*frame)(void *ctx, const struct channel_frame *frame);
-    /* Once: nothing more comes; to be closed. */
+    /* Once: nothing more comes; to be closed. `reason` is NULL when the other end has closed it. */
     void (*ended)(void *ctx, const char *reason);
     void (*closed)(void *ctx);
 };

@@ -97,12 +97,26 @@ static enum error_code ca_load(struct identity *id, struct error *err)
     return code;
 }
 
+/* The certificate is this server's, and nobody else's. */
+static enum error_code facts_check(const struct identity *id, const struct pki_facts *facts,
+                                   const char *name, struct error *err)
+{
+    char expected[PKI_IDENTITY_MAX];
+    (void)snprintf(expected, sizeof(expected), "kitsune:agent:%s", id->config.server);
+    if (strcmp(facts->identity, expected) == 0)
+        return ERR_OK;
+    return error_set(err, ERR_CONFLICT, "%.100s: it is for \"%.80s\", not for \"%.80s\"", name,
+                     facts->identity, expected);
+}
+
 static enum error_code pair_take(struct identity *id, const struct pki_key *key,
                                  const struct pki_certs *certs, struct error *err)
 {
     struct pki_secret text = {0};
     struct pki_facts facts = {0};
     enum error_code code = pki_certs_facts(certs, 0, &facts, err);
+    if (code == ERR_OK)
+        code = facts_check(id, &facts, id->paths.pair, err);
     if (code == ERR_OK)
         code = pki_pair_text(key, certs, &text, err);
     if (code != ERR_OK)
@@ -167,9 +181,7 @@ static enum error_code answer_check(const struct identity *id, const struct iden
     AUTO(pki_certs_free) struct pki_certs *ca = NULL;
     AUTO_BUF struct buf both = BUF_INIT;
     struct pki_facts facts = {0};
-    char expected[PKI_IDENTITY_MAX];
     static const char name[] = "the certificate that came";
-    (void)snprintf(expected, sizeof(expected), "kitsune:agent:%s", id->config.server);
     buf_printf(&both, "%s\n%s", answer->certificate, answer->ca);
     enum error_code code = buf_check(&both, err);
     if (code == ERR_OK)
@@ -182,8 +194,8 @@ static enum error_code answer_check(const struct identity *id, const struct iden
         code = pki_pair_check(id->key, certs, name, err);
     if (code == ERR_OK)
         code = pki_certs_facts(certs, 0, &facts, err);
-    if (code == ERR_OK && strcmp(facts.identity, expected) != 0)
-        code = error_set(err, ERR_CONFLICT, "%s is for %.100s", name, facts.identity);
+    if (code == ERR_OK)
+        code = facts_check(id, &facts, name, err);
     const struct pki_check check = {
         .ca = ca,
         .ca_fingerprint = ca ? NULL : id->config.ca_fingerprint,

@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/net/net.h"
 #include "common/pki/pki_key.h"
+#include "handlers/rpm_tool.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -131,6 +132,8 @@ static int program_refuse(struct program *p, const struct error *err)
 
 int main(int argc, char **argv)
 {
+    if (rpm_tool_asked(argc, argv))
+        return rpm_tool_main(argc, argv);
     static struct program program;
     if (argc > 1 && strcmp(argv[1], NETWORK_MODE) == 0)
         network_main(argc, argv);

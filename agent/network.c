@@ -71,6 +71,7 @@ static struct reached *reached_new(struct network *n, uint32_t id)
     return x;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): uthash's macro */
 static struct reached *reached_find(const struct network *n, uint32_t id)
 {
     struct reached *x = NULL;

@@ -244,7 +244,7 @@ enum error_code sandbox_close(struct error *err)
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!ctx)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    bool good = true;
+    bool good = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1) == 0;
     for (size_t i = 0; i < ARRAY_LEN(allowed) && good; i++)
         good = rule(ctx, SCMP_ACT_ALLOW, allowed[i]);
     for (size_t i = 0; i < ARRAY_LEN(deadly) && good; i++)

@@ -19,11 +19,11 @@ function(kitsune_install_daemon name folder config)
   install(FILES ${folder}/package/${name}.service DESTINATION "${KITSUNE_UNIT_DIR}" COMPONENT ${name})
   install(FILES ${folder}/package/tmpfiles.conf DESTINATION lib/tmpfiles.d RENAME ${name}.conf
           COMPONENT ${name})
+  install(FILES ${folder}/package/sysusers.conf DESTINATION lib/sysusers.d RENAME ${name}.conf
+          COMPONENT ${name})
   install(FILES ${folder}/package/${config} DESTINATION "/etc/kitsune" COMPONENT ${name}
           PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
 endfunction()
 
 kitsune_install_daemon(kitsune-orchestrator orchestrator orchestrator.conf)
 kitsune_install_daemon(kitsune-agent agent agent.conf)
-install(FILES orchestrator/package/sysusers.conf DESTINATION lib/sysusers.d
-        RENAME kitsune-orchestrator.conf COMPONENT kitsune-orchestrator)

@@ -40,6 +40,9 @@ foreach(upper KITSUNE-ORCHESTRATOR KITSUNE-AGENT)
   set(CPACK_DEBIAN_${upper}_PACKAGE_DEPENDS "libwebsockets-evlib-uv, systemd | systemd-standalone-sysusers")
 endforeach()
 
+# It asks OpenSSH's own client how hosts are reached.
+set(CPACK_DEBIAN_KITSUNE_PACKAGE_RECOMMENDS "openssh-client")
+
 # The daemons' scripts and configuration files, for either kind of package.
 foreach(pair "kitsune-orchestrator:orchestrator.conf" "kitsune-agent:agent.conf")
   string(REPLACE ":" ";" pair "${pair}")

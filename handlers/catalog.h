@@ -19,6 +19,11 @@ extern const struct step_type echo_type;
 extern const struct step_type sleep_type;
 extern const struct step_type script_type;
 extern const struct step_type file_write_type;
+extern const struct step_type file_remove_type;
+extern const struct step_type directory_type;
+extern const struct step_type symlink_type;
+extern const struct step_type yum_install_type;
+extern const struct step_type yum_remove_type;
 extern const struct step_type yum_upgrade_type;
 extern const struct step_type http_check_type;
 extern const struct step_type tcp_check_type;
@@ -33,25 +38,87 @@ struct sleep_params {
     int64_t duration_ms; /* a number of seconds, or a text such as "1m30s" */
 };
 
+/* 0: none. */
+struct script_limits {
+    int64_t memory_bytes;
+    int64_t pids;
+    int64_t cpu_seconds;
+};
+
 struct script_params {
-    char *script;          /* a program: a path, or a name looked up in PATH */
-    struct array args;     /* char * */
-    char *rollback_script; /* NULL: the step cannot be undone; gets the same args */
-    char *check_script;    /* NULL: whether it would change anything is not known; the same args */
+    /* What to run: a program (a path, or a name looked up in PATH) or a text. Of the first two one
+     * is given; of each other two at most one. */
+    char *script, *inline_text;
+    char *rollback_script, *rollback_inline; /* neither: the step cannot be undone */
+    char *check_script, *check_inline; /* neither: whether it would change anything is not known */
+    char *interpreter;                 /* of the texts; NULL: what their first line says, else sh */
+    struct array args;                 /* char *; of all of them */
+    struct array env;                  /* char *: "NAME=value" */
+    char *cwd;                         /* absolute; NULL: / */
+    char *user;                        /* a name or number; NULL: the agent's */
+    char *standard_input;              /* NULL: empty */
+    char *umask;                       /* octal; NULL: the agent's */
+    struct array success_exit_codes;   /* int64_t; empty: 0 */
+    struct script_limits limits;
+};
+
+/* Bytes that a plan gives as Base64. */
+struct plan_bytes {
+    char *data; /* not NUL-terminated */
+    size_t len;
+    bool given;
 };
 
 struct file_write_params {
     char *path;    /* absolute */
-    char *content; /* may be empty */
-    char *mode;    /* "0644", octal; NULL: that of the file there, else 0644 */
-    char *owner;   /* name or number; NULL: that of the file there, else the agent's */
+    char *content; /* may be empty; NULL: see below */
+    bool has_content;
+    struct plan_bytes content_base64;
+    char *mode;  /* "0644", octal; NULL: that of the file there, else 0644 */
+    char *owner; /* name or number; NULL: that of the file there, else the agent's */
     char *group;
     bool follow_symlinks; /* false: a symlink at `path` is an error */
+    bool create_parents;
+    char *backup;          /* a name in the same folder for what was there; NULL: none */
+    struct array validate; /* char *: a program and its arguments; empty: none */
 };
 
-struct yum_upgrade_params {
-    char *package;     /* a name, or name.arch */
-    char *version;     /* VERSION, VERSION-RELEASE or EPOCH:VERSION-RELEASE */
+struct file_remove_params {
+    char *path; /* absolute; a symlink itself */
+};
+
+#define DIRECTORY_STATES(X)                                                                        \
+    X(DIRECTORY_PRESENT, "present")                                                                \
+    X(DIRECTORY_ABSENT, "absent")
+#define X(value, name) value,
+enum directory_state { DIRECTORY_STATES(X) DIRECTORY_STATE_COUNT };
+#undef X
+
+struct directory_params {
+    char *path; /* absolute */
+    int state;  /* enum directory_state */
+    char *mode; /* NULL: that of the folder there, else 0755 */
+    char *owner, *group;
+    bool create_parents; /* present */
+    bool recursive;      /* absent: with all that is in it */
+};
+
+struct symlink_params {
+    char *path;   /* absolute */
+    char *target; /* as it is written into the link */
+    bool force;   /* in place of a file or of another link */
+    bool create_parents;
+};
+
+/* Of yum_install, yum_remove and yum_upgrade; what a type does not have is zero. */
+struct yum_params {
+    struct array packages; /* char *: names, or NAME.ARCH; none: all (yum_upgrade with security) */
+    char *version;         /* VERSION, VERSION-RELEASE or EPOCH:VERSION-RELEASE; NULL: the latest */
+    struct array enable_repos, disable_repos; /* char * */
+    bool security;
+    bool allow_erasing;
+    bool require_undo;
+    int64_t lock_timeout_ms;
     char *installroot; /* NULL: the agent's, which is / unless set */
 };
 

@@ -9,7 +9,8 @@
 enum {
     PATH_BYTES_MAX = 4095,  /* PATH_MAX without the NUL */
     ARG_BYTES_MAX = 131071, /* the most Linux takes as one argument, without the NUL */
-    ARGS_MAX = 1024
+    ARGS_MAX = 1024,
+    OWNER_BYTES_MAX = 256
 };
 
 #define PARAMS_TABLE(name_, type_, fields_, doc_)                                                  \
@@ -20,6 +21,8 @@ enum {
 
 /* Rules for strings, as json_field.check has them. */
 const char *catalog_check_file_path(const char *s);
+const char *catalog_check_owner(const char *s);
+const char *catalog_check_mode(const char *s);
 const char *catalog_check_url(const char *s);
 const char *catalog_check_host(const char *s);
 const char *catalog_check_place(const char *s); /* HOST or HOST:PORT */

@@ -1,131 +1,82 @@
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
-#include "common/base/id.h"
-#include "common/base/text.h"
-#include "common/json/json.h"
+#include "handlers/account.h"
+#include "handlers/file_run.h"
 #include "handlers/file_write_internal.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
-#include <inttypes.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-    TEMP_NAME_KEPT = 200, /* of the file's own name, so that the whole stays below NAME_MAX */
-    DEFAULT_MODE = 0644,
-    USER_RECORD_MAX = 1024 * 1024
-};
+enum { LINKS_MAX = 40, DEFAULT_MODE = 0644 };
 
-void file_write_temp(const struct handler_run *run, const struct file_place *place,
-                     char ret_name[NAME_MAX + 1])
+struct file_source file_write_content(const struct file_write_params *params)
 {
-    char mark[HANDLER_MARK_MAX];
-    handler_mark(run->host->server_id, run->rollout, run->step, mark);
-    int kept = (int)text_utf8_cut(place->name, strlen(place->name), TEMP_NAME_KEPT);
-    int len = snprintf(ret_name, NAME_MAX + 1, ".%.*s.kitsune-%016" PRIx64, kept, place->name,
-                       id_hash(mark));
-    assert(len > 0 && len <= NAME_MAX);
+    if (params->content_base64.given)
+        return (struct file_source){
+            .fd = -1, .data = params->content_base64.data, .len = params->content_base64.len};
+    return (struct file_source){.fd = -1, .data = params->content, .len = strlen(params->content)};
 }
 
-/* ---- The file as it is ------------------------------------------------------------------- */
+/* ---- Where ------------------------------------------------------------------------------- */
 
-enum error_code file_write_open(const struct file_place *place, int *ret_fd, struct error *err)
+/* Where the link at `path` leads, as the path of what is no link, there or not. */
+static enum error_code links_follow(char path[PATH_MAX], struct error *err)
 {
-    struct stat st;
-    *ret_fd = -1;
-    if (fstatat(place->dir_fd, place->name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return errno == ENOENT ? ERR_OK : error_errno(err, errno, "%s", place->path);
-    if (S_ISDIR(st.st_mode))
-        return error_set(err, ERR_INVALID, "%s is a folder", place->path);
-    if (S_ISLNK(st.st_mode))
-        return error_set(err, ERR_INVALID, "%s is a symbolic link", place->path);
-    if (!S_ISREG(st.st_mode))
-        return error_set(err, ERR_INVALID, "%s is not a regular file", place->path);
-    int fd = openat(place->dir_fd, place->name,
-                    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(err, errno, "cannot open %s", place->path);
-    /* It may have been changed for something else since. */
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        (void)close(fd);
-        return error_set(err, ERR_INVALID, "%s is not a regular file", place->path);
+    for (int i = 0; i < LINKS_MAX; i++) {
+        char target[PATH_MAX], joined[PATH_MAX];
+        ssize_t len = readlink(path, target, sizeof(target) - 1);
+        if (len < 0)
+            return errno == EINVAL || errno == ENOENT ? ERR_OK
+                                                      : error_errno(err, errno, "%s", path);
+        target[len] = '\0';
+        const char *slash = strrchr(path, '/');
+        int folder_len = target[0] == '/' ? 0 : (int)(slash - path) + 1;
+        int joined_len = snprintf(joined, sizeof(joined), "%.*s%s", folder_len, path, target);
+        if (joined_len < 0 || (size_t)joined_len >= sizeof(joined))
+            return error_set(err, ERR_INVALID, "%s: the path it leads to is too long", path);
+        memcpy(path, joined, (size_t)joined_len + 1);
     }
-    *ret_fd = fd;
-    return ERR_OK;
+    return error_set(err, ERR_INVALID, "%s: too many symbolic links", path);
 }
 
-void file_meta_done(struct file_meta *meta)
+static enum error_code path_resolve(const struct file_write_params *params, char ret_path[PATH_MAX],
+                                    struct error *err)
 {
-    json_release(&file_meta_table, meta);
+    char target[PATH_MAX];
+    if (strlen(params->path) >= PATH_MAX)
+        return error_set(err, ERR_INVALID, "the path is too long");
+    memcpy(ret_path, params->path, strlen(params->path) + 1);
+    if (params->follow_symlinks)
+        return links_follow(ret_path, err);
+    ssize_t len = readlink(params->path, target, sizeof(target) - 1);
+    if (len < 0)
+        return ERR_OK;
+    target[len] = '\0';
+    return error_set(err, ERR_INVALID,
+                     "%s is a symbolic link to %s; set followSymlinks to write through it",
+                     params->path, target);
 }
 
-/* ---- execute ----------------------------------------------------------------------------- */
-
-static enum error_code user_find(const char *name, char *record, size_t size, int64_t *ret_id,
-                                 struct error *err)
+enum error_code file_write_place(const struct handler_run *run, struct file_undo *undo,
+                                 struct file_place *ret_place, bool *ret_missing, struct error *err)
 {
-    struct passwd entry, *found = NULL;
-    int rc = getpwnam_r(name, &entry, record, size, &found);
-    if (rc == ERANGE)
-        return ERR_LIMIT;
-    if (rc != 0)
-        return error_errno(err, rc, "cannot look the user %s up", name);
-    if (!found)
-        return error_set(err, ERR_NOT_FOUND, "there is no user %s", name);
-    *ret_id = entry.pw_uid;
-    return ERR_OK;
+    const struct file_write_params *params = run->params;
+    char path[PATH_MAX];
+    enum error_code code = path_resolve(params, path, err);
+    if (code != ERR_OK)
+        return code;
+    code = file_undo_place(path, params->create_parents, undo, ret_place, ret_missing, err);
+    if (code == ERR_OK && *ret_missing)
+        memcpy(ret_place->path, path, strlen(path) + 1);
+    return code;
 }
 
-static enum error_code group_find(const char *name, char *record, size_t size, int64_t *ret_id,
-                                  struct error *err)
-{
-    struct group entry, *found = NULL;
-    int rc = getgrnam_r(name, &entry, record, size, &found);
-    if (rc == ERANGE)
-        return ERR_LIMIT;
-    if (rc != 0)
-        return error_errno(err, rc, "cannot look the group %s up", name);
-    if (!found)
-        return error_set(err, ERR_NOT_FOUND, "there is no group %s", name);
-    *ret_id = entry.gr_gid;
-    return ERR_OK;
-}
+/* ---- What -------------------------------------------------------------------------------- */
 
-typedef enum error_code (*id_finder)(const char *name, char *record, size_t size, int64_t *ret_id,
-                                     struct error *err);
-
-/* A name or a number. A group's record grows with its members, so the room for it does too. */
-static enum error_code id_resolve(const char *text, id_finder find, int64_t *ret_id,
-                                  struct error *err)
-{
-    char *end = NULL;
-    if (text[0] >= '0' && text[0] <= '9') {
-        errno = 0;
-        unsigned long long number = strtoull(text, &end, 10);
-        if (errno == 0 && *end == '\0' && number < UINT32_MAX) {
-            *ret_id = (int64_t)number;
-            return ERR_OK;
-        }
-    }
-    for (size_t size = 4096; size <= USER_RECORD_MAX; size *= 4) {
-        AUTO_FREE char *record = mem_alloc(size);
-        if (!record)
-            return error_set(err, ERR_NO_MEMORY, NULL);
-        enum error_code code = find(text, record, size, ret_id, err);
-        if (code != ERR_LIMIT)
-            return code;
-    }
-    return error_set(err, ERR_LIMIT, "the record of %s is too large", text);
-}
-
-/* What the new file is to have: as the step says, else as the file there has it. */
 static enum error_code meta_wanted(const struct file_write_params *params, int present_fd,
                                    struct file_meta *meta, struct error *err)
 {
@@ -143,9 +94,9 @@ static enum error_code meta_wanted(const struct file_write_params *params, int p
     if (params->mode)
         meta->mode = (int64_t)(strtoul(params->mode, NULL, 8) & 07777);
     if (params->owner)
-        code = id_resolve(params->owner, user_find, &meta->uid, err);
+        code = account_user_id(params->owner, &meta->uid, err);
     if (code == ERR_OK && params->group)
-        code = id_resolve(params->group, group_find, &meta->gid, err);
+        code = account_group_id(params->group, &meta->gid, err);
     return code;
 }
 
@@ -153,6 +104,7 @@ static enum error_code same_already(int fd, const struct file_write_params *para
                                     const struct file_meta *wanted, bool *ret_same,
                                     struct error *err)
 {
+    const struct file_source content = file_write_content(params);
     struct stat st;
     *ret_same = false;
     if (fd < 0)
@@ -162,7 +114,7 @@ static enum error_code same_already(int fd, const struct file_write_params *para
     if ((st.st_mode & 07777) != (mode_t)wanted->mode || (int64_t)st.st_uid != wanted->uid ||
         (int64_t)st.st_gid != wanted->gid)
         return ERR_OK;
-    return file_holds(fd, params->content, strlen(params->content), ret_same, err);
+    return file_holds(fd, content.data, content.len, ret_same, err);
 }
 
 enum error_code file_write_wanted(const struct file_write_params *params, int present_fd,
@@ -172,137 +124,228 @@ enum error_code file_write_wanted(const struct file_write_params *params, int pr
     return code == ERR_OK ? same_already(present_fd, params, ret_meta, ret_same, err) : code;
 }
 
-static enum error_code write_content(const struct handler_run *run, bool *ret_changed,
-                                     struct error *err)
+/* ---- prepare ----------------------------------------------------------------------------- */
+
+/* The place of the copy that the step leaves beside the file. */
+static enum error_code backup_place(const char *path, const char *name,
+                                    struct file_place *ret_place, struct error *err)
+{
+    char beside[PATH_MAX];
+    int folder_len = (int)(strrchr(path, '/') - path);
+    int len = snprintf(beside, sizeof(beside), "%.*s/%s", folder_len, path, name);
+    if (len < 0 || (size_t)len >= sizeof(beside))
+        return error_set(err, ERR_INVALID, "the path of the backup is too long");
+    return file_place_open(beside, ret_place, err);
+}
+
+static enum error_code backup_capture(const struct handler_run *run, struct file_undo *undo,
+                                      struct handler_result *result, struct error *err)
 {
     const struct file_write_params *params = run->params;
-    AUTO_UNDO struct file_undo undo = {0};
+    AUTO_PLACE struct file_place place = FILE_PLACE_INIT;
+    enum error_code code = backup_place(file_undo_main(undo)->path, params->backup, &place, err);
+    if (code == ERR_OK)
+        code = file_undo_keep(run, &place, undo, result, err);
+    if (code != ERR_OK)
+        return code;
+    const struct file_node *node = ARRAY_AT(&undo->nodes, struct file_node, 1);
+    return node->kind == FILE_FOLDER ? file_node_refuse(node, err) : ERR_OK;
+}
+
+static enum error_code capture(const struct handler_run *run, struct file_undo *undo,
+                               struct handler_result *result, struct error *err)
+{
+    const struct file_write_params *params = run->params;
     AUTO_PLACE struct file_place place = FILE_PLACE_INIT;
     AUTO_META struct file_meta wanted = {0};
     AUTO_CLOSE int fd = -1;
-    char temp[NAME_MAX + 1];
-    bool same = false;
-    enum error_code code = file_undo_read(run, &undo, err);
+    bool missing = false, same = false;
+    enum error_code code = file_write_place(run, undo, &place, &missing, err);
     if (code == ERR_OK)
-        code = file_place_open(undo.path, &place, err);
-    if (code == ERR_OK)
-        code = file_write_open(&place, &fd, err);
+        code = missing ? file_undo_nothing(place.path, undo, err) : file_open(&place, &fd, err);
+    if (code == ERR_OK && !missing)
+        code = file_undo_keep(run, &place, undo, result, err);
+    /* A user that does not exist is told before anything is changed. */
     if (code == ERR_OK)
         code = file_write_wanted(params, fd, &wanted, &same, err);
-    if (code != ERR_OK)
-        return code;
-    file_write_temp(run, &place, temp);
-    if (same) {
-        /* An earlier run may have been cut off, also between putting it there and its sync. */
-        (void)unlinkat(place.dir_fd, temp, 0);
-        *ret_changed = false;
-        return file_place_sync(&place, err);
-    }
-    const struct file_source source = {
-        .fd = -1, .data = params->content, .len = strlen(params->content)};
-    code = file_replace(&place, temp, &source, &wanted, err);
-    *ret_changed = code == ERR_OK;
+    if (code == ERR_OK && params->backup && fd >= 0)
+        code = backup_capture(run, undo, result, err);
     return code;
 }
 
-static void execute_work(const struct handler_run *run, struct handler_result *result)
+static void prepare_work(const struct handler_run *run, struct handler_result *result,
+                         struct buf *shown)
+{
+    struct error err = {0};
+    AUTO_UNDO struct file_undo undo = {0};
+    (void)shown;
+    enum error_code code = capture(run, &undo, result, &err);
+    file_undo_prepared(&undo, code, result, &err);
+}
+
+/* ---- execute ----------------------------------------------------------------------------- */
+
+void file_staged_done(struct file_staged *staged)
+{
+    file_place_close(&staged->place);
+    file_undo_done(&staged->undo);
+}
+
+enum error_code file_write_stage(const struct handler_run *run, struct file_staged *staged,
+                                 struct error *err)
 {
     const struct file_write_params *params = run->params;
-    struct error err = {0};
-    bool changed = false;
-    if (write_content(run, &changed, &err) != ERR_OK)
-        result_fail_error(result, &err);
-    else if (changed)
-        result_succeed(result, true, "wrote %zu bytes to %s", strlen(params->content),
+    const struct file_source content = file_write_content(params);
+    AUTO_META struct file_meta wanted = {0};
+    AUTO_CLOSE int fd = -1;
+    enum error_code code = file_undo_read(run, &staged->undo, err);
+    if (code == ERR_OK)
+        code = file_undo_make_folders(&staged->undo, err);
+    if (code == ERR_OK)
+        code = file_place_open(file_undo_main(&staged->undo)->path, &staged->place, err);
+    if (code == ERR_OK)
+        code = file_open(&staged->place, &fd, err);
+    if (code == ERR_OK)
+        code = file_write_wanted(params, fd, &wanted, &staged->same, err);
+    if (code != ERR_OK)
+        return code;
+    file_temp_name(run, &staged->place, staged->temp);
+    if (!staged->same)
+        return file_stage(&staged->place, staged->temp, &content, &wanted, err);
+    /* An earlier run may have been cut off, also between putting it there and its sync. */
+    file_write_discard(staged);
+    return file_place_sync(&staged->place, err);
+}
+
+/* As prepare found the file: an earlier attempt may have changed it. */
+static enum error_code backup_write(const struct handler_run *run, const struct file_undo *undo,
+                                    struct error *err)
+{
+    const struct file_write_params *params = run->params;
+    AUTO_PLACE struct file_place place = FILE_PLACE_INIT;
+    struct file_node node = *file_undo_main(undo); /* what it holds stays the other's */
+    char temp[NAME_MAX + 1];
+    bool apart = false;
+    if (!params->backup || undo->nodes.count < 2)
+        return ERR_OK;
+    node.names = 1;
+    enum error_code code = backup_place(node.path, params->backup, &place, err);
+    if (code != ERR_OK)
+        return code;
+    file_temp_name(run, &place, temp);
+    (void)unlinkat(place.dir_fd, temp, 0);
+    return file_node_restore(run, &node, &place, &apart, err);
+}
+
+enum error_code file_write_put(const struct handler_run *run, const struct file_staged *staged,
+                               struct error *err)
+{
+    enum error_code code = backup_write(run, &staged->undo, err);
+    if (code == ERR_OK)
+        return file_put(&staged->place, staged->temp, err);
+    file_write_discard(staged);
+    return error_wrap(err, "backup");
+}
+
+void file_write_discard(const struct file_staged *staged)
+{
+    (void)unlinkat(staged->place.dir_fd, staged->temp, 0);
+}
+
+void file_write_tell(const struct handler_run *run, bool changed, struct handler_result *result)
+{
+    const struct file_write_params *params = run->params;
+    if (changed)
+        result_succeed(result, true, "wrote %zu bytes to %s", file_write_content(params).len,
                        params->path);
     else
         result_succeed(result, false, "%s is so already", params->path);
 }
 
-/* ---- The runs ---------------------------------------------------------------------------- */
-
-/* All of it blocks, and is over soon: it is not cut off once begun. */
-struct file_run {
-    uv_work_t work;
-    struct handler_run *run;
-    void (*operation)(const struct handler_run *run, struct handler_result *result);
-    struct handler_result result;
-    struct buf shown; /* check: to be printed, on the loop */
-};
-
-static void file_work(uv_work_t *work)
+static void execute_work(const struct handler_run *run, struct handler_result *result,
+                         struct buf *shown)
 {
-    struct file_run *f = work->data;
-    if (f->operation)
-        f->operation(f->run, &f->result);
+    struct error err = {0};
+    struct file_staged staged = FILE_STAGED_INIT;
+    (void)shown;
+    enum error_code code = file_write_stage(run, &staged, &err);
+    if (code == ERR_OK && !staged.same)
+        code = file_write_put(run, &staged, &err);
+    if (code == ERR_OK)
+        file_write_tell(run, !staged.same, result);
     else
-        file_check_work(f->run, &f->result, &f->shown);
+        result_fail_error(result, &err);
+    file_staged_done(&staged);
 }
 
-static void file_over(uv_work_t *work, int status)
+/* ---- rollback ---------------------------------------------------------------------------- */
+
+static enum error_code left_find(const struct handler_run *run, const struct file_undo *undo,
+                                 size_t i, struct file_left *ret_left, int64_t *ret_size,
+                                 struct error *err)
 {
-    struct file_run *f = work->data;
-    struct handler_run *run = f->run;
-    struct handler_result result = f->result;
-    if (status == UV_ECANCELED)
-        result.outcome = HANDLER_CANCELLED;
-    else if (f->shown.len > 0)
-        run->output(run, f->shown.data, f->shown.len);
-    run->state = NULL;
-    buf_done(&f->shown);
-    mem_free(f);
-    handler_finish(run, &result);
+    const struct file_source content = file_write_content(run->params);
+    const struct file_node *node = file_undo_main(undo);
+    *ret_left = (struct file_left){.kind = FILE_REGULAR};
+    *ret_size = i == 0 ? (int64_t)content.len : node->meta.size;
+    if (i == 0)
+        return data_digest(content.data, content.len, ret_left->sha256, err);
+    if (node->sha256)
+        (void)snprintf(ret_left->sha256, sizeof(ret_left->sha256), "%s", node->sha256);
+    return ERR_OK;
 }
 
-/* `operation`: NULL: check. */
-static void file_start(struct handler_run *run,
-                       void (*operation)(const struct handler_run *, struct handler_result *))
+static void rollback_work(const struct handler_run *run, struct handler_result *result,
+                          struct buf *shown)
 {
-    struct file_run *f = MEM_NEW(struct file_run);
-    if (!f) {
-        handler_fail(run, true, "out of memory");
-        return;
-    }
-    f->run = run;
-    f->operation = operation;
-    f->work.data = f;
-    run->state = f;
-    int rc = uv_queue_work(run->host->loop, &f->work, file_work, file_over);
-    assert(rc == 0);
+    (void)shown;
+    file_undo_rollback(run, left_find, result);
 }
 
-static void file_prepare(struct handler_run *run)
+/* ---- The handler ------------------------------------------------------------------------- */
+
+static void write_prepare(struct handler_run *run)
 {
-    file_start(run, file_prepare_work);
+    file_run_start(run, prepare_work);
 }
 
-static void file_execute(struct handler_run *run)
+static bool is_validated(const struct handler_run *run)
 {
-    file_start(run, execute_work);
+    const struct file_write_params *params = run->params;
+    return run->operation == HANDLER_EXECUTE && params->validate.count > 0;
 }
 
-static void file_rollback(struct handler_run *run)
+static void write_execute(struct handler_run *run)
 {
-    file_start(run, file_rollback_work);
+    if (is_validated(run))
+        file_validate_start(run);
+    else
+        file_run_start(run, execute_work);
 }
 
-static void file_check(struct handler_run *run)
+static void write_rollback(struct handler_run *run)
 {
-    file_start(run, NULL);
+    file_run_start(run, rollback_work);
 }
 
-static void file_cancel(struct handler_run *run)
+static void write_check(struct handler_run *run)
 {
-    struct file_run *f = run->state;
-    if (f)
-        (void)uv_cancel((uv_req_t *)&f->work);
+    file_run_start(run, file_check_work);
+}
+
+static void write_cancel(struct handler_run *run)
+{
+    if (is_validated(run))
+        file_validate_cancel(run);
+    else
+        file_run_cancel(run);
 }
 
 const struct handler file_write_handler = {
     .type = &file_write_type,
-    .prepare = file_prepare,
-    .execute = file_execute,
-    .rollback = file_rollback,
-    .check = file_check,
-    .cancel = file_cancel,
+    .prepare = write_prepare,
+    .execute = write_execute,
+    .rollback = write_rollback,
+    .check = write_check,
+    .cancel = write_cancel,
 };

@@ -13,8 +13,8 @@
 enum {
     /* A file of more is told by size and hash. */
     TEXT_MAX_BYTES = 1024 * 1024,
-    /* Of a diff that is shown: less than is kept of what a step prints. The digest in the message is
-     * that of the whole. */
+    /* Of a diff that is shown: less than is kept of what a step prints. The digest in the message
+     * is that of the whole. */
     DIFF_SHOWN_BYTES = 60 * 1024,
     DIGEST_SHOWN = 12,
     WHAT_MAX = 512
@@ -76,15 +76,21 @@ static enum error_code tell_diff(const struct diff_text *from, const struct diff
 static enum error_code tell_bytes(const struct file_write_params *params, int fd, int64_t size,
                                   struct what *what, struct error *err)
 {
-    size_t len = strlen(params->content);
+    const struct file_source content = file_write_content(params);
     char before[FILE_DIGEST_TEXT], after[FILE_DIGEST_TEXT];
     enum error_code code = file_digest(fd, before, err);
     if (code == ERR_OK)
-        code = data_digest(params->content, len, after, err);
+        code = data_digest(content.data, content.len, after, err);
     if (code == ERR_OK)
         what_add(what, "%" PRId64 " bytes (sha256 %.*s) -> %zu bytes (sha256 %.*s)", size,
-                 DIGEST_SHOWN, before, len, DIGEST_SHOWN, after);
+                 DIGEST_SHOWN, before, content.len, DIGEST_SHOWN, after);
     return code;
+}
+
+static bool is_text(const char *data, size_t len)
+{
+    return len == 0 ||
+           (len <= TEXT_MAX_BYTES && !memchr(data, '\0', len) && text_utf8_valid(data, len, NULL));
 }
 
 /* A text is shown, anything else only named. */
@@ -92,27 +98,27 @@ static enum error_code tell_content(const struct file_write_params *params, int 
                                     struct what *what, struct buf *shown, struct error *err)
 {
     AUTO_BUF struct buf present = BUF_INIT;
-    bool is_text = size <= TEXT_MAX_BYTES;
-    enum error_code code = is_text ? file_read(fd, TEXT_MAX_BYTES, &present, err) : ERR_OK;
+    const struct file_source content = file_write_content(params);
+    bool shows = size <= TEXT_MAX_BYTES && is_text(content.data, content.len);
+    enum error_code code = shows ? file_read(fd, TEXT_MAX_BYTES, &present, err) : ERR_OK;
     if (code != ERR_OK)
         return code;
-    is_text = is_text && (present.len == 0 || (!memchr(present.data, '\0', present.len) &&
-                                               text_utf8_valid(present.data, present.len, NULL)));
     const struct diff_text from = {params->path, present.data, present.len};
-    const struct diff_text to = {params->path, params->content, strlen(params->content)};
-    return is_text ? tell_diff(&from, &to, what, shown, err)
-                   : tell_bytes(params, fd, size, what, err);
+    const struct diff_text to = {params->path, content.data, content.len};
+    return shows && is_text(present.data, present.len) ? tell_diff(&from, &to, what, shown, err)
+                                                       : tell_bytes(params, fd, size, what, err);
 }
 
 static enum error_code tell_change(const struct file_write_params *params, int fd,
                                    const struct file_meta *wanted, struct what *what,
                                    struct buf *shown, struct error *err)
 {
+    const struct file_source content = file_write_content(params);
     AUTO_META struct file_meta now = {0};
     bool same = false;
     enum error_code code = file_meta_read(fd, &now, err);
     if (code == ERR_OK)
-        code = file_holds(fd, params->content, strlen(params->content), &same, err);
+        code = file_holds(fd, content.data, content.len, &same, err);
     if (code == ERR_OK && !same)
         code = tell_content(params, fd, now.size, what, shown, err);
     if (code != ERR_OK)
@@ -130,22 +136,60 @@ static enum error_code tell_new(const struct file_write_params *params,
                                 const struct file_meta *wanted, struct what *what,
                                 struct buf *shown, struct error *err)
 {
+    const struct file_source content = file_write_content(params);
     const struct diff_text from = {NULL, NULL, 0};
-    const struct diff_text to = {params->path, params->content, strlen(params->content)};
+    const struct diff_text to = {params->path, content.data, content.len};
+    char digest[FILE_DIGEST_TEXT];
     what_add(what, "%zu bytes, mode %04" PRIo64, to.len, wanted->mode);
-    return tell_diff(&from, &to, what, shown, err);
+    if (is_text(content.data, content.len))
+        return tell_diff(&from, &to, what, shown, err);
+    enum error_code code = data_digest(content.data, content.len, digest, err);
+    if (code == ERR_OK)
+        what_add(what, "sha256 %.*s", DIGEST_SHOWN, digest);
+    return code;
+}
+
+/* What comes with it. */
+static void tell_more(const struct file_write_params *params, const struct file_undo *undo,
+                      bool exists, struct what *what)
+{
+    if (undo->made.count > 0)
+        what_add(what, "makes %zu folder%s, from %s", undo->made.count,
+                 undo->made.count == 1 ? "" : "s",
+                 file_path_shown(*ARRAY_AT(&undo->made, char *, 0)));
+    if (params->backup && exists)
+        what_add(what, "keeps what is there as %s", params->backup);
+    if (params->validate.count > 0)
+        what_add(what, "not validated");
+}
+
+/* Opens the file that the step is about. On an error the result may say more of it. */
+static enum error_code locate(const struct handler_run *run, struct file_undo *undo, int *ret_fd,
+                              struct handler_result *result, struct error *err)
+{
+    AUTO_PLACE struct file_place place = FILE_PLACE_INIT;
+    AUTO_NODE struct file_node node = {0};
+    bool missing = false;
+    enum error_code code = file_write_place(run, undo, &place, &missing, err);
+    if (code != ERR_OK || missing)
+        return code;
+    code = file_open(&place, ret_fd, err);
+    if (code != ERR_OK || *ret_fd < 0)
+        return code;
+    code = file_node_look(&place, &node, err);
+    return code == ERR_OK ? file_node_check(run, &node, result, err) : code;
 }
 
 static enum error_code check(const struct handler_run *run, struct handler_result *result,
                              struct buf *shown, struct error *err)
 {
     const struct file_write_params *params = run->params;
-    AUTO_PLACE struct file_place place = FILE_PLACE_INIT;
+    AUTO_UNDO struct file_undo undo = {0};
     AUTO_META struct file_meta wanted = {0};
     AUTO_CLOSE int fd = -1;
     struct what what = {0};
     bool same = false;
-    enum error_code code = file_write_locate(run, result, &place, &fd, err);
+    enum error_code code = locate(run, &undo, &fd, result, err);
     if (code == ERR_OK)
         code = file_write_wanted(params, fd, &wanted, &same, err);
     if (code == ERR_OK && fd < 0)
@@ -154,6 +198,7 @@ static enum error_code check(const struct handler_run *run, struct handler_resul
         code = tell_change(params, fd, &wanted, &what, shown, err);
     if (code != ERR_OK)
         return code;
+    tell_more(params, &undo, fd >= 0, &what);
     if (same)
         result_succeed(result, false, "%s is so already", params->path);
     else

@@ -1,53 +1,47 @@
 /*
- * file_write_internal: what the parts of the file_write handler share: file_write.c (execute, and
- * the runs on the thread pool), file_write_check.c (check), file_write_undo.c (prepare and
- * rollback).
+ * file_write_internal: what the parts of the file_write handler share: file_write.c (prepare,
+ * execute, rollback), file_write_check.c (check), file_validate.c (execute with a validation).
  *
- * Threading: any thread, but one run is on one at a time. I/O: files.
+ * Threading: the thread pool, but one run is on one thread at a time; file_validate_ functions: the
+ * loop's thread. I/O: files.
  */
 #pragma once
 
-#include "handlers/builtin.h"
-#include "handlers/fileio.h"
+#include "handlers/file_undo.h"
 
-/* What prepare captures. */
-struct file_undo {
-    char *path; /* with links followed where the step says so */
-    bool existed;
-    struct file_meta meta;
-    char *sha256; /* of the copy in the step's folder */
-};
-
-/* Reads it back. Released with file_undo_done. */
-enum error_code file_undo_read(const struct handler_run *run, struct file_undo *ret_undo,
-                               struct error *err) MUST_CHECK;
-void file_undo_done(struct file_undo *undo);
-#define AUTO_UNDO __attribute__((cleanup(file_undo_done)))
-
-/* The name under which the new bytes are gathered. */
-void file_write_temp(const struct handler_run *run, const struct file_place *place,
-                     char ret_name[NAME_MAX + 1]);
-/* Where the step's file is, links followed where it says so; opens that place and what is there
- * (*ret_fd is -1 when there is nothing). On an error the result may say more of it. */
-enum error_code file_write_locate(const struct handler_run *run, struct handler_result *result,
-                                  struct file_place *ret_place, int *ret_fd,
-                                  struct error *err) MUST_CHECK;
+/* What the file shall hold; borrowed from the params. */
+struct file_source file_write_content(const struct file_write_params *params);
+/* The place of the step's file, links followed where it says so. See file_undo_place. */
+enum error_code file_write_place(const struct handler_run *run, struct file_undo *undo,
+                                 struct file_place *ret_place, bool *ret_missing,
+                                 struct error *err) MUST_CHECK;
 /* What the new file is to have: as the step says, else as the one at `present_fd` (-1: none) has
  * it; and whether that one is so already, its bytes included. */
 enum error_code file_write_wanted(const struct file_write_params *params, int present_fd,
                                   struct file_meta *ret_meta, bool *ret_same,
                                   struct error *err) MUST_CHECK;
-/* Opens what is at a place. *ret_fd is -1 when there is nothing; ERR_INVALID for what is no regular
- * file, with a message such as "PATH is a folder". */
-enum error_code file_write_open(const struct file_place *place, int *ret_fd,
-                                struct error *err) MUST_CHECK;
 
-void file_meta_done(struct file_meta *meta);
-#define AUTO_META __attribute__((cleanup(file_meta_done)))
+/* The two halves of execute: the new file beside the old one, and in its place. */
+struct file_staged {
+    struct file_undo undo;
+    struct file_place place;
+    char temp[NAME_MAX + 1];
+    bool same; /* the file is so already: there is nothing to put */
+};
+#define FILE_STAGED_INIT ((struct file_staged){.place = FILE_PLACE_INIT})
+enum error_code file_write_stage(const struct handler_run *run, struct file_staged *staged,
+                                 struct error *err) MUST_CHECK;
+enum error_code file_write_put(const struct handler_run *run, const struct file_staged *staged,
+                               struct error *err) MUST_CHECK;
+/* After a validation that failed. */
+void file_write_discard(const struct file_staged *staged);
+void file_staged_done(struct file_staged *staged);
+/* Fills the result of an execute that has come to its end. */
+void file_write_tell(const struct handler_run *run, bool changed, struct handler_result *result);
 
-/* The operations themselves; they block. */
-void file_prepare_work(const struct handler_run *run, struct handler_result *result);
-/* `shown`: the diff, for the step's output. */
 void file_check_work(const struct handler_run *run, struct handler_result *result,
                      struct buf *shown);
-void file_rollback_work(const struct handler_run *run, struct handler_result *result);
+
+/* execute where params->validate is given. */
+void file_validate_start(struct handler_run *run);
+void file_validate_cancel(struct handler_run *run);

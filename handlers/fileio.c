@@ -10,15 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
-enum {
-    CHUNK_BYTES = 64 * 1024,
-    ATTRIBUTE_NAMES_MAX = 64 * 1024, /* XATTR_LIST_MAX, and of a value XATTR_SIZE_MAX */
-    ATTRIBUTE_VALUE_MAX = 64 * 1024,
-    ATTRIBUTES_MAX = 1024
-};
+enum { CHUNK_BYTES = 64 * 1024 };
 
 /* ---- Places ------------------------------------------------------------------------------ */
 
@@ -139,7 +133,7 @@ static enum error_code digest_bytes(EVP_MD_CTX *ctx, int fd, struct error *err)
     }
 }
 
-static void hex_write(const unsigned char *bytes, size_t len, char *ret_text)
+void hex_write(const unsigned char *bytes, size_t len, char *ret_text)
 {
     static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < len; i++) {
@@ -199,260 +193,6 @@ enum error_code file_holds(int fd, const char *data, size_t len, bool *ret_same,
     }
 }
 
-/* ---- Extended attributes ----------------------------------------------------------------- */
-
-static const struct json_field attribute_fields[] = {
-    {.name = "name",
-     .type = JSON_STRING,
-     JSON_AT(struct file_attribute, name),
-     .flags = JSON_REQUIRED,
-     .doc = "Its name."},
-    {.name = "value",
-     .type = JSON_STRING,
-     JSON_AT(struct file_attribute, value),
-     .flags = JSON_REQUIRED,
-     .doc = "Its bytes in hexadecimal."},
-};
-static const struct json_table attribute_table =
-    JSON_TABLE("attribute", struct file_attribute, attribute_fields, "An extended attribute.");
-static const struct json_field attribute_item = {.type = JSON_OBJECT, .table = &attribute_table};
-
-static const struct json_field meta_fields[] = {
-    {.name = "mode",
-     .type = JSON_INT,
-     JSON_AT(struct file_meta, mode),
-     .flags = JSON_REQUIRED,
-     .min = FILE_KEEP,
-     .max = 07777,
-     .doc = "Permission bits."},
-    {.name = "uid",
-     .type = JSON_INT,
-     JSON_AT(struct file_meta, uid),
-     .flags = JSON_REQUIRED,
-     .min = FILE_KEEP,
-     .max = UINT32_MAX,
-     .doc = "Owner."},
-    {.name = "gid",
-     .type = JSON_INT,
-     JSON_AT(struct file_meta, gid),
-     .flags = JSON_REQUIRED,
-     .min = FILE_KEEP,
-     .max = UINT32_MAX,
-     .doc = "Group."},
-    {.name = "mtimeSeconds",
-     .type = JSON_INT,
-     JSON_AT(struct file_meta, mtime_s),
-     .flags = JSON_REQUIRED,
-     .doc = "When it was last written, in seconds since 1970."},
-    {.name = "mtimeNanoseconds",
-     .type = JSON_INT,
-     JSON_AT(struct file_meta, mtime_ns),
-     .flags = JSON_REQUIRED,
-     .min = FILE_KEEP,
-     .max = 999999999,
-     .doc = "And its fraction."},
-    {.name = "size",
-     .type = JSON_INT,
-     JSON_AT(struct file_meta, size),
-     .flags = JSON_REQUIRED,
-     .min = 0,
-     .max = (double)JSON_INT_MAX,
-     .doc = "Bytes."},
-    {.name = "attributes",
-     .type = JSON_ARRAY,
-     JSON_AT(struct file_meta, attributes),
-     .flags = JSON_OMIT_EMPTY,
-     .max = ATTRIBUTES_MAX,
-     .item = &attribute_item,
-     .doc = "Extended attributes."},
-};
-const struct json_table file_meta_table =
-    JSON_TABLE("file", struct file_meta, meta_fields, "What a file has besides its bytes.");
-
-/* The kernel keeps these itself, from the content. */
-static bool kept_by_kernel(const char *name)
-{
-    return strcmp(name, "security.ima") == 0 || strcmp(name, "security.evm") == 0;
-}
-
-/* Its value as hexadecimal text, or NULL in *ret when there is none of that name. */
-static enum error_code attribute_read(int fd, const char *name, char **ret_value, struct error *err)
-{
-    unsigned char bytes[ATTRIBUTE_VALUE_MAX];
-    ssize_t len = fgetxattr(fd, name, bytes, sizeof(bytes));
-    *ret_value = NULL;
-    if (len < 0 && (errno == ENODATA || errno == ENOTSUP))
-        return ERR_OK;
-    if (len < 0)
-        return error_errno(err, errno, "cannot read the attribute %s", name);
-    char *value = mem_alloc(2 * (size_t)len + 1);
-    if (!value)
-        return error_set(err, ERR_NO_MEMORY, NULL);
-    hex_write(bytes, (size_t)len, value);
-    *ret_value = value;
-    return ERR_OK;
-}
-
-static enum error_code attribute_add(int fd, const char *name, struct array *attributes,
-                                     struct error *err)
-{
-    struct file_attribute *slot = ARRAY_AT(attributes, struct file_attribute, attributes->count);
-    char *value = NULL;
-    if (!text_utf8_valid(name, strlen(name), NULL))
-        return error_set(err, ERR_UNSUPPORTED, "the name of an attribute is not UTF-8");
-    enum error_code code = attribute_read(fd, name, &value, err);
-    if (code != ERR_OK || !value)
-        return code;
-    slot->name = mem_strdup(name);
-    slot->value = value;
-    attributes->count++; /* from here the array owns both */
-    return slot->name ? ERR_OK : error_set(err, ERR_NO_MEMORY, NULL);
-}
-
-static enum error_code attributes_read(int fd, struct array *attributes, struct error *err)
-{
-    char names[ATTRIBUTE_NAMES_MAX];
-    ssize_t len = flistxattr(fd, names, sizeof(names));
-    if (len < 0 && errno == ENOTSUP)
-        return ERR_OK;
-    if (len < 0)
-        return error_errno(err, errno, "cannot list the attributes");
-    size_t count = 0;
-    for (const char *name = names; name < names + len; name += strlen(name) + 1)
-        count++;
-    if (count == 0)
-        return ERR_OK;
-    if (count > ATTRIBUTES_MAX)
-        return error_set(err, ERR_LIMIT, "more than %d extended attributes", ATTRIBUTES_MAX);
-    attributes->items = mem_array(count, sizeof(struct file_attribute));
-    if (!attributes->items)
-        return error_set(err, ERR_NO_MEMORY, NULL);
-    for (const char *name = names; name < names + len; name += strlen(name) + 1) {
-        enum error_code code =
-            kept_by_kernel(name) ? ERR_OK : attribute_add(fd, name, attributes, err);
-        if (code != ERR_OK)
-            return code;
-    }
-    return ERR_OK;
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static enum error_code attribute_write(int fd, const struct file_attribute *a, struct error *err)
-{
-    unsigned char bytes[ATTRIBUTE_VALUE_MAX];
-    AUTO_FREE char *present = NULL;
-    enum error_code code = attribute_read(fd, a->name, &present, err);
-    if (code != ERR_OK)
-        return code;
-    /* A label that the new file was given anyway may need no right to be set. */
-    if (present && strcmp(present, a->value) == 0)
-        return ERR_OK;
-    size_t len = strlen(a->value) / 2;
-    if (strlen(a->value) % 2 != 0 || len > sizeof(bytes))
-        return error_set(err, ERR_CORRUPT, "the value of the attribute %s", a->name);
-    for (size_t i = 0; i < len; i++) {
-        int high = hex_digit(a->value[2 * i]), low = hex_digit(a->value[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return error_set(err, ERR_CORRUPT, "the value of the attribute %s", a->name);
-        bytes[i] = (unsigned char)(high * 16 + low);
-    }
-    if (fsetxattr(fd, a->name, bytes, len, 0) != 0)
-        return error_errno(err, errno, "cannot set the attribute %s", a->name);
-    return ERR_OK;
-}
-
-/* ---- Meta data --------------------------------------------------------------------------- */
-
-enum error_code file_meta_read(int fd, struct file_meta *ret_meta, struct error *err)
-{
-    struct stat st;
-    if (fstat(fd, &st) != 0)
-        return error_errno(err, errno, "cannot look at it");
-    struct file_meta meta = {
-        .mode = st.st_mode & 07777,
-        .uid = st.st_uid,
-        .gid = st.st_gid,
-        .mtime_s = st.st_mtim.tv_sec,
-        .mtime_ns = st.st_mtim.tv_nsec,
-        .size = st.st_size,
-    };
-    enum error_code code = attributes_read(fd, &meta.attributes, err);
-    if (code != ERR_OK) {
-        json_release(&file_meta_table, &meta);
-        return code;
-    }
-    *ret_meta = meta;
-    return ERR_OK;
-}
-
-static const struct file_attribute *attribute_find(const struct file_meta *meta, const char *name)
-{
-    for (size_t i = 0; i < meta->attributes.count; i++) {
-        const struct file_attribute *a = ARRAY_AT(&meta->attributes, struct file_attribute, i);
-        if (strcmp(a->name, name) == 0)
-            return a;
-    }
-    return NULL;
-}
-
-bool file_meta_equal(const struct file_meta *a, const struct file_meta *b)
-{
-    if (a->mode != b->mode || a->uid != b->uid || a->gid != b->gid || a->size != b->size ||
-        a->mtime_s != b->mtime_s || a->mtime_ns != b->mtime_ns ||
-        a->attributes.count != b->attributes.count)
-        return false;
-    for (size_t i = 0; i < a->attributes.count; i++) {
-        const struct file_attribute *left = ARRAY_AT(&a->attributes, struct file_attribute, i);
-        const struct file_attribute *right = attribute_find(b, left->name);
-        if (!right || strcmp(left->value, right->value) != 0)
-            return false;
-    }
-    return true;
-}
-
-void file_meta_drop(struct file_meta *meta, const char *name)
-{
-    for (size_t i = 0; i < meta->attributes.count; i++) {
-        struct file_attribute *a = ARRAY_AT(&meta->attributes, struct file_attribute, i);
-        if (strcmp(a->name, name) != 0)
-            continue;
-        mem_free(a->name);
-        mem_free(a->value);
-        *a = *ARRAY_AT(&meta->attributes, struct file_attribute, --meta->attributes.count);
-        return;
-    }
-}
-
-/* Owner first: changing it takes set-user-id bits and capabilities away. The mode after the ACL,
- * whose mask it is. */
-static enum error_code meta_write(int fd, const struct file_meta *meta, struct error *err)
-{
-    if ((meta->uid != FILE_KEEP || meta->gid != FILE_KEEP) &&
-        fchown(fd, (uid_t)meta->uid, (gid_t)meta->gid) != 0)
-        return error_errno(err, errno, "cannot set the owner");
-    for (size_t i = 0; i < meta->attributes.count; i++) {
-        enum error_code code =
-            attribute_write(fd, ARRAY_AT(&meta->attributes, struct file_attribute, i), err);
-        if (code != ERR_OK)
-            return code;
-    }
-    if (meta->mode != FILE_KEEP && fchmod(fd, (mode_t)meta->mode) != 0)
-        return error_errno(err, errno, "cannot set the mode");
-    const struct timespec times[2] = {
-        {.tv_nsec = UTIME_OMIT},
-        {.tv_sec = (time_t)meta->mtime_s, .tv_nsec = (long)meta->mtime_ns},
-    };
-    if (meta->mtime_ns != FILE_KEEP && futimens(fd, times) != 0)
-        return error_errno(err, errno, "cannot set the time");
-    return ERR_OK;
-}
-
 /* ---- Replacing --------------------------------------------------------------------------- */
 
 static enum error_code temp_fill(int fd, const struct file_source *source,
@@ -460,7 +200,7 @@ static enum error_code temp_fill(int fd, const struct file_source *source,
 {
     enum error_code code = copy_bytes(fd, source, err);
     if (code == ERR_OK)
-        code = meta_write(fd, meta, err);
+        code = file_meta_write(fd, meta, err);
     if (code == ERR_OK && fsync(fd) != 0)
         code = error_errno(err, errno, "cannot make it durable");
     return code;
@@ -473,9 +213,9 @@ enum error_code file_place_sync(const struct file_place *place, struct error *er
     return ERR_OK;
 }
 
-enum error_code file_replace(const struct file_place *place, const char *temp_name,
-                             const struct file_source *source, const struct file_meta *meta,
-                             struct error *err)
+enum error_code file_stage(const struct file_place *place, const char *temp_name,
+                           const struct file_source *source, const struct file_meta *meta,
+                           struct error *err)
 {
     if (unlinkat(place->dir_fd, temp_name, 0) != 0 && errno != ENOENT)
         return error_errno(err, errno, "%s: cannot remove %s beside it", place->path, temp_name);
@@ -483,16 +223,30 @@ enum error_code file_replace(const struct file_place *place, const char *temp_na
         openat(place->dir_fd, temp_name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_errno(err, errno, "%s: cannot make a file beside it", place->path);
-    enum error_code code = temp_fill(fd, source, meta, err);
+    if (temp_fill(fd, source, meta, err) == ERR_OK)
+        return ERR_OK;
+    (void)unlinkat(place->dir_fd, temp_name, 0);
+    return error_wrap(err, "%s", place->path);
+}
+
+enum error_code file_put(const struct file_place *place, const char *temp_name, struct error *err)
+{
     FAILPOINT(FAIL_FILE_REPLACE);
-    if (code == ERR_OK && renameat(place->dir_fd, temp_name, place->dir_fd, place->name) != 0)
-        code = error_errno(err, errno, "cannot put the new file in its place");
-    if (code != ERR_OK) {
+    if (renameat(place->dir_fd, temp_name, place->dir_fd, place->name) != 0) {
+        int errnum = errno;
         (void)unlinkat(place->dir_fd, temp_name, 0);
-        return error_wrap(err, "%s", place->path);
+        return error_errno(err, errnum, "%s: cannot put the new file in its place", place->path);
     }
     FAILPOINT(FAIL_FILE_REPLACED);
     return file_place_sync(place, err);
+}
+
+enum error_code file_replace(const struct file_place *place, const char *temp_name,
+                             const struct file_source *source, const struct file_meta *meta,
+                             struct error *err)
+{
+    enum error_code code = file_stage(place, temp_name, source, meta, err);
+    return code == ERR_OK ? file_put(place, temp_name, err) : code;
 }
 
 enum error_code file_remove(const struct file_place *place, struct error *err)

@@ -1,23 +1,21 @@
 /*
- * fileio: one file, replaced as a whole or not at all, and what is known of it captured and given
- * back: mode, owner, times and extended attributes (among them ACLs, SELinux labels, capabilities).
+ * fileio: one file, its bytes read, compared, and replaced as a whole or not at all.
  *
  * Threading: no shared state; blocking, so for the thread pool. I/O: files.
  */
 #pragma once
 
-#include "common/base/array.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/error.h"
-#include "common/json/json.h"
+#include "handlers/file_meta.h"
 
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FILE_DIGEST_TEXT = 65, FILE_KEEP = -1 };
+enum { FILE_DIGEST_TEXT = 65 };
 
 /* A file's place: its folder, opened, and its name in it. */
 struct file_place {
@@ -33,37 +31,13 @@ enum error_code file_place_open(const char *path, struct file_place *ret_place,
 void file_place_close(struct file_place *place);
 #define AUTO_PLACE __attribute__((cleanup(file_place_close)))
 
-struct file_attribute {
-    char *name;
-    char *value; /* hexadecimal */
-};
-
-/* Numbers are FILE_KEEP where a replacement leaves what the new file has from its making. */
-struct file_meta {
-    int64_t mode, uid, gid;
-    int64_t mtime_s, mtime_ns;
-    int64_t size;
-    struct array attributes; /* struct file_attribute */
-};
-#define FILE_META_INIT                                                                             \
-    ((struct file_meta){.mode = FILE_KEEP,                                                         \
-                        .uid = FILE_KEEP,                                                          \
-                        .gid = FILE_KEEP,                                                          \
-                        .mtime_s = FILE_KEEP,                                                      \
-                        .mtime_ns = FILE_KEEP})
-extern const struct json_table file_meta_table;
-
-/* Released with json_release and the table above. */
-enum error_code file_meta_read(int fd, struct file_meta *ret_meta, struct error *err) MUST_CHECK;
-bool file_meta_equal(const struct file_meta *a, const struct file_meta *b);
-/* Forgets an attribute that stands for the present content alone. */
-void file_meta_drop(struct file_meta *meta, const char *name);
-
 /* The SHA-256 of all of a file, from its beginning, in hexadecimal. */
 enum error_code file_digest(int fd, char ret_digest[FILE_DIGEST_TEXT],
                             struct error *err) MUST_CHECK;
 enum error_code data_digest(const char *data, size_t len, char ret_digest[FILE_DIGEST_TEXT],
                             struct error *err) MUST_CHECK;
+/* Twice as many digits, and a NUL. */
+void hex_write(const unsigned char *bytes, size_t len, char *ret_text);
 /* Whether a file holds exactly these bytes. */
 enum error_code file_holds(int fd, const char *data, size_t len, bool *ret_same,
                            struct error *err) MUST_CHECK;
@@ -86,7 +60,14 @@ struct file_source {
 enum error_code file_replace(const struct file_place *place, const char *temp_name,
                              const struct file_source *source, const struct file_meta *meta,
                              struct error *err) MUST_CHECK;
-/* Removes the file, durably. One that is not there is fine. */
+/* The parts of it: the new file beside the old one, complete and durable, which the caller renames
+ * or removes; and putting it in its place, durably. */
+enum error_code file_stage(const struct file_place *place, const char *temp_name,
+                           const struct file_source *source, const struct file_meta *meta,
+                           struct error *err) MUST_CHECK;
+enum error_code file_put(const struct file_place *place, const char *temp_name,
+                         struct error *err) MUST_CHECK;
 /* What was put in its place, or removed, is so after a power cut too. */
 enum error_code file_place_sync(const struct file_place *place, struct error *err) MUST_CHECK;
+/* Removes the file, durably. One that is not there is fine. */
 enum error_code file_remove(const struct file_place *place, struct error *err) MUST_CHECK;

@@ -2,6 +2,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "handlers/cgroup.h"
 #include "handlers/proctree.h"
 #include "handlers/spawn.h"
 
@@ -512,5 +513,8 @@ size_t process_kill_marked(const char *mark)
         if (!ended)
             break;
     }
+    char name[CGROUP_NAME_MAX];
+    cgroup_name(mark, name);
+    cgroup_end_named(name);
     return found;
 }

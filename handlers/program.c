@@ -3,12 +3,45 @@
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "handlers/account.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { ENVIRONMENT_COUNT = 5 };
+static void variable_write(struct buf *b, const char *name, const char *value)
+{
+    buf_printf(b, "%s=%s", name, value);
+    buf_putc(b, '\0');
+}
+
+static bool is_given(const struct array *env, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; env && i < env->count; i++) {
+        const char *text = *ARRAY_AT(env, char *, i);
+        if (strncmp(text, name, len) == 0 && text[len] == '=')
+            return true;
+    }
+    return false;
+}
+
+static void user_write(const struct program *program, struct buf *b)
+{
+    const struct account *user = program->setup ? program->setup->user : NULL;
+    if (!user)
+        return;
+    const struct {
+        const char *name, *value;
+    } variables[] = {{"HOME", user->home},
+                     {"USER", user->name},
+                     {"LOGNAME", user->name},
+                     {"SHELL", user->shell}};
+    for (size_t i = 0; i < ARRAY_LEN(variables); i++) {
+        if (!is_given(program->env, variables[i].name))
+            variable_write(b, variables[i].name, variables[i].value);
+    }
+}
 
 /* The texts of the environment, one after the other, each ended by a NUL. */
 static enum error_code environment_write(const struct handler_run *run,
@@ -21,18 +54,32 @@ static enum error_code environment_write(const struct handler_run *run,
         [HANDLER_ROLLBACK] = "rollback",
         [HANDLER_CHECK] = "check",
     };
-    buf_printf(b, "KITSUNE_SERVER_ID=%s", run->host->server_id);
-    buf_putc(b, '\0');
-    buf_printf(b, "KITSUNE_ROLLOUT=%s", run->rollout);
-    buf_putc(b, '\0');
-    buf_printf(b, "KITSUNE_STEP=%s", run->step);
-    buf_putc(b, '\0');
+    variable_write(b, "KITSUNE_SERVER_ID", run->host->server_id);
+    variable_write(b, "KITSUNE_ROLLOUT", run->rollout);
+    variable_write(b, "KITSUNE_STEP", run->step);
     buf_printf(b, "KITSUNE_ATTEMPT=%" PRId64, run->attempt);
     buf_putc(b, '\0');
-    buf_printf(b, "KITSUNE_PHASE=%s",
-               program->is_check ? phases[HANDLER_CHECK] : phases[run->operation]);
-    buf_putc(b, '\0');
+    variable_write(b, "KITSUNE_PHASE",
+                   program->is_check ? phases[HANDLER_CHECK] : phases[run->operation]);
+    user_write(program, b);
     return buf_check(b, err);
+}
+
+/* Those texts, and after them the program's own; caller frees the list alone. NULL: no memory. */
+static const char **environment_list(const struct buf *texts, const struct array *more)
+{
+    size_t count = 0, more_count = more ? more->count : 0;
+    for (size_t i = 0; i < texts->len; i++)
+        count += texts->data[i] == '\0' ? 1 : 0;
+    const char **list = mem_array(count + more_count + 1, sizeof(*list));
+    if (!list)
+        return NULL;
+    const char *text = texts->data;
+    for (size_t i = 0; i < count; i++, text += strlen(text) + 1)
+        list[i] = text;
+    for (size_t i = 0; i < more_count; i++)
+        list[count + i] = *ARRAY_AT(more, char *, i);
+    return list;
 }
 
 enum error_code program_start(const struct handler_run *run, const struct program *program,
@@ -43,14 +90,9 @@ enum error_code program_start(const struct handler_run *run, const struct progra
     enum error_code code = environment_write(run, program, &texts, err);
     if (code != ERR_OK)
         return code;
-    const char *env[ENVIRONMENT_COUNT + 1] = {NULL};
-    const char *text = texts.data;
-    for (size_t i = 0; i < ENVIRONMENT_COUNT; i++) {
-        env[i] = text;
-        text += strlen(text) + 1;
-    }
+    AUTO_FREE const char **env = environment_list(&texts, program->env);
     AUTO_FREE const char **args = mem_array(program->args->count + 1, sizeof(*args));
-    if (!args)
+    if (!env || !args)
         return error_set(err, ERR_NO_MEMORY, NULL);
     for (size_t i = 0; i < program->args->count; i++)
         args[i] = *ARRAY_AT(program->args, char *, i);
@@ -61,6 +103,8 @@ enum error_code program_start(const struct handler_run *run, const struct progra
         .args = args,
         .env = env,
         .mark = mark,
+        .cwd = program->cwd,
+        .setup = program->setup,
         .kill_grace_ms = run->host->kill_grace_ms,
         .ctx = program->ctx,
         .output = program->output,

@@ -11,9 +11,13 @@
 
 /* Borrowed for the call, but for `ctx`. */
 struct program {
-    const char *path;         /* or a name looked up in PATH */
-    const struct array *args; /* char * */
-    bool is_check;            /* it only looks, in whatever operation: KITSUNE_PHASE is check */
+    const char *path;                  /* or a name looked up in PATH */
+    const struct array *args;          /* char * */
+    const struct array *env;           /* char *: "NAME=value" on top of all others; NULL: none */
+    const char *cwd;                   /* NULL: / */
+    const struct process_setup *setup; /* NULL: none; its user's HOME and so on are in the
+                                        * environment */
+    bool is_check; /* it only looks, in whatever operation: KITSUNE_PHASE is check */
     void *ctx;
     void (*output)(void *ctx, const char *data, size_t len);
     void (*exited)(void *ctx, int64_t exit_code, int signal); /* see process_config */

@@ -3,208 +3,119 @@
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <rpm/header.h>
-#include <rpm/rpmdb.h>
-#include <rpm/rpmfiles.h>
-#include <rpm/rpmlib.h>
-#include <rpm/rpmlog.h>
-#include <rpm/rpmts.h>
+#include <inttypes.h>
 #include <rpm/rpmver.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-enum { INSTANCES_MAX = 1024, LOG_TEXT_MAX = 160 };
-
-/*
- * librpm keeps its configuration and its log's callback for the whole process and may not be
- * entered by two threads, so the lock and what it covers are the process's too.
- */
-static struct {
-    pthread_mutex_t lock;
-    bool configured;
-    char complaint[LOG_TEXT_MAX]; /* the first that librpm logged in the query under way */
-} librpm = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-/* Keeps librpm from writing to the agent's standard error. */
-static int take_complaint(rpmlogRec record, rpmlogCallbackData data)
-{
-    const char *text = rpmlogRecMessage(record);
-    (void)data;
-    if (librpm.complaint[0] == '\0' && text && rpmlogRecPriority(record) <= RPMLOG_ERR)
-        (void)snprintf(librpm.complaint, sizeof(librpm.complaint), "%.*s", (int)strcspn(text, "\n"),
-                       text);
-    return 0;
-}
-
-static void package_done(struct rpm_package *p)
-{
-    mem_free(p->name);
-    mem_free(p->version);
-    mem_free(p->release);
-    mem_free(p->arch);
-}
-
-void rpm_installed_done(struct rpm_installed *installed)
-{
-    struct array *packages = &installed->packages;
-    for (size_t i = 0; i < packages->count; i++)
-        package_done(ARRAY_AT(packages, struct rpm_package, i));
-    mem_free(packages->items);
-    *installed = (struct rpm_installed){0};
-}
-#define AUTO_INSTALLED __attribute__((cleanup(rpm_installed_done)))
-
-/* The headers of the instances found so far. */
-struct headers {
-    Header items[INSTANCES_MAX];
-    size_t count;
+static const struct json_field package_fields[] = {
+    {.name = "name",
+     .type = JSON_STRING,
+     JSON_AT(struct rpm_package, name),
+     .flags = JSON_REQUIRED,
+     .min = 1,
+     .doc = "Its name."},
+    {.name = "epoch",
+     .type = JSON_INT,
+     JSON_AT(struct rpm_package, epoch),
+     .flags = JSON_OMIT_EMPTY,
+     .min = 0,
+     .max = UINT32_MAX,
+     .doc = "Its epoch; 0 when it has none."},
+    {.name = "version",
+     .type = JSON_STRING,
+     JSON_AT(struct rpm_package, version),
+     .flags = JSON_REQUIRED,
+     .doc = "Its version."},
+    {.name = "release",
+     .type = JSON_STRING,
+     JSON_AT(struct rpm_package, release),
+     .flags = JSON_REQUIRED,
+     .doc = "Its release."},
+    {.name = "arch",
+     .type = JSON_STRING,
+     JSON_AT(struct rpm_package, arch),
+     .flags = JSON_REQUIRED,
+     .doc = "Its architecture."},
+    {.name = "clash",
+     .type = JSON_BOOL,
+     JSON_AT(struct rpm_package, clash),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "Installed over another instance."},
+    {.name = "damaged",
+     .type = JSON_BOOL,
+     JSON_AT(struct rpm_package, damaged),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "Its files are not as the package has them."},
+    {.name = "file",
+     .type = JSON_STRING,
+     JSON_AT(struct rpm_package, file),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "The name of the file that it is."},
+    {.name = "sizeBytes",
+     .type = JSON_INT,
+     JSON_AT(struct rpm_package, size_bytes),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "The size of that file."},
 };
+const struct json_table rpm_package_table =
+    JSON_TABLE("package", struct rpm_package, package_fields, "A package.");
+const struct json_field rpm_package_item = {.type = JSON_OBJECT, .table = &rpm_package_table};
 
-static bool files_clash(Header a, Header b)
+static const struct json_field set_fields[] = {
+    {.name = "packages",
+     .type = JSON_ARRAY,
+     JSON_AT(struct rpm_set, packages),
+     .flags = JSON_REQUIRED,
+     .max = RPM_PACKAGES_MAX,
+     .item = &rpm_package_item,
+     .doc = "Each instance."},
+    {.name = "begun",
+     .type = JSON_BOOL,
+     JSON_AT(struct rpm_set, begun),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "A transaction was begun and may not have ended."},
+    {.name = "unsound",
+     .type = JSON_BOOL,
+     JSON_AT(struct rpm_set, unsound),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "The package database is damaged."},
+};
+const struct json_table rpm_set_table =
+    JSON_TABLE("packages", struct rpm_set, set_fields, "A set of packages.");
+
+void rpm_set_done(struct rpm_set *set)
 {
-    bool clash = false;
-    rpmfiles left = rpmfilesNew(NULL, a, RPMTAG_BASENAMES, RPMFI_FLAGS_QUERY);
-    rpmfiles right = rpmfilesNew(NULL, b, RPMTAG_BASENAMES, RPMFI_FLAGS_QUERY);
-    int count = (int)rpmfilesFC(left);
-    for (int i = 0; i < count && !clash; i++) {
-        char *path = rpmfilesFN(left, i);
-        int other = path ? rpmfilesFindFN(right, path) : -1;
-        /* A ghost is not of the package's making. */
-        clash = other >= 0 && !(rpmfilesFFlags(left, i) & RPMFILE_GHOST) &&
-                !(rpmfilesFFlags(right, other) & RPMFILE_GHOST) &&
-                rpmfilesCompare(left, i, right, other) != 0;
-        free(path);
-    }
-    rpmfilesFree(left);
-    rpmfilesFree(right);
-    return clash;
+    json_release(&rpm_set_table, set);
 }
 
-static bool headers_clash(const struct headers *headers, Header header, const char *arch)
+void rpm_packages_done(struct array *packages)
 {
-    for (size_t i = 0; i < headers->count; i++) {
-        const char *other = headerGetString(headers->items[i], RPMTAG_ARCH);
-        if (arch && other && strcmp(arch, other) == 0 && files_clash(headers->items[i], header))
-            return true;
-    }
-    return false;
+    for (size_t i = 0; i < packages->count; i++)
+        json_release(&rpm_package_table, ARRAY_AT(packages, struct rpm_package, i));
+    mem_free(packages->items);
+    *packages = (struct array){0};
 }
 
-static enum error_code packages_add(struct array *packages, Header header, struct error *err)
+enum error_code rpm_packages_add(struct array *packages, const struct rpm_package *p,
+                                 struct error *err)
 {
-    struct rpm_package *items =
-        mem_realloc(packages->items, (packages->count + 1) * sizeof(struct rpm_package));
+    if (packages->count == RPM_PACKAGES_MAX)
+        return error_set(err, ERR_LIMIT, "more than %d packages", RPM_PACKAGES_MAX);
+    void *items = mem_realloc(packages->items, (packages->count + 1) * sizeof(*p));
     if (!items)
         return error_set(err, ERR_NO_MEMORY, NULL);
     packages->items = items;
-    struct rpm_package *p = &items[packages->count++];
-    const char *name = headerGetString(header, RPMTAG_NAME);
-    const char *version = headerGetString(header, RPMTAG_VERSION);
-    const char *release = headerGetString(header, RPMTAG_RELEASE);
-    const char *arch = headerGetString(header, RPMTAG_ARCH);
-    *p = (struct rpm_package){
-        .name = mem_strdup(name ? name : ""),
-        .epoch = (int64_t)headerGetNumber(header, RPMTAG_EPOCH),
-        .version = mem_strdup(version ? version : ""),
-        .release = mem_strdup(release ? release : ""),
-        .arch = mem_strdup(arch ? arch : ""),
-    };
-    if (!p->name || !p->version || !p->release || !p->arch)
+    struct rpm_package *copy = ARRAY_AT(packages, struct rpm_package, packages->count);
+    packages->count++;
+    *copy = *p;
+    copy->name = mem_strdup(p->name);
+    copy->version = mem_strdup(p->version);
+    copy->release = mem_strdup(p->release);
+    copy->arch = mem_strdup(p->arch);
+    copy->file = p->file ? mem_strdup(p->file) : NULL;
+    if (!copy->name || !copy->version || !copy->release || !copy->arch || (p->file && !copy->file))
         return error_set(err, ERR_NO_MEMORY, NULL);
-    return ERR_OK;
-}
-
-static enum error_code instances_read(rpmts ts, const char *name, const char *arch,
-                                      struct rpm_installed *installed, struct error *err)
-{
-    enum error_code code = ERR_OK;
-    struct headers headers = {.count = 0};
-    rpmdbMatchIterator it = rpmtsInitIterator(ts, RPMDBI_NAME, name, 0);
-    for (Header h; code == ERR_OK && (h = rpmdbNextIterator(it)) != NULL;) {
-        const char *its_arch = headerGetString(h, RPMTAG_ARCH);
-        if (arch && (!its_arch || strcmp(arch, its_arch) != 0))
-            continue;
-        if (headers.count == INSTANCES_MAX) {
-            code = error_set(err, ERR_LIMIT, "more than %d instances of %s", INSTANCES_MAX, name);
-            break;
-        }
-        installed->clash = installed->clash || headers_clash(&headers, h, its_arch);
-        headers.items[headers.count++] = headerLink(h);
-        code = packages_add(&installed->packages, h, err);
-    }
-    rpmdbFreeIterator(it);
-    for (size_t i = 0; i < headers.count; i++)
-        headerFree(headers.items[i]);
-    return code;
-}
-
-/* A dot may be part of the name ("python3.11"), so the whole is tried first. */
-static enum error_code package_read(rpmts ts, const char *package, struct rpm_installed *installed,
-                                    struct error *err)
-{
-    enum error_code code = instances_read(ts, package, NULL, installed, err);
-    const char *dot = strrchr(package, '.');
-    if (code != ERR_OK || installed->packages.count > 0 || !dot || dot == package || !dot[1])
-        return code;
-    AUTO_FREE char *name = mem_strndup(package, (size_t)(dot - package));
-    if (!name)
-        return error_set(err, ERR_NO_MEMORY, NULL);
-    installed->arch_given = true;
-    return instances_read(ts, name, dot + 1, installed, err);
-}
-
-static enum error_code query(const char *root, const char *package, struct rpm_installed *installed,
-                             struct error *err)
-{
-    librpm.complaint[0] = '\0';
-    (void)rpmlogSetCallback(take_complaint, NULL);
-    if (!librpm.configured) {
-        if (rpmReadConfigFiles(NULL, NULL) != 0)
-            return error_set(err, ERR_IO, "cannot read rpm's configuration: %s", librpm.complaint);
-        librpm.configured = true;
-    }
-    rpmts ts = rpmtsCreate();
-    if (!ts)
-        return error_set(err, ERR_NO_MEMORY, NULL);
-    enum error_code code = ERR_OK;
-    if (rpmtsSetRootDir(ts, root) != 0)
-        code = error_set(err, ERR_INVALID, "%s cannot be an installroot", root);
-    /* The headers were checked when they were installed. */
-    (void)rpmtsSetVSFlags(ts, rpmtsVSFlags(ts) | RPMVSF_MASK_NODIGESTS | RPMVSF_MASK_NOSIGNATURES);
-    if (code == ERR_OK && rpmtsOpenDB(ts, O_RDONLY) != 0)
-        code = error_set(err, ERR_IO, "cannot open the package database: %s", librpm.complaint);
-    if (code == ERR_OK)
-        code = package_read(ts, package, installed, err);
-    /* librpm tells of a database that it could not read by its log alone. */
-    if (code == ERR_OK && installed->packages.count == 0 && librpm.complaint[0] != '\0')
-        code = error_set(err, ERR_IO, "cannot read the package database: %s", librpm.complaint);
-    rpmtsFree(ts);
-    return code;
-}
-
-enum error_code rpmdb_installed(const char *root, const char *package,
-                                struct rpm_installed *ret_installed, struct error *err)
-{
-    AUTO_INSTALLED struct rpm_installed installed = {0};
-    struct stat st;
-    const char *top = root ? root : "/";
-    /* librpm would make the folders. */
-    if (stat(top, &st) != 0)
-        return error_errno(err, errno, "the installroot %s", top);
-    if (!S_ISDIR(st.st_mode))
-        return error_set(err, ERR_INVALID, "the installroot %s is not a folder", top);
-    (void)pthread_mutex_lock(&librpm.lock);
-    enum error_code code = query(top, package, &installed, err);
-    (void)pthread_mutex_unlock(&librpm.lock);
-    if (code != ERR_OK)
-        return code;
-    *ret_installed = installed;
-    installed = (struct rpm_installed){0};
     return ERR_OK;
 }
 
@@ -273,4 +184,45 @@ int rpm_package_compare(const struct rpm_package *a, const struct rpm_package *b
     if (order == 0)
         order = rpmvercmp(a->release, b->release);
     return order;
+}
+
+bool rpm_package_same(const struct rpm_package *a, const struct rpm_package *b)
+{
+    return strcmp(a->name, b->name) == 0 && strcmp(a->arch, b->arch) == 0 &&
+           rpm_package_compare(a, b) == 0;
+}
+
+const struct rpm_package *rpm_packages_find(const struct array *packages,
+                                            const struct rpm_package *p)
+{
+    for (size_t i = 0; i < packages->count; i++) {
+        if (rpm_package_same(rpm_package_at(packages, i), p))
+            return rpm_package_at(packages, i);
+    }
+    return NULL;
+}
+
+/* A dot may be part of the name ("python3.11"). */
+bool rpm_package_named(const struct rpm_package *p, const char *text)
+{
+    size_t len = strlen(p->name);
+    return strncmp(text, p->name, len) == 0 &&
+           (text[len] == '\0' || (text[len] == '.' && strcmp(text + len + 1, p->arch) == 0));
+}
+
+/* ---- Texts ------------------------------------------------------------------------------- */
+
+void rpm_package_evr(const struct rpm_package *p, char ret_text[RPM_TEXT_MAX])
+{
+    if (p->epoch != 0)
+        (void)snprintf(ret_text, RPM_TEXT_MAX, "%" PRId64 ":%s-%s", p->epoch, p->version,
+                       p->release);
+    else
+        (void)snprintf(ret_text, RPM_TEXT_MAX, "%s-%s", p->version, p->release);
+}
+
+void rpm_package_nevra(const struct rpm_package *p, char ret_text[RPM_TEXT_MAX])
+{
+    (void)snprintf(ret_text, RPM_TEXT_MAX, "%s-%" PRId64 ":%s-%s.%s", p->name, p->epoch, p->version,
+                   p->release, p->arch);
 }

@@ -2,7 +2,9 @@
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "handlers/account.h"
 #include "handlers/proctree.h"
+#include "handlers/spawn_forked.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -81,6 +83,10 @@ static enum error_code spawn_error(const struct process_config *config, int errn
         return error_set(err, ERR_NOT_FOUND, "%s: no such program", program);
     case EACCES:
     case EPERM:
+        if (config->setup && config->setup->user)
+            return error_set(err, ERR_DENIED, "%s: not allowed to run it as %s%s%s", program,
+                             config->setup->user->name, config->cwd ? " in " : "",
+                             config->cwd ? config->cwd : "");
         return error_set(err, ERR_DENIED, "%s: not allowed to run it (is it executable?)", program);
     case ENOEXEC:
         return error_set(err, ERR_INVALID, "%s: not a program, and no #! line says what runs it",
@@ -166,7 +172,8 @@ enum error_code spawn_program(const struct process_config *config, const char *m
     enum error_code code = pipe_open(&read_fd, &write_fd, err);
     if (code != ERR_OK)
         return code;
-    int rc = spawn(config, write_fd, args, env, ret_pid);
+    int rc = config->setup ? spawn_forked(config, write_fd, args, env, ret_pid)
+                           : spawn(config, write_fd, args, env, ret_pid);
     if (rc != 0)
         return spawn_error(config, rc, err);
     *ret_output_fd = read_fd;

@@ -5,273 +5,198 @@
 #include "common/base/cleanup.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
-const char *yum_verb_name(enum yum_verb verb)
-{
-    static const char *const names[YUM_VERB_COUNT] = {
-        [YUM_UPGRADE] = "upgrade",
-        [YUM_DOWNGRADE] = "downgrade",
-        [YUM_INSTALL] = "install",
-        [YUM_REMOVE] = "remove",
-    };
-    return names[verb];
-}
+#define X(value, name) [value] = (name),
+const char *const yum_verb_names[YUM_VERB_COUNT] = {YUM_VERBS(X)};
+#undef X
 
-static const struct rpm_package *package_at(const struct array *packages, size_t i)
+void yum_plan_done(struct yum_plan *plan)
 {
-    return ARRAY_AT(packages, const struct rpm_package, i);
-}
-
-void yum_package_text(const struct rpm_package *p, char *ret_text, size_t size)
-{
-    if (p->epoch != 0)
-        (void)snprintf(ret_text, size, "%" PRId64 ":%s-%s", p->epoch, p->version, p->release);
-    else
-        (void)snprintf(ret_text, size, "%s-%s", p->version, p->release);
+    for (size_t i = 0; i < plan->specs.count; i++)
+        mem_free(*ARRAY_AT(&plan->specs, char *, i));
+    mem_free(plan->specs.items);
+    *plan = (struct yum_plan){0};
 }
 
 static enum error_code plan_add(struct yum_plan *plan, enum yum_verb verb, struct buf *spec,
                                 struct error *err)
 {
-    struct array *specs = &plan->specs[verb];
     enum error_code code = buf_check(spec, err);
     if (code != ERR_OK)
         return code;
-    for (size_t i = 0; i < specs->count; i++) {
-        if (strcmp(*ARRAY_AT(specs, char *, i), spec->data) == 0)
+    for (size_t i = 0; i < plan->specs.count; i++) {
+        if (strcmp(*ARRAY_AT(&plan->specs, char *, i), spec->data) == 0)
             return ERR_OK;
     }
-    void *items = mem_realloc(specs->items, (specs->count + 1) * sizeof(char *));
+    void *items = mem_realloc(plan->specs.items, (plan->specs.count + 1) * sizeof(char *));
     if (!items)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    specs->items = items;
+    plan->specs.items = items;
     char *text = buf_take(spec, NULL);
     if (!text)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    *ARRAY_AT(specs, char *, specs->count) = text;
-    specs->count++;
-    plan->count++;
+    *ARRAY_AT(&plan->specs, char *, plan->specs.count) = text;
+    plan->specs.count++;
+    /* One transaction for all: only an install goes either way. */
+    plan->verb = plan->needed && plan->verb != verb ? YUM_INSTALL : verb;
+    plan->needed = true;
     return ERR_OK;
 }
 
-void yum_plan_done(struct yum_plan *plan)
+static enum error_code plan_add_text(struct yum_plan *plan, enum yum_verb verb, const char *text,
+                                     struct error *err)
 {
-    for (size_t verb = 0; verb < YUM_VERB_COUNT; verb++) {
-        for (size_t i = 0; i < plan->specs[verb].count; i++)
-            mem_free(*ARRAY_AT(&plan->specs[verb], char *, i));
-        mem_free(plan->specs[verb].items);
-    }
-    *plan = (struct yum_plan){0};
+    AUTO_BUF struct buf spec = BUF_INIT;
+    buf_puts(&spec, text);
+    return plan_add(plan, verb, &spec, err);
 }
 
-/* ---- Forward ----------------------------------------------------------------------------- */
+/* ---- To a version ------------------------------------------------------------------------ */
 
 /* The instance that an upgrade or downgrade replaces: the newest of its architecture. */
-static bool is_newest(const struct array *installed, const struct rpm_package *p)
+static bool is_newest(const struct array *instances, const struct rpm_package *p)
 {
-    for (size_t i = 0; i < installed->count; i++) {
-        const struct rpm_package *other = package_at(installed, i);
+    for (size_t i = 0; i < instances->count; i++) {
+        const struct rpm_package *other = rpm_package_at(instances, i);
         if (strcmp(other->arch, p->arch) == 0 && rpm_package_compare(other, p) > 0)
             return false;
     }
     return true;
 }
 
-static bool has_wanted(const struct array *installed, const struct rpm_version *wanted,
+static bool has_wanted(const struct array *instances, const struct rpm_version *wanted,
                        const char *arch)
 {
-    for (size_t i = 0; i < installed->count; i++) {
-        const struct rpm_package *p = package_at(installed, i);
+    for (size_t i = 0; i < instances->count; i++) {
+        const struct rpm_package *p = rpm_package_at(instances, i);
         if (strcmp(p->arch, arch) == 0 && rpm_version_compare(wanted, p) == 0)
             return true;
     }
     return false;
 }
 
-static bool several_architectures(const struct array *installed)
+static bool several_architectures(const struct array *instances)
 {
-    for (size_t i = 1; i < installed->count; i++) {
-        if (strcmp(package_at(installed, i)->arch, package_at(installed, 0)->arch) != 0)
+    for (size_t i = 1; i < instances->count; i++) {
+        if (strcmp(rpm_package_at(instances, i)->arch, rpm_package_at(instances, 0)->arch) != 0)
             return true;
     }
     return false;
 }
 
-static void wanted_write(const struct rpm_version *wanted, struct buf *b, bool any_release)
+static void wanted_write(const struct rpm_version *wanted, struct buf *b)
 {
     if (wanted->has_epoch)
         buf_printf(b, "%" PRId64 ":", wanted->epoch);
-    buf_puts(b, wanted->version);
-    if (wanted->release)
-        buf_printf(b, "-%s", wanted->release);
-    else if (any_release)
-        buf_puts(b, "-*");
+    buf_printf(b, "%s-%s", wanted->version, wanted->release ? wanted->release : "*");
 }
 
-static enum error_code wanted_reason(const struct rpm_version *wanted, const struct rpm_package *p,
-                                     struct yum_plan *plan, struct error *err)
+static enum error_code plan_instances(const struct array *instances,
+                                      const struct rpm_version *wanted, bool name_arch,
+                                      struct yum_plan *plan, struct error *err)
 {
-    AUTO_BUF struct buf text = BUF_INIT;
-    char present[YUM_REASON_MAX];
-    wanted_write(wanted, &text, false);
-    enum error_code code = buf_check(&text, err);
-    if (code != ERR_OK)
-        return code;
-    yum_package_text(p, present, sizeof(present));
-    (void)snprintf(plan->reason, sizeof(plan->reason), "%.60s is at %.40s, not %.40s", p->name,
-                   present, text.data);
-    (void)snprintf(plan->change, sizeof(plan->change), "%.60s %.40s -> %.40s", p->name, present,
-                   text.data);
-    return ERR_OK;
-}
-
-enum error_code yum_plan_wanted(const struct array *installed, const struct rpm_version *wanted,
-                                bool arch_given, struct yum_plan *ret_plan, struct error *err)
-{
-    __attribute__((cleanup(yum_plan_done))) struct yum_plan plan = {0};
-    /* A package may become noarch or stop being it, so an architecture is named only when it says
-     * which one is meant. */
-    bool name_arch = arch_given || several_architectures(installed);
-    for (size_t i = 0; i < installed->count; i++) {
-        const struct rpm_package *p = package_at(installed, i);
+    for (size_t i = 0; i < instances->count; i++) {
+        const struct rpm_package *p = rpm_package_at(instances, i);
         AUTO_BUF struct buf spec = BUF_INIT;
-        if (has_wanted(installed, wanted, p->arch) || !is_newest(installed, p))
+        if (has_wanted(instances, wanted, p->arch) || !is_newest(instances, p))
             continue;
         buf_printf(&spec, "%s-", p->name);
-        wanted_write(wanted, &spec, true);
+        wanted_write(wanted, &spec);
         if (name_arch)
             buf_printf(&spec, ".%s", p->arch);
-        enum error_code code = plan.count == 0 ? wanted_reason(wanted, p, &plan, err) : ERR_OK;
-        if (code == ERR_OK)
-            code = plan_add(&plan, rpm_version_compare(wanted, p) > 0 ? YUM_UPGRADE : YUM_DOWNGRADE,
-                            &spec, err);
+        enum error_code code = plan_add(
+            plan, rpm_version_compare(wanted, p) > 0 ? YUM_UPGRADE : YUM_DOWNGRADE, &spec, err);
         if (code != ERR_OK)
             return code;
     }
-    *ret_plan = plan;
-    plan = (struct yum_plan){0};
     return ERR_OK;
 }
 
-/* ---- Back -------------------------------------------------------------------------------- */
-
-static bool same_instance(const struct rpm_package *a, const struct rpm_package *b)
+/* "NAME.ARCH" of a package that is not installed; a dot that no architecture of rpm stands behind
+ * is part of the name. */
+static size_t name_length(const char *text)
 {
-    return strcmp(a->name, b->name) == 0 && strcmp(a->arch, b->arch) == 0 &&
-           rpm_package_compare(a, b) == 0;
-}
-
-static bool holds_instance(const struct array *packages, const struct rpm_package *p)
-{
-    for (size_t i = 0; i < packages->count; i++) {
-        if (same_instance(package_at(packages, i), p))
-            return true;
+    static const char *const archs[] = {"noarch",  "x86_64", "i686",    "i386",   "aarch64",
+                                        "ppc64le", "s390x",  "riscv64", "armv7hl"};
+    const char *dot = strrchr(text, '.');
+    for (size_t i = 0; dot && i < ARRAY_LEN(archs); i++) {
+        if (strcmp(dot + 1, archs[i]) == 0)
+            return (size_t)(dot - text);
     }
-    return false;
+    return strlen(text);
 }
 
-const struct rpm_package *yum_plan_foreign(const struct array *recorded,
-                                           const struct array *installed,
-                                           const struct rpm_version *wanted)
-{
-    for (size_t i = 0; i < installed->count; i++) {
-        const struct rpm_package *now = package_at(installed, i);
-        if (!holds_instance(recorded, now) && rpm_version_compare(wanted, now) != 0)
-            return now;
-    }
-    return NULL;
-}
-
-/* What stands now where `p` stood: not recorded itself, of its architecture if there is one. */
-static const struct rpm_package *replacement(const struct array *recorded,
-                                             const struct array *installed,
-                                             const struct rpm_package *p)
-{
-    const struct rpm_package *found = NULL;
-    for (size_t i = 0; i < installed->count; i++) {
-        const struct rpm_package *now = package_at(installed, i);
-        if (holds_instance(recorded, now))
-            continue;
-        if (strcmp(now->arch, p->arch) == 0)
-            return now;
-        found = now;
-    }
-    return found;
-}
-
-static enum error_code plan_instance(struct yum_plan *plan, enum yum_verb verb,
-                                     const struct rpm_package *p, struct error *err)
+static enum error_code plan_absent(const char *text, const struct rpm_version *wanted,
+                                   struct yum_plan *plan, struct error *err)
 {
     AUTO_BUF struct buf spec = BUF_INIT;
-    buf_printf(&spec, "%s-%" PRId64 ":%s-%s.%s", p->name, p->epoch, p->version, p->release,
-               p->arch);
-    return plan_add(plan, verb, &spec, err);
+    size_t len = name_length(text);
+    buf_printf(&spec, "%.*s-", (int)len, text);
+    wanted_write(wanted, &spec);
+    buf_puts(&spec, text + len);
+    return plan_add(plan, YUM_INSTALL, &spec, err);
 }
 
-static enum error_code plan_recorded(const struct array *recorded, const struct array *installed,
-                                     const struct rpm_package *p, struct yum_plan *plan,
-                                     struct error *err)
+/* ---- One package ------------------------------------------------------------------------- */
+
+static enum error_code plan_version(enum yum_verb type, const struct yum_params *params,
+                                    const char *text, const struct array *instances,
+                                    struct yum_plan *plan, struct error *err)
 {
-    char before[YUM_REASON_MAX], present[YUM_REASON_MAX];
-    enum yum_verb verb = YUM_INSTALL;
-    const struct rpm_package *now = replacement(recorded, installed, p);
-    yum_package_text(p, before, sizeof(before));
-    if (now) {
-        yum_package_text(now, present, sizeof(present));
-        verb = rpm_package_compare(p, now) >= 0 ? YUM_UPGRADE : YUM_DOWNGRADE;
-    }
-    if (plan->count == 0 && now)
-        (void)snprintf(plan->reason, sizeof(plan->reason), "%.60s is at %.40s, not %.40s", p->name,
-                       present, before);
-    else if (plan->count == 0)
-        (void)snprintf(plan->reason, sizeof(plan->reason), "%.60s-%.40s is not installed", p->name,
-                       before);
-    return plan_instance(plan, verb, p, err);
+    __attribute__((cleanup(rpm_version_done))) struct rpm_version wanted = {0};
+    enum error_code code = rpm_version_parse(params->version, &wanted, err);
+    if (code != ERR_OK)
+        return code;
+    if (instances->count == 0)
+        return plan_absent(text, &wanted, plan, err);
+    /* A package may become noarch or stop being it, so an architecture is named only when it says
+     * which one is meant. */
+    bool arch_given = strcmp(rpm_package_at(instances, 0)->name, text) != 0;
+    code = plan_instances(instances, &wanted, arch_given || several_architectures(instances), plan,
+                          err);
+    if (code == ERR_OK && type == YUM_INSTALL && plan->needed)
+        plan->verb = YUM_INSTALL;
+    return code;
 }
 
-/* An instance that came beside a recorded one of its architecture, as kernels do. */
-static bool came_beside(const struct array *recorded, const struct array *installed,
-                        const struct rpm_package *now)
+static enum error_code plan_package(enum yum_verb type, const struct yum_params *params,
+                                    const char *text, const struct array *installed,
+                                    struct yum_plan *plan, struct error *err)
 {
-    bool beside = false;
-    if (holds_instance(recorded, now))
-        return false;
-    for (size_t i = 0; i < recorded->count; i++) {
-        const struct rpm_package *p = package_at(recorded, i);
-        if (strcmp(p->arch, now->arch) != 0)
-            continue;
-        if (!holds_instance(installed, p))
-            return false;
-        beside = true;
-    }
-    return beside;
-}
-
-enum error_code yum_plan_back(const struct array *recorded, const struct array *installed,
-                              struct yum_plan *ret_plan, struct error *err)
-{
-    __attribute__((cleanup(yum_plan_done))) struct yum_plan plan = {0};
+    __attribute__((cleanup(rpm_packages_done))) struct array instances = {0};
     enum error_code code = ERR_OK;
-    for (size_t i = 0; code == ERR_OK && i < recorded->count; i++) {
-        const struct rpm_package *p = package_at(recorded, i);
-        if (!holds_instance(installed, p))
-            code = plan_recorded(recorded, installed, p, &plan, err);
-    }
-    for (size_t i = 0; code == ERR_OK && i < installed->count; i++) {
-        const struct rpm_package *now = package_at(installed, i);
-        char present[YUM_REASON_MAX];
-        if (!came_beside(recorded, installed, now))
-            continue;
-        yum_package_text(now, present, sizeof(present));
-        if (plan.count == 0)
-            (void)snprintf(plan.reason, sizeof(plan.reason), "%.60s-%.40s is installed still",
-                           now->name, present);
-        code = plan_instance(&plan, YUM_REMOVE, now, err);
+    for (size_t i = 0; i < installed->count && code == ERR_OK; i++) {
+        const struct rpm_package *p = rpm_package_at(installed, i);
+        if (rpm_package_named(p, text))
+            code = rpm_packages_add(&instances, p, err);
     }
     if (code != ERR_OK)
         return code;
+    if (type == YUM_UPGRADE && instances.count == 0)
+        return error_set(err, ERR_NOT_FOUND,
+                         "%s is not installed; yum_upgrade changes installed packages only", text);
+    if (params->version)
+        return plan_version(type, params, text, &instances, plan, err);
+    bool wanted = type != YUM_REMOVE; /* whether it is to be there */
+    if (type != YUM_UPGRADE && wanted == (instances.count > 0))
+        return ERR_OK;
+    return plan_add_text(plan, type, text, err);
+}
+
+enum error_code yum_plan_make(enum yum_verb type, const struct yum_params *params,
+                              const struct array *installed, struct yum_plan *ret_plan,
+                              struct error *err)
+{
+    AUTO_PLAN struct yum_plan plan = {.verb = type, .needed = params->packages.count == 0};
+    for (size_t i = 0; i < params->packages.count; i++) {
+        enum error_code code = plan_package(type, params, *ARRAY_AT(&params->packages, char *, i),
+                                            installed, &plan, err);
+        if (code != ERR_OK)
+            return code;
+    }
+    if (params->security)
+        plan.verb = YUM_UPGRADE_MINIMAL;
     *ret_plan = plan;
     plan = (struct yum_plan){0};
     return ERR_OK;

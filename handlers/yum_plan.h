@@ -1,41 +1,38 @@
 /*
- * yum_plan: which changes take the installed instances of a package to where they should be.
- * Decides for yum_upgrade's execute, rollback and checks; none of it runs anything. Pure.
+ * yum_plan: what dnf is asked for, so that packages come to be as a step wants them. Pure.
  */
 #pragma once
 
 #include "common/base/array.h"
 #include "common/base/error.h"
+#include "handlers/catalog.h"
 #include "handlers/rpmdb.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-enum yum_verb { YUM_UPGRADE, YUM_DOWNGRADE, YUM_INSTALL, YUM_REMOVE, YUM_VERB_COUNT };
-const char *yum_verb_name(enum yum_verb verb);
+#define YUM_VERBS(X)                                                                               \
+    X(YUM_UPGRADE, "upgrade")                                                                      \
+    X(YUM_DOWNGRADE, "downgrade")                                                                  \
+    X(YUM_INSTALL, "install") /* also brings what is installed to a version, either way */         \
+    X(YUM_REMOVE, "remove")                                                                        \
+    X(YUM_UPGRADE_MINIMAL, "upgrade-minimal") /* to the lowest version with an advisory */
+#define X(value, name) value,
+enum yum_verb { YUM_VERBS(X) YUM_VERB_COUNT };
+#undef X
+extern const char *const yum_verb_names[YUM_VERB_COUNT];
 
-enum { YUM_REASON_MAX = 160 };
-
-/* Changes to make; none: all is as it should be. Zero-initialise. */
+/* Zero-initialise. */
 struct yum_plan {
-    struct array specs[YUM_VERB_COUNT]; /* char *: what dnf is told to change */
-    size_t count;                       /* of all verbs */
-    char reason[YUM_REASON_MAX];        /* the first: "glibc is at 2.34-100, not 2.34-168" */
-    char change[YUM_REASON_MAX];        /* the first one forward: "glibc 2.34-100 -> 2.34-168" */
+    bool needed; /* false: all is as it should be */
+    enum yum_verb verb;
+    struct array specs; /* char *, owned; none: all that is installed */
 };
 
-/* To the version that a step asks for: on each architecture on which the package is installed. */
-enum error_code yum_plan_wanted(const struct array *installed, const struct rpm_version *wanted,
-                                bool arch_given, struct yum_plan *ret_plan,
-                                struct error *err) MUST_CHECK;
-/* An instance that is neither one of those recorded nor of the version that the step asks for, so
- * that somebody else has put it there; NULL when there is none. Borrowed from `installed`. */
-const struct rpm_package *yum_plan_foreign(const struct array *recorded,
-                                           const struct array *installed,
-                                           const struct rpm_version *wanted);
-/* "2.34-100.el9_6", "1:1.0-1". */
-void yum_package_text(const struct rpm_package *p, char *ret_text, size_t size);
-/* Back to exactly the instances that were recorded. */
-enum error_code yum_plan_back(const struct array *recorded, const struct array *installed,
-                              struct yum_plan *ret_plan, struct error *err) MUST_CHECK;
+/* What a step of the type (its usual verb) with these params needs, where `installed` is installed.
+ * ERR_NOT_FOUND: a package that is to be upgraded is not installed. */
+enum error_code yum_plan_make(enum yum_verb type, const struct yum_params *params,
+                              const struct array *installed, struct yum_plan *ret_plan,
+                              struct error *err) MUST_CHECK;
 void yum_plan_done(struct yum_plan *plan);
+#define AUTO_PLAN __attribute__((cleanup(yum_plan_done)))

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* Text out of a damaged file may hold anything: what is no plain character shows as a question
  * mark.
@@ -36,30 +35,14 @@ static void check_print(void *ctx, const struct journal_finding *finding)
 /* ---- Who may come in --------------------------------------------------------------------------
  */
 
-static void wake_nobody(void *ctx)
-{
-    (void)ctx;
-}
-
-static bool is_there(const char *data_dir)
-{
-    char path[4096];
-    int len = snprintf(path, sizeof(path), "%s/access.db", data_dir);
-    return len > 0 && (size_t)len < sizeof(path) && access(path, F_OK) == 0;
-}
-
-/* Opening it reads all of tokens and certificates; the audit log is walked. True: it is sound. */
+/* True: it is sound, or there is none. */
 static bool check_access(const char *data_dir)
 {
-    struct access *a = NULL;
     struct audit_head head = {0};
     struct error err = {0};
-    if (!is_there(data_dir))
+    enum error_code code = access_check(data_dir, &head, &err);
+    if (code == ERR_NOT_FOUND)
         return true;
-    enum error_code code = access_open(data_dir, wake_nobody, NULL, &a, &err);
-    if (code == ERR_OK)
-        code = audit_verify(a, NULL, &head, &err);
-    access_close(a);
     if (code == ERR_OK) {
         (void)printf("checked %" PRId64 " entries of the audit log: whole, head %" PRId64 ":%s\n",
                      head.seq, head.seq, head.hash);

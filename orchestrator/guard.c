@@ -80,11 +80,10 @@ static void guard_refused(void *ctx, const char *peer, const char *reason)
 
 void guard_alarm(struct guard *g, const struct dispatcher_alarm *alarm)
 {
-    log_warn("an agent was refused", LOG_STR("what", alarm->what),
-             LOG_STR("server", alarm->server == NULL ? "" : alarm->server),
+    if (g->api != NULL && !api_alarm(g->api, alarm))
+        return;
+    log_warn("an agent was refused", LOG_STR("what", alarm->what), LOG_STR("server", alarm->server),
              LOG_STR("peer", alarm->peer), LOG_STR("detail", alarm->detail), LOG_END);
-    if (g->api != NULL)
-        api_alarm(g->api, alarm);
 }
 
 /* ---- Life ------------------------------------------------------------------------------------ */

@@ -20,8 +20,8 @@ struct guard {
     struct api *api;           /* from guard_start to guard_stop */
     uv_async_t wake;           /* access has something */
     uv_timer_t tick;
-    gid_t group;  /* of --socket-group */
-    char *socket; /* "unix:PATH"; NULL: none */
+    gid_t group;        /* of --socket-group */
+    char *socket;       /* "unix:PATH"; NULL: none */
     bool uninitialised; /* so guard_open failed */
     bool stalled;
     bool renewal_failed; /* and it was said */

@@ -39,7 +39,7 @@ int64_t identity_expires_ms(const struct identity *identity);    /* the server's
 int64_t identity_ca_expires_ms(const struct identity *identity); /* the CA's */
 const char *identity_ca_pem(const struct identity *identity);
 const char *identity_ca_fingerprint(const struct identity *identity);
-/* Two thirds of the life of the server's certificate have passed. */
+/* Two thirds of the life of the server's certificate have passed, or it has not begun. */
 bool identity_is_due(const struct identity *identity, int64_t now_ms);
 /* Makes a key and a certificate anew, for the same names. On an error all stays as it was. */
 enum error_code identity_renew(struct identity *identity, int64_t lifetime_ms, int64_t now_ms,

@@ -78,7 +78,7 @@ static void host_add_own(struct host_names *names)
         return;
     if (getaddrinfo(names->short_name, NULL, &hints, &found) == 0) {
         if (found->ai_canonname != NULL && strlen(found->ai_canonname) < NAME_ROOM)
-            (void)strcpy(names->full_name, found->ai_canonname);
+            (void)snprintf(names->full_name, NAME_ROOM, "%s", found->ai_canonname);
         freeaddrinfo(found);
     }
     if (name_usable(names->full_name))
@@ -257,7 +257,7 @@ static enum error_code make(const struct options *o, const struct host_names *na
 int init_run(const struct options *options)
 {
     struct error err = {0};
-    struct stat info;
+    struct stat info = {0};
     struct host_names names = {0};
     AUTO_CLOSE int token_fd = -1;
     (void)pki_keys_protect();

@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 #include "common/net/net_internal.h"
 
+#include <assert.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
@@ -168,6 +169,7 @@ enum error_code net_fetch_post(struct net *net, const struct net_fetch_config *c
     enum error_code code = fetch_new(config, &fetch, err);
     if (code != ERR_OK)
         return code;
+    assert(fetch != NULL);
     const struct net_client_config client = {
         .url = config->url,
         .tls = config->tls,

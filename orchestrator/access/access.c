@@ -1,10 +1,11 @@
 /* access: life, and changes on their way to the disk. */
 #include "orchestrator/access/access_internal.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
-
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PATH_BUFFER = 4096 };
 
@@ -186,17 +187,25 @@ static enum error_code start(struct access *a, const char *path, void (*wake)(vo
     return code;
 }
 
+static enum error_code path_set(char path[PATH_BUFFER], const char *dir, struct error *err)
+{
+    int len = snprintf(path, PATH_BUFFER, "%s/access.db", dir);
+    if (len < 0 || len >= PATH_BUFFER)
+        return error_set(err, ERR_LIMIT, "the data directory's path is too long");
+    return ERR_OK;
+}
+
 enum error_code access_open(const char *dir, void (*wake)(void *ctx), void *wake_ctx,
                             struct access **ret_access, struct error *err)
 {
     char path[PATH_BUFFER];
-    int len = snprintf(path, sizeof(path), "%s/access.db", dir);
-    if (len < 0 || (size_t)len >= sizeof(path))
-        return error_set(err, ERR_LIMIT, "the data directory's path is too long");
+    enum error_code code = path_set(path, dir, err);
+    if (code != ERR_OK)
+        return code;
     struct access *a = MEM_NEW(struct access);
     if (!a)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    enum error_code code = start(a, path, wake, wake_ctx, err);
+    code = start(a, path, wake, wake_ctx, err);
     if (code != ERR_OK) {
         access_close(a);
         return code;
@@ -215,4 +224,31 @@ void access_close(struct access *a)
     tokens_free(a);
     agents_free(a);
     mem_free(a);
+}
+
+static enum error_code check(struct access *a, const char *path, struct audit_head *ret_head,
+                             struct error *err)
+{
+    enum error_code code = db_open(path, DB_READ_ONLY, &access_schema, &a->reader, err);
+    if (code == ERR_OK)
+        code = db_verify(a->reader, err);
+    if (code == ERR_OK)
+        code = load(a, a->reader, err);
+    return code == ERR_OK ? audit_verify(a, NULL, ret_head, err) : code;
+}
+
+enum error_code access_check(const char *dir, struct audit_head *ret_head, struct error *err)
+{
+    char path[PATH_BUFFER];
+    enum error_code code = path_set(path, dir, err);
+    if (code != ERR_OK)
+        return code;
+    if (access(path, F_OK) != 0)
+        return error_errno(err, errno, "%.150s", path);
+    struct access *a = MEM_NEW(struct access);
+    if (!a)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    code = check(a, path, ret_head, err);
+    access_close(a);
+    return code;
 }

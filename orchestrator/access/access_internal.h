@@ -162,5 +162,15 @@ void bind_text(struct db_stmt *s, int index, const char *text);
 
 enum error_code tokens_load(struct access *a, struct db *db, struct error *err) MUST_CHECK;
 void tokens_free(struct access *a);
+/* NULL: none. */
+struct agent *agent_find(struct access *a, const char *server);
+/* Finds or adds; NULL with the error set: memory is out. */
+struct agent *agent_get(struct access *a, const char *server, struct error *err);
+struct certificate *certificate_find(struct access *a, const char *serial);
+enum error_code certificate_add(struct access *a, const struct access_certificate *from,
+                                bool revoked, struct error *err) MUST_CHECK;
+void certificate_hash_remove(struct access *a, struct certificate *c);
+/* The good one that expires last; NULL. */
+const struct certificate *certificate_good(const struct agent *agent, int64_t now_ms);
 enum error_code agents_load(struct access *a, struct db *db, struct error *err) MUST_CHECK;
 void agents_free(struct access *a);

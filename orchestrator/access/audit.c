@@ -136,33 +136,42 @@ enum error_code audit_read(struct access *a, int64_t after, uint32_t limit,
 
 /* ---- Verifying ----------------------------------------------------------------------------- */
 
-struct walk {
-    struct audit_walk on;
+struct step {
+    struct audit_walk *walk;
     enum error_code code;
     struct error *err;
 };
 
-static bool walk_each(void *ctx, const struct audit_entry *entry)
+static bool step_each(void *ctx, const struct audit_entry *entry)
 {
-    struct walk *w = ctx;
-    w->code = audit_walk_on(&w->on, entry, w->err);
-    return w->code == ERR_OK;
+    struct step *step = ctx;
+    step->code = audit_walk_on(step->walk, entry, step->err);
+    return step->code == ERR_OK;
+}
+
+enum error_code audit_verify_on(struct access *a, struct audit_walk *walk, bool *ret_over,
+                                struct error *err)
+{
+    int64_t before = walk->head.seq;
+    struct step step = {.walk = walk, .err = err};
+    enum error_code code = audit_read(a, before, AUDIT_MAX_READ, step_each, &step, err);
+    if (code != ERR_OK || step.code != ERR_OK)
+        return code != ERR_OK ? code : step.code;
+    *ret_over = walk->head.seq == before;
+    return *ret_over ? audit_walk_end(walk, err) : ERR_OK;
 }
 
 enum error_code audit_verify(struct access *a, const struct audit_head *expected,
                              struct audit_head *ret_head, struct error *err)
 {
-    struct walk w = {.err = err};
-    int64_t before = -1;
-    audit_walk_begin(&w.on, expected);
-    while (w.on.head.seq != before) {
-        before = w.on.head.seq;
-        enum error_code code = audit_read(a, before, AUDIT_MAX_READ, walk_each, &w, err);
-        if (code != ERR_OK || w.code != ERR_OK)
-            return code != ERR_OK ? code : w.code;
+    struct audit_walk walk;
+    bool over = false;
+    audit_walk_begin(&walk, expected);
+    while (!over) {
+        enum error_code code = audit_verify_on(a, &walk, &over, err);
+        if (code != ERR_OK)
+            return code;
     }
-    enum error_code code = audit_walk_end(&w.on, err);
-    if (code == ERR_OK)
-        *ret_head = w.on.head;
-    return code;
+    *ret_head = walk.head;
+    return ERR_OK;
 }

@@ -46,3 +46,14 @@ struct audit_head {
  * present one. */
 enum error_code audit_verify(struct access *a, const struct audit_head *expected,
                              struct audit_head *ret_head, struct error *err) MUST_CHECK;
+
+/* The same in steps of AUDIT_MAX_READ entries, for who has other things to do meanwhile; the walk
+ * is begun by audit_walk_begin (audit_chain.h). *ret_over: it was the last one. */
+struct audit_walk;
+enum error_code audit_verify_on(struct access *a, struct audit_walk *walk, bool *ret_over,
+                                struct error *err) MUST_CHECK;
+
+/* Looks at what is on the disk and changes nothing: the database itself, tokens, tickets and
+ * certificates, and the audit log as audit_verify does. ERR_NOT_FOUND: there is none. */
+enum error_code access_check(const char *dir, struct audit_head *ret_head,
+                             struct error *err) MUST_CHECK;

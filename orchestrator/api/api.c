@@ -239,12 +239,25 @@ static struct api_call *call_new(struct api *api, struct net_request *req)
     return call;
 }
 
+/* What anybody may send is small: else anybody could have memory held for him. False: answered. */
+static bool call_may_send(struct api_call *call)
+{
+    struct error err = {0};
+    const char *length = net_request_header(call->req, "content-length");
+    if (call->route->role != API_ANYBODY || length == NULL ||
+        strtoull(length, NULL, 10) <= API_OPEN_BODY_MAX)
+        return true;
+    (void)error_set(&err, ERR_LIMIT, "the body may have at most %d bytes here", API_OPEN_BODY_MAX);
+    call_error(call, err.code, &err);
+    return false;
+}
+
 /* Whoever is refused has his body not even kept. */
 static void api_head(void *ctx, struct net_request *req)
 {
     struct api_call *call = call_new(ctx, req);
-    if (call != NULL && call_route(call))
-        (void)call_admit(call);
+    if (call != NULL && call_route(call) && call_admit(call))
+        (void)call_may_send(call);
 }
 
 static void api_request(void *ctx, struct net_request *req)

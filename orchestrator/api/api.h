@@ -32,11 +32,12 @@ enum {
     API_MAX_STREAMS = 4096, /* event streams at once */
     API_STREAM_BATCH = 256, /* events read for a stream in one go */
     API_OUTPUT_QUEUE_MAX =
-        1024 * 1024,       /* bytes of live output queued on a stream before some is left out */
-    API_FAILURES_MAX = 10, /* of authentication, from one address in a minute */
-    API_RENEWALS_MAX = 6,  /* of one server's certificate in a minute */
-    API_TOLD_MAX = 120,    /* refusals written down one by one in a minute; more are counted */
-    API_TICK_MS = 5000     /* how often api_tick is to be called */
+        1024 * 1024, /* bytes of live output queued on a stream before some is left out */
+    API_OPEN_BODY_MAX = 64 * 1024, /* bytes of a body that comes without a token */
+    API_FAILURES_MAX = 10,         /* of authentication, from one address in a minute */
+    API_RENEWALS_MAX = 6,          /* of one server's certificate in a minute */
+    API_TOLD_MAX = 120, /* refusals written down one by one in a minute; more are counted */
+    API_TICK_MS = 5000  /* how often api_tick is to be called */
 };
 
 struct api_config {
@@ -76,8 +77,8 @@ void api_stop(struct api *api);
 void api_tick(struct api *api);
 /* From the next connection on, identity's present certificate is shown. */
 enum error_code api_renewed(struct api *api, struct error *err) MUST_CHECK;
-/* The dispatcher's alarm hook. */
-void api_alarm(struct api *api, const struct dispatcher_alarm *alarm);
+/* The dispatcher's alarm hook. False: there were many of that one, and it is counted only. */
+bool api_alarm(struct api *api, const struct dispatcher_alarm *alarm);
 
 /* Who may come. In rising order but for the last: each may what those before it may. */
 enum api_role {

@@ -1,6 +1,8 @@
 /* api_access: who asks, and what he may. */
 #include "orchestrator/api/api_internal.h"
 
+#include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -60,8 +62,7 @@ static void call_refuse_plainly(struct api_call *call, int status, const char *w
 static void call_too_many(struct api_call *call, int64_t wait_ms)
 {
     char header[64];
-    int len =
-        snprintf(header, sizeof(header), "Retry-After: %lld\r\n", (long long)(wait_ms / 1000 + 1));
+    int len = snprintf(header, sizeof(header), "Retry-After: %" PRId64 "\r\n", wait_ms / 1000 + 1);
     call->headers = call_keep(call, header, (size_t)len);
     call_refuse_plainly(call, 429,
                         "too many attempts without a good token came from this address; wait, and "
@@ -206,14 +207,15 @@ static void call_role_too_small(struct api_call *call)
 {
     char why[256];
     const struct caller *caller = &call->caller;
-    const char *wanted = api_role_names[call->route->role];
-    if (call->route->role == API_AGENT)
+    enum api_role wanted = call->route->role;
+    assert(wanted < API_ROLE_COUNT);
+    if (wanted == API_AGENT)
         (void)snprintf(why, sizeof(why), "this is for agents, which show a certificate");
     else if (caller->kind == CALLER_AGENT)
         (void)snprintf(why, sizeof(why), "an agent may not do this");
     else
-        (void)snprintf(why, sizeof(why), "this needs the role %s, and %.64s is %s", wanted,
-                       caller->name, access_role_names[caller->role]);
+        (void)snprintf(why, sizeof(why), "this needs the role %s, and %.64s is %s",
+                       api_role_names[wanted], caller->name, access_role_names[caller->role]);
     call_forbidden(call, why);
 }
 

@@ -265,10 +265,13 @@ void handle_enrol(struct api_call *call)
     }
     if (code == ERR_OK)
         code = identity_prepare(call, &err);
-    if (code == ERR_OK)
+    if (code == ERR_OK) {
+        call->caller.kind = CALLER_AGENT; /* which the ticket has shown */
+        memcpy(call->caller.name, order->server, sizeof(call->caller.name));
         call_change(call, order->server, order->facts.serial, enrol);
-    else
+    } else {
         call_error(call, code, &err);
+    }
 }
 
 /* ---- Renewing ---------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 /* api_audit: what is written down of what is done and refused, and its reading. */
 #include "orchestrator/api/api_internal.h"
 
-#include "orchestrator/access/audit.h"
+#include "orchestrator/access/audit_chain.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -97,15 +97,15 @@ void call_audit_refusal(struct api_call *call, enum error_code code, const char 
     audit_note(call->api, &entry);
 }
 
-void audit_alarm(struct api *api, const struct dispatcher_alarm *alarm)
+bool audit_alarm(struct api *api, const struct dispatcher_alarm *alarm)
 {
     char key[THROTTLE_KEY_BUFFER];
     if (api->config.access == NULL)
-        return;
+        return true;
     throttle_address(alarm->peer, key);
-    if (!throttle_note(api->forbidden, alarm->server == NULL ? key : alarm->server, clock_mono_ms())
-             .tell)
-        return;
+    const char *who = alarm->server == NULL ? key : alarm->server;
+    if (!throttle_note(api->forbidden, who, clock_mono_ms()).tell)
+        return false;
     const struct audit_entry entry = {
         .time_ms = clock_wall_ms(),
         .who = alarm->server,
@@ -117,6 +117,7 @@ void audit_alarm(struct api *api, const struct dispatcher_alarm *alarm)
         .detail = alarm->detail,
     };
     audit_note(api, &entry);
+    return true;
 }
 
 static void audit_untold_of(struct api *api, struct throttle *throttle, bool all)
@@ -220,11 +221,10 @@ void handle_audit_list(struct api_call *call)
 }
 
 /* A head that was kept elsewhere. False: answered here. */
-static bool call_head(struct api_call *call, struct audit_head *ret_head, bool *ret_given)
+static bool call_head(struct api_call *call, struct audit_head *ret_head)
 {
     struct error err = {0};
     const char *hash = net_request_query(call->req, "hash");
-    *ret_given = hash != NULL;
     if (hash == NULL)
         return true;
     if (strlen(hash) != AUDIT_HASH_BUFFER - 1) {
@@ -238,24 +238,68 @@ static bool call_head(struct api_call *call, struct audit_head *ret_head, bool *
     return call_query_number(call, "seq", JSON_INT_MAX, 0, &ret_head->seq);
 }
 
-void handle_audit_verify(struct api_call *call)
+static void verify_answer(struct api_call *call, const struct audit_walk *walk,
+                          const struct error *fault)
 {
+    AUTO_BUF struct buf body = BUF_INIT;
+    const struct api_audit_state document = {
+        .whole = fault == NULL,
+        .fault = fault == NULL ? NULL : call_keep_string(call, fault->message),
+        .seq = walk->head.seq,
+        .hash = call_keep_string(call, walk->head.hash),
+    };
+    json_encode(&body, &api_audit_state_table, &document);
+    buf_putc(&body, '\n');
+    if (buf_check(&body, NULL) != ERR_OK || call->short_of_memory ||
+        net_stream_send(call->req, body.data, body.len, NULL) != ERR_OK)
+        net_stream_break(call->req);
+    else
+        net_stream_end(call->req);
+}
+
+/* On its way through the log. */
+struct verify {
+    struct audit_walk walk;
+    struct audit_head expected;
+    bool over;
+};
+
+/* A log can be long: it is walked a piece at a time, as the loop comes by. */
+static void verify_writable(void *ctx, struct net_request *req)
+{
+    (void)ctx;
     struct error err = {0};
-    struct audit_head expected = {0}, head = {0};
-    bool given = false;
-    if (!call_has_audit(call) || !call_head(call, &expected, &given))
+    struct api_call *call = net_request_data(req);
+    struct verify *verify = call == NULL ? NULL : call->order;
+    if (verify == NULL || verify->over)
         return;
     enum error_code code =
-        audit_verify(call->api->config.access, given ? &expected : NULL, &head, &err);
-    if (code != ERR_OK && code != ERR_CORRUPT) {
-        call_error(call, code, &err);
+        audit_verify_on(call->api->config.access, &verify->walk, &verify->over, &err);
+    if (code == ERR_OK && !verify->over) {
+        net_stream_want(req);
         return;
     }
-    const struct api_audit_state document = {
-        .whole = code == ERR_OK,
-        .fault = code == ERR_OK ? NULL : call_keep_string(call, err.message),
-        .seq = head.seq,
-        .hash = call_keep_string(call, head.hash),
-    };
-    call_document(call, 200, &api_audit_state_table, &document);
+    verify->over = true;
+    if (code == ERR_OK || code == ERR_CORRUPT)
+        verify_answer(call, &verify->walk, code == ERR_OK ? NULL : &err);
+    else
+        net_stream_break(req);
+}
+
+void handle_audit_verify(struct api_call *call)
+{
+    struct audit_head expected = {0};
+    if (!call_has_audit(call) || !call_head(call, &expected))
+        return;
+    struct verify *verify = MEM_NEW(struct verify);
+    if (verify == NULL) {
+        call_error(call, ERR_NO_MEMORY, NULL);
+        return;
+    }
+    verify->expected = expected;
+    audit_walk_begin(&verify->walk, expected.seq == 0 ? NULL : &verify->expected);
+    call->order = verify;
+    call->order_free = mem_free;
+    net_stream_begin(call->req, 200, "application/json", verify_writable);
+    net_stream_want(call->req);
 }

@@ -166,8 +166,8 @@ void call_change(struct api_call *call, const char *target, const char *detail,
                  void (*act)(struct api_call *call));
 /* Writes down how something ended that was refused. Nothing waits for it. */
 void call_audit_refusal(struct api_call *call, enum error_code code, const char *detail);
-/* The same of what no request has asked for. */
-void audit_alarm(struct api *api, const struct dispatcher_alarm *alarm);
+/* The same of what no request has asked for. False: it is counted only. */
+bool audit_alarm(struct api *api, const struct dispatcher_alarm *alarm);
 /* What was not written down one by one. */
 void audit_untold(struct api *api, bool all);
 

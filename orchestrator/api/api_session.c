@@ -31,7 +31,7 @@ static bool session_refuse(struct api *api, struct net_conn *conn, const struct 
                                            .server = server,
                                            .peer = net_conn_peer(conn),
                                            .detail = why->message};
-    api_alarm(api, &alarm);
+    (void)api_alarm(api, &alarm);
     net_conn_close(conn, CLOSE_POLICY, why->message);
     return true;
 }
@@ -89,8 +89,8 @@ void api_conn_close(void *conn, uint16_t code, const char *reason)
     net_conn_close(conn, code, reason);
 }
 
-void api_alarm(struct api *api, const struct dispatcher_alarm *alarm)
+bool api_alarm(struct api *api, const struct dispatcher_alarm *alarm)
 {
     api->refusals.agents++;
-    audit_alarm(api, alarm);
+    return audit_alarm(api, alarm);
 }

@@ -1,6 +1,7 @@
 /* agent install, agent upgrade, agent uninstall. */
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "orchestrator/api/api_doc_access.h"
 #include "orchestrator/cli/commands.h"
 #include "orchestrator/cli/install/pool.h"
 #include "orchestrator/cli/install/script.h"
@@ -67,18 +68,18 @@ static void on_ended(void *ctx, const struct job *job)
 {
     struct install *in = ctx;
     AUTO_BUF struct buf b = BUF_INIT;
+    (void)pthread_mutex_lock(&in->screen);
     in->counts[job->result]++;
     if (in->cli->options.json) {
         const struct host_row row = {job->target->server, job->target->host,
                                      job_result_names[job->result], job_stage_names[job->stage],
                                      job->text};
         (void)rows_put(&in->rows, &row);
-        return;
+    } else {
+        board_clear(&in->board, &b);
+        board_ended(&in->board, job, &in->cli->style, &b);
+        say(in, &b);
     }
-    (void)pthread_mutex_lock(&in->screen);
-    board_clear(&in->board, &b);
-    board_ended(&in->board, job, &in->cli->style, &b);
-    say(in, &b);
     (void)pthread_mutex_unlock(&in->screen);
 }
 
@@ -298,11 +299,18 @@ static int run_jobs(struct install *in, const struct array *targets)
     return status == CLI_OK && in->counts[JOB_FAILED] > 0 ? CLI_FAILED : status;
 }
 
-/* Without the orchestrator, or without leave, no host is touched. */
-static int reach(struct cli *cli)
+/* Without the orchestrator, or without leave, no host is touched: agents are let in and out by
+ * admins. */
+static int reach(struct cli *cli, enum decide_goal goal)
 {
-    AUTO_ANSWER struct answer answer = {0};
-    return cli_get(cli, "/v1/servers?limit=1", &answer);
+    struct api_principal who = {0};
+    int status = cli_get_table(cli, "/v1/whoami", &api_principal_table, &who);
+    if (status == CLI_OK && goal != GOAL_UPGRADE && strcmp(who.role, "admin") != 0) {
+        cli_say(cli, "%s is %s, and agents are let in and out by an admin", who.name, who.role);
+        status = CLI_USAGE;
+    }
+    json_release(&api_principal_table, &who);
+    return status;
 }
 
 static int run_with(struct install *in, enum decide_goal goal, const struct array *targets)
@@ -320,17 +328,15 @@ static int run_with(struct install *in, enum decide_goal goal, const struct arra
     return run_jobs(in, targets);
 }
 
-static int run(struct cli *cli, enum decide_goal goal)
+static int run_on(struct cli *cli, enum decide_goal goal, const struct array *targets)
 {
     AUTO_FREE struct install *in = MEM_NEW(struct install);
-    struct array targets = {0};
     struct error err = {0};
-    if (!in)
+    if (!in) {
         (void)error_set(&err, ERR_NO_MEMORY, NULL);
-    if (!in || install_hosts(&cli->options, &targets, &err) != ERR_OK)
         return cli_fail(cli, &err);
-    AUTO_FREE struct target *owned = targets.items;
-    int status = reach(cli);
+    }
+    int status = reach(cli, goal);
     if (status != CLI_OK)
         return status;
     in->cli = cli;
@@ -339,12 +345,23 @@ static int run(struct cli *cli, enum decide_goal goal)
         return cli_fail(cli, &err);
     }
     rows_init(&in->rows, cli, "hosts", &row_table);
-    status = run_with(in, goal, &targets);
+    status = run_with(in, goal, targets);
     rows_done(&in->rows);
     payload_done(&in->payload);
     buf_done(&in->unit);
     (void)pthread_mutex_destroy(&in->screen);
     install_api_done(&in->api);
+    return status;
+}
+
+static int run(struct cli *cli, enum decide_goal goal)
+{
+    struct array targets = {0};
+    struct error err = {0};
+    if (install_hosts(&cli->options, &targets, &err) != ERR_OK)
+        return cli_fail(cli, &err);
+    int status = run_on(cli, goal, &targets);
+    mem_free(targets.items);
     return status;
 }
 

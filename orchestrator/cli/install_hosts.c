@@ -26,12 +26,12 @@ static int by_server(const void *a, const void *b)
 
 static enum error_code check_servers(const struct target *targets, size_t count, struct error *err)
 {
-    AUTO_FREE const struct target **sorted = mem_array(count, sizeof(*sorted));
+    AUTO_FREE const struct target **sorted = mem_array(count, sizeof(void *));
     if (!sorted)
         return error_set(err, ERR_NO_MEMORY, NULL);
     for (size_t i = 0; i < count; i++)
         sorted[i] = &targets[i];
-    qsort(sorted, count, sizeof(struct target *), by_server);
+    qsort(sorted, count, sizeof(void *), by_server);
     for (size_t i = 1; i < count; i++) {
         if (strcmp(sorted[i]->server, sorted[i - 1]->server) == 0)
             return error_set(err, ERR_INVALID, "the server %.128s is named twice",

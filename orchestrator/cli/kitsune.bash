@@ -31,6 +31,9 @@ _kitsune()
         [agent ticket]="--ttl --replace --out"
         [agent list]="--limit --all"
         [agent revoke]="--reason"
+        [agent install]="HOST --inventory --group --ssh-config --accept-new --parallel --dry-run --package --binary --agent-url --timeout --no-start --replace"
+        [agent upgrade]="HOST --inventory --group --ssh-config --accept-new --parallel --dry-run --package --binary --agent-url --timeout --no-start --replace"
+        [agent uninstall]="HOST --inventory --group --ssh-config --accept-new --parallel --dry-run --purge --replace"
         [audit list]="--after --limit --all"
         [audit verify]="--head"
         [backup]="FILE --force"
@@ -66,7 +69,8 @@ _kitsune()
         mapfile -t COMPREPLY < <(compgen -W "viewer operator admin" -- "$cur")
         return
         ;;
-    --ca | --token-file | --out | --key | --trusted-keys)
+    --ca | --token-file | --out | --key | --trusted-keys | --inventory | -i | --ssh-config | -F | \
+        --package | --binary)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
@@ -77,7 +81,7 @@ _kitsune()
         return
         ;;
     --orchestrator | --id | --expires | --not-before | --limit | --server | --step | --after | --reason | \
-        --ca-fingerprint | --ttl | --servers | --head | --label | \
+        --ca-fingerprint | --ttl | --servers | --head | --label | --group | --parallel | --agent-url | --timeout | \
         --fail | --unreachable | --seed | --step-time | -n | -s | -m)
         COMPREPLY=()
         return
@@ -117,6 +121,7 @@ _kitsune()
             ;;
         TYPE) words+=" $(kitsune handlers 2>/dev/null | awk 'NR > 1 && /^[a-z]/ { print $1 }')" ;;
         COMMAND) words+=" ${!takes[*]}" ;;
+        HOST) words+=" $(compgen -A hostname)" ;;
         *) words+=" $word" ;;
         esac
     done

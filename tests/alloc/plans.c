@@ -26,7 +26,15 @@ const char plan_of_all_types[] =
     "{\"name\":\"3\",\"type\":\"script\",\"params\":{\"script\":\"sh\",\"args\":[\"x\"]}},"
     "{\"name\":\"4\",\"type\":\"file_write\",\"params\":{\"path\":\"/x\",\"content\":\"y\"}},"
     "{\"name\":\"5\",\"type\":\"yum_upgrade\",\"params\":{\"package\":\"nginx\","
-    "\"version\":\"1.20.1-14\"}}]}";
+    "\"version\":\"1.20.1-14\"}},"
+    "{\"name\":\"6\",\"type\":\"script\",\"params\":{\"inline\":\"true\",\"env\":{\"A\":\"b\","
+    "\"C\":"
+    "\"\"},\"successExitCodes\":[0,3],\"limits\":{\"memory\":\"64M\",\"pids\":3}}},"
+    "{\"name\":\"7\",\"type\":\"file_write\",\"params\":{\"path\":\"/"
+    "x\",\"contentBase64\":\"AAE=\","
+    "\"validate\":[\"true\",\"%s\"],\"backup\":\"y\"}},"
+    "{\"name\":\"8\",\"type\":\"directory\",\"params\":{\"path\":\"/d\",\"state\":\"absent\"}},"
+    "{\"name\":\"9\",\"type\":\"symlink\",\"params\":{\"path\":\"/l\",\"target\":\"t\"}}]}";
 
 const char plan_of_one_server[] =
     "{\"serverID\":\"a\",\"steps\":[{\"name\":\"s\",\"type\":\"echo\",\"params\":{\"message\":"

@@ -107,7 +107,7 @@ def main():
         arguments = [word for server in ids for word in ("--server-id", server)]
         fleet.agents["all"] = programs.Process(
             [programs.program("kitsune-agent"), *arguments, "--orchestrator", fleet.url, "--data-dir",
-             fleet.path("agents"), "--log-level", "warn"]
+             fleet.path("agents"), "--log-level", "warn", "--one-process"]
         )
         agents = fleet.agents["all"]
         agents.wait_line("ready ")

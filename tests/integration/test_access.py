@@ -77,6 +77,10 @@ class Routes(unittest.TestCase):
                     raw.sendall(f"POST /v1/rollouts HTTP/1.1\r\nHost: x\r\n{shown}"
                                 "Content-Length: 8000000\r\n\r\n".encode())
                     self.assertIn(status, raw.recv(4096))
+            # And who needs no token has little to say.
+            with fleet.connect() as raw:
+                raw.sendall(b"POST /v1/enrol HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n")
+                self.assertIn(b" 413 ", raw.recv(4096))
 
     def test_a_path_that_is_none_and_a_method_that_is_none_are_nobodys(self):
         with SecureFleet() as fleet:

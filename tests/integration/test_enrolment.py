@@ -8,7 +8,7 @@ import time
 import unittest
 
 from fleet import echo_step, main
-from secure import SecureFleet, init, new_csr, new_key, until
+from secure import Identity, SecureFleet, init, new_csr, new_key, until
 
 
 def plan(*servers):
@@ -35,7 +35,7 @@ class Enrolment(unittest.TestCase):
             fleet.start_orchestrator()
             again = self.enrol(fleet, ticket, "web-1", new_csr(key))
             self.assertEqual((again.status, again.json), (200, first.json))
-            self.assertEqual(len(fleet.audited("agent.enrol", target="web-1")), 1)
+            self.assertEqual(len(fleet.audited("agent.enrol", who="web-1", role="agent")), 1)
             self.assertTrue(fleet.audited("agent.enrol", "denied", target="web-1"))
             fleet.asks("POST", "/v1/agents/web-1/revoke")
             self.assertEqual(self.enrol(fleet, ticket, "web-1", new_csr(key)).status, 403)
@@ -185,7 +185,10 @@ class Agents(unittest.TestCase):
                 else:
                     with self.assertRaises((ssl.SSLError, ConnectionError, AssertionError, OSError)):
                         fleet.websocket(forged)
-            until(lambda: "kitsune_refused_handshakes_total 1" in
+            # The orchestrator's own is for serving, and not for coming in with.
+            with self.assertRaises((ssl.SSLError, ConnectionError, AssertionError, OSError)):
+                fleet.websocket(Identity("web-1", os.path.join(pki, "server.pem")))
+            until(lambda: "kitsune_refused_handshakes_total 2" in
                   fleet.ask("GET", "/metrics", token=fleet.admin).body, "the handshake is counted")
 
     @staticmethod

@@ -9,6 +9,7 @@ import unittest
 import sweep
 from fleet import DEADLINE, echo_step, main, program
 from secure import SecureFleet, until
+from test_clock import LIBRARY, Clock
 
 ENROLLING = ("identity.key", "identity.answer", "identity.saved", "identity.done")
 
@@ -119,45 +120,57 @@ class Enrolment(unittest.TestCase):
             return fleet.agents[server]  # it was ready to die only
 
 
+@unittest.skipUnless(os.path.exists(LIBRARY), "libfaketime is not installed")
 class Renewal(unittest.TestCase):
-    LIFE = ("--agent-certificate", "9s")
+    """By a clock that is ahead a certificate is due at once; the true one has no part in it."""
 
-    def renewals(self, fleet):
-        return len([e for e in fleet.audit() if e["action"] == "agent.renew" and e["result"] == "ok"])
+    def due(self, fleet, server, **env):
+        """The agent, stopped before, at a time when its certificate is to be renewed."""
+        clock = Clock(fleet.path("clock")).env
+        del clock["FAKETIME_TIMESTAMP_FILE"]  # the network process could not read it
+        fleet.agents[server].stop()
+        try:
+            return fleet.start_agent(server, env={**clock, "FAKETIME": "+25d", **env})
+        except AssertionError:
+            return fleet.agents[server]  # a failpoint came before it was ready
 
     def test_it_renews_in_time_and_nobody_notices(self):
-        with SecureFleet(agents=["web-1"], orchestrator_options=self.LIFE) as fleet:
+        with SecureFleet(agents=["web-1"]) as fleet:
             pair = fleet.path("agent-web-1", "identity", "web-1.pem")
             before = serial(pair)
-            steps = [{"name": "wait", "type": "sleep", "params": {"duration": 4}}, echo_step()]
+            fleet.agents["web-1"].stop()
+            steps = [{"name": "wait", "type": "sleep", "params": {"duration": 1}}, echo_step()]
             running = rollout(fleet, steps=steps)
-            until(lambda: self.renewals(fleet) >= 1, "a renewal")
+            agent = self.due(fleet, "web-1")
+            agent.wait_line("the certificate is renewed")
             ends(fleet, running)
             self.assertNotEqual(serial(pair), before)
             self.assertEqual(os.listdir(os.path.dirname(pair)), ["web-1.pem"])
-            self.assertNotIn("not connected", fleet.agents["web-1"].text())
+            self.assertNotIn("not connected", agent.text())
+            # Once, and not for as long as the clock is ahead.
+            self.assertEqual(len(fleet.audited("agent.renew")), 1)
 
     def test_killed_at_any_instant_of_it_it_goes_on(self):
         if not sweep.failpoints_are_built_in():
             self.skipTest("this build has no failpoints (KITSUNE_FAILPOINTS)")
         servers = {point: point.replace(".", "-") for point in ENROLLING}
-        with SecureFleet(agents=servers.values(), orchestrator_options=self.LIFE) as fleet:
-            for server in servers.values():
-                self.assertEqual(fleet.agents[server].stop(), 0)
+        with SecureFleet(agents=servers.values()) as fleet:
             for point, server in servers.items():
-                fleet.start_agent(server, env={"KITSUNE_FAILPOINT": f"{point}=kill@1"})
-            for server in servers.values():
-                self.assertEqual(fleet.agents[server].process.wait(DEADLINE), -signal.SIGKILL)
-                fleet.agents[server].kill()
-                fleet.start_agent(server).wait_line("msg=connected")
-            for server in servers.values():
-                ends(fleet, rollout(fleet, server))
-                until(lambda: os.listdir(fleet.path("agent-" + server, "identity")) == [server + ".pem"], "tidy")
+                with self.subTest(point=point):
+                    folder = fleet.path("agent-" + server, "identity")
+                    before = serial(f"{folder}/{server}.pem")
+                    agent = self.due(fleet, server, KITSUNE_FAILPOINT=f"{point}=kill@1")
+                    self.assertEqual(agent.process.wait(DEADLINE), -signal.SIGKILL)
+                    agent.kill()
+                    self.due(fleet, server).wait_line("the certificate is renewed")
+                    ends(fleet, rollout(fleet, server))
+                    self.assertEqual(os.listdir(folder), [server + ".pem"])
+                    self.assertNotEqual(serial(f"{folder}/{server}.pem"), before)
 
     def test_an_orchestrator_that_is_away_in_the_meantime_loses_nothing(self):
-        with SecureFleet(agents=["web-1"], orchestrator_options=("--agent-certificate", "15s")) as fleet:
+        with SecureFleet(agents=["web-1"]) as fleet:
             fleet.orchestrator.kill()
-            agent = fleet.agents["web-1"]
+            agent = self.due(fleet, "web-1")
             agent.wait_line("the certificate was not renewed")
             fleet.start_orchestrator()
             agent.wait_line("the certificate is renewed")

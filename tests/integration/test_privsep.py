@@ -31,7 +31,7 @@ def status_of(pid):
 
 
 def script(name, text):
-    return {"name": name, "type": "script", "params": {"script": text}}
+    return {"name": name, "type": "script", "params": {"script": "sh", "args": ["-c", text]}}
 
 
 class Rights(unittest.TestCase):
@@ -88,7 +88,7 @@ class Deaths(unittest.TestCase):
                 file.write("it went on\n")
             fleet.kitsune("watch", rollout, check=0)
             self.assertIn("it went on", fleet.kitsune("logs", rollout, check=0).stdout)
-            runs = [e for e in fleet.events(rollout) if e["type"] == "step_started" and e.get("step") == 0]
+            runs = [e for e in fleet.events(rollout) if e["type"] == "step_started" and e["step"] == "long"]
             self.assertEqual(len(runs), 1)
             self.assertNotEqual(network_of(agent), pid)
 

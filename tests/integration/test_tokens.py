@@ -14,7 +14,7 @@ import time
 import unittest
 
 from fleet import DEADLINE, SOURCE, Process, echo_step, main, program
-from secure import SecureFleet
+from secure import SecureFleet, init
 
 NOBODY = 65534
 
@@ -134,6 +134,27 @@ class People(unittest.TestCase):
         self.as_of(token, "list", check=1)
         self.assertNotIn("eve", [t["name"] for t in self.fleet.json("token", "list")["tokens"]])
         self.fleet.kitsune("cancel", rollout, check=0)
+
+
+class Impostors(unittest.TestCase):
+    def test_one_who_takes_the_orchestrators_place_gets_no_token_from_a_follower(self):
+        with SecureFleet() as fleet:
+            rollout = fleet.submit(plan("far-1"))
+            follow = [program("kitsune"), "--orchestrator", fleet.url, "--ca", fleet.ca, "--token-file",
+                      fleet.token_file, "events", rollout, "--follow", "-o", "json"]
+            with subprocess.Popen(follow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
+                try:
+                    self.assertEqual("rollout_created", json.loads(follower.stdout.readline())["type"])
+                    fleet.orchestrator.stop()
+                    os.rename(fleet.data_dir, fleet.path("true"))
+                    init(fleet.data_dir, "--host", "localhost")
+                    fleet.start_orchestrator()
+                    _, said = follower.communicate(timeout=DEADLINE)
+                finally:
+                    follower.kill()
+            self.assertEqual(5, follower.returncode, said)
+            self.assertIn("cannot trust what answers at", said)
+            fleet.orchestrator.wait_line("a connection was refused")  # before it said a word
 
 
 class Sockets(unittest.TestCase):

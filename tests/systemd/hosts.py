@@ -4,7 +4,7 @@
         hosts.kitsune(fleet, "agent", "install", "web-1", "web-2")
 
 Users there: root; quick, whom sudo asks nothing; ops, whom it asks for PASSWORD; guest, who has no sudo; typed, who
-has no key and logs in with PASSWORD. The caller has a network of its own (see in_own_network), so that the ports are
+has no key and logs in with PASSWORD; asked, the same by keyboard-interactive. The caller has a network of its own (see in_own_network), so that the ports are
 free and nobody else's.
 """
 
@@ -31,10 +31,10 @@ PASSWORD = "correct horse"
 HOST = r"""
 set -eu
 mkdir -p /run/sshd /etc/pam.d /home
-sed -i '/^\(quick\|ops\|guest\|typed\):/d' /etc/passwd
+sed -i '/^\(quick\|ops\|guest\|typed\|asked\):/d' /etc/passwd
 echo 'root:*:19000:0:99999:7:::' >/etc/shadow
 number=3001
-for user in quick ops guest typed; do
+for user in quick ops guest typed asked; do
     echo "$user:x:$number:$number::/home/$user:/bin/sh" >>/etc/passwd
     echo "$user:$(cat "$1/hash"):19000:0:99999:7:::" >>/etc/shadow
     mkdir "/home/$user"
@@ -43,6 +43,7 @@ for user in quick ops guest typed; do
 done
 chmod 600 /etc/shadow
 printf 'auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_permit.so\n' >/etc/pam.d/sudo
+printf 'auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_permit.so\n' >/etc/pam.d/sshd
 printf 'quick ALL=(ALL) NOPASSWD: ALL\nops ALL=(ALL) ALL\n' >/etc/sudoers
 chmod 440 /etc/sudoers
 mkdir -p /var/lib/dpkg/info /var/lib/dpkg/updates /var/lib/dpkg/triggers /etc/apt/apt.conf.d /etc/apt/preferences.d \
@@ -59,10 +60,13 @@ ListenAddress ::1
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/authorized_%u
 StrictModes no
-UsePAM no
+UsePAM yes
 PasswordAuthentication yes
 KbdInteractiveAuthentication no
 PidFile none
+Match User asked
+    PasswordAuthentication no
+    KbdInteractiveAuthentication yes
 """
 
 ALIAS = """

@@ -22,6 +22,33 @@ STATE = "/var/lib/kitsune-agent"
 NAMES = ["web-1", "web-2", "web-3"]
 
 
+RPM = """
+Name: kitsune-agent
+Version: {version}
+Release: 1
+Summary: agent
+License: Apache-2.0
+BuildArch: noarch
+AutoReqProv: no
+Provides: /bin/sh
+%global __os_install_post %{{nil}}
+%define _build_id_links none
+%define _binaries_in_noarch_packages_terminate_build 0
+%description
+agent
+%install
+install -D {agent} %{{buildroot}}/usr/sbin/kitsune-agent
+install -D -m 644 {folder}/kitsune-agent.service %{{buildroot}}/usr/lib/systemd/system/kitsune-agent.service
+install -D -m 644 {folder}/agent.conf %{{buildroot}}/etc/kitsune/agent.conf
+%files
+/usr/sbin/kitsune-agent
+/usr/lib/systemd/system/kitsune-agent.service
+%config(noreplace) /etc/kitsune/agent.conf
+%preun
+[ "$1" != 0 ] || systemctl disable --now kitsune-agent
+"""
+
+
 def setUpModule():
     global HOSTS
     HOSTS = Hosts(*NAMES)
@@ -111,6 +138,8 @@ class Install(Case):
         self.assertEqual({r["result"] for r in done.values()}, {"installed"}, done)
         self.assertEqual({a["server"] for a in self.fleet.json("agent", "list")["agents"] if a["connected"]}, set(NAMES))
         self.assertEqual(HOSTS.ssh("web-1", f"ls {STATE}/enrol-token", check=False), "", "the ticket is used and gone")
+        network = HOSTS.ssh("web-1", "ps -eo user:20,args | grep '[k]itsune-agent: network'")
+        self.assertTrue(network.startswith("kitsune-agent "), network)
         rollout = self.fleet.run({"servers": NAMES, "steps": [echo_step()]})
         self.assertEqual(rollout["counts"]["succeeded"], 3)
         self.assertEqual(HOSTS.ssh("web-1", f"ls {STATE}/install").split(), ["installed"])
@@ -186,6 +215,40 @@ class Install(Case):
         self.assertEqual(result, "planned", message)
 
 
+    def test_hosts_under_way_are_drawn_on_a_terminal(self):
+        """And what is printed in the end stands above them."""
+        line = [program("kitsune"), "--orchestrator", self.fleet.url, *self.command("install", "--dry-run", *NAMES)]
+        master, slave = pty.openpty()
+        env = {**os.environ, **self.fleet.cli_env(), "TERM": "xterm", "LANG": "C.UTF-8"}
+        with subprocess.Popen(line, env=env, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave) as process:
+            os.close(slave)
+            shown = b""
+            try:
+                while more := os.read(master, 4096):
+                    shown += more
+            except OSError:
+                pass  # how a terminal tells that nobody writes to it any more
+        os.close(master)
+        self.assertEqual(process.returncode, 0, shown)
+        text = shown.decode()
+        self.assertRegex(text, r"web-1  connect \u2026  upload +enrol +start +verify ")
+        self.assertRegex(text.split("\x1b[J")[-1], r"3 hosts: 3 planned")
+
+    def test_what_is_wrongly_typed_reaches_no_host(self):
+        for words, message in (
+            ([], "no host is named"),
+            (["web-1", "web-1"], "the server web-1 is named twice"),
+            (["--", "-oProxyCommand=x"], "is no server id"),
+            (["--group", "web", "web-1"], "--group wants an --inventory"),
+            (["web-1", "--timeout", "soon"], "--timeout"),
+            (["web-1", "--parallel", "1000"], "--parallel is at most 256"),
+            (["web-1", "--package", HOSTS.path("key")], "is not a package"),
+            (["web-1", "--agent-url", "unix:///run/x"], "agents cannot connect to unix:///run/x"),
+        ):
+            with self.subTest(words=words):
+                self.assertIn(message, self.agent("install", *words, check=1).stderr)
+
+
 class HostKeys(Case):
     def test_an_unknown_host_is_refused_until_new_ones_are_accepted(self):
         write(HOSTS.path("known_hosts"), "")
@@ -234,7 +297,17 @@ class LogIn(Case):
         HOSTS.ssh("web-1", "true")
         result, message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.fleet.path("config"))
         self.assertEqual(result, "failed")
+        self.assertIn("cannot log in as root: the host wants none of 1 key", message)
+        config = config.replace(self.fleet.path("wrong"), self.fleet.path("none"))
+        write(self.fleet.path("config"), config)
+        result, message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.fleet.path("config"))
         self.assertIn("SSH password of root is wanted, and there is no terminal", message)
+
+    def test_rsa_keys_that_would_be_signed_with_sha_1_are_told(self):
+        keygen(self.fleet.path("rsa"), kind="rsa")
+        write(self.fleet.path("config"), read(HOSTS.path("config")).replace(HOSTS.path("key"), self.fleet.path("rsa")))
+        message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.fleet.path("config"))[1]
+        self.assertIn("RSA keys were left out", message)
 
     def test_a_key_s_passphrase_is_asked_for_once(self):
         shutil.copy(HOSTS.path("key"), self.fleet.path("mine"))
@@ -268,10 +341,11 @@ class LogIn(Case):
 
     def test_a_password_is_asked_for(self):
         """One that a host refuses is not tried on the next: accounts are locked by less."""
-        answers = [("SSH password of typed: ", PASSWORD), ("sudo password of typed: ", PASSWORD)]
-        result, message = self.typed_outcome(answers, "install", "--dry-run", "typed@web-1", check=2)
-        self.assertEqual(result, "failed")
-        self.assertIn("typed cannot become root", message)
+        for user in ("typed", "asked"):
+            answers = [(f"SSH password of {user}: ", PASSWORD), (f"sudo password of {user}: ", PASSWORD)]
+            result, message = self.typed_outcome(answers, "install", "--dry-run", f"{user}@web-1", check=2)
+            self.assertEqual(result, "failed")
+            self.assertIn(f"{user} cannot become root", message)
         hosts = [f"typed@{name}" for name in NAMES]
         rows, _ = self.typed(
             [("SSH password of typed: ", "wrong")], "install", "--dry-run", "--parallel", "1", *hosts, check=2)
@@ -328,6 +402,17 @@ class Packages(Case):
         subprocess.run(["dpkg-deb", "-Znone", "--root-owner-group", "-b", root, path], check=True, capture_output=True)
         return path
 
+    def rpm(self, version, agent=None):
+        top = self.fleet.path("rpm-" + version)
+        os.mkdir(top)
+        write(os.path.join(top, "agent.spec"), RPM.format(
+            version=version, agent=agent or agent_program(), folder=os.path.dirname(self.source("x"))))
+        subprocess.run(
+            ["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {top}", os.path.join(top, "agent.spec")],
+            check=True, capture_output=True,
+        )
+        return os.path.join(top, "RPMS", "noarch", f"kitsune-agent-{version}-1.noarch.rpm")
+
     def source(self, name):
         return os.path.join(os.environ["KITSUNE_SOURCE"], "agent", "package", name)
 
@@ -353,6 +438,21 @@ class Packages(Case):
 
         self.assertEqual(self.outcome("uninstall", "--purge", "web-1")[0], "uninstalled")
         self.assertEqual(HOSTS.ssh("web-1", f"ls -d {STATE} /etc/kitsune /usr/sbin/kitsune-agent", check=False), "")
+
+
+    def test_the_same_with_rpm(self):
+        self.clean("web-2")
+        self.addCleanup(HOSTS.ssh, "web-2", "rpm -e kitsune-agent", check=False)
+        one, two = self.rpm("1.0"), self.rpm("2.0")
+        self.assertEqual(self.outcome("install", "--package", one, "web-2")[0], "installed")
+        self.assertEqual(self.outcome("upgrade", "--package", two, "web-2")[0], "upgraded")
+        bad = self.rpm("3.0", "/usr/bin/true")
+        message = self.outcome("upgrade", "--package", bad, "--timeout", "1s", "web-2", check=2)[1]
+        self.assertIn("what was there before is back", message)
+        self.assertEqual(HOSTS.ssh("web-2", "rpm -q --qf %{VERSION} kitsune-agent"), "2.0")
+        self.assertEqual(self.outcome("upgrade", "--package", two, "web-2")[0], "unchanged")
+        self.assertEqual(self.outcome("uninstall", "--purge", "web-2")[0], "uninstalled")
+        self.assertEqual(HOSTS.ssh("web-2", f"ls -d {STATE} /etc/kitsune /usr/sbin/kitsune-agent", check=False), "")
 
 
 class Faults(Case):
@@ -416,6 +516,19 @@ class Faults(Case):
         self.assertIn("what was there before is back", message)
         self.assertEqual(HOSTS.ssh("web-1", f"sha256sum <{OWN_BINARY}"), first)
         self.assertEqual(self.outcome("upgrade", "web-1")[0], "unchanged")
+
+    def test_without_a_start_it_is_installed_and_no_more(self):
+        self.clean("web-1")
+        self.assertEqual(self.outcome("install", "--no-start", "web-1")[0], "installed")
+        self.assertEqual(HOSTS.ssh("web-1", "systemctl is-active kitsune-agent", check=False).strip(), "inactive")
+        self.assertEqual(self.outcome("install", "web-1")[0], "upgraded")
+        self.assertTrue(self.server("web-1")["connected"])
+
+    def test_who_may_let_no_agent_in_touches_no_host(self):
+        token = self.fleet.secret_file("op.token", self.fleet.token("op", "operator"))
+        said = self.agent("install", "web-1", check=1, env={"KITSUNE_TOKEN_FILE": token}).stderr
+        self.assertIn("op is operator, and agents are let in and out by an admin", said)
+        self.assertEqual(HOSTS.ssh("web-1", f"ls -d {STATE}", check=False), "")
 
     def test_what_cannot_run_there_is_not_uploaded(self):
         with open(agent_program(), "rb") as file:

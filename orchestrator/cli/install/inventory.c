@@ -35,7 +35,7 @@ static bool next_word(const char **line, char ret[WORD_MAX])
         return false;
     for (; *s && (quote || !isspace((unsigned char)*s)); s++) {
         if (quote ? *s == quote : (*s == '\'' || *s == '"'))
-            quote = quote ? '\0' : *s;
+            quote = (char)(quote ? '\0' : *s);
         else if (len < WORD_MAX - 1)
             ret[len++] = *s;
     }

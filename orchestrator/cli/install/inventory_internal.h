@@ -8,7 +8,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 struct inventory_group {
     char name[ID_BUFFER];
@@ -17,12 +16,15 @@ struct inventory_group {
 struct inventory_pair {
     size_t from, to; /* a group and a host in it, or a group and a group below it */
 };
-struct inventory_name {
-    uint64_t server, host; /* id_hash: so that long lists are searched fast */
+/* Hosts are found by server id and by name: chains of numbers, from 1; 0 ends one. */
+enum { INVENTORY_CHAINS = 16384 };
+struct inventory_links {
+    size_t next_server, next_host;
 };
 struct inventory {
     struct target *hosts;
-    struct inventory_name *names; /* of the hosts */
+    struct inventory_links *links; /* of the hosts */
+    size_t by_server[INVENTORY_CHAINS], by_host[INVENTORY_CHAINS];
     struct inventory_group *groups;
     struct inventory_pair *members, *children;
     size_t host_count, group_count, member_count, child_count;

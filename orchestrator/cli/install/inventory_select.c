@@ -15,7 +15,7 @@ void inventory_free(struct inventory *inventory)
     if (!inventory)
         return;
     mem_free(inventory->hosts);
-    mem_free(inventory->names);
+    mem_free(inventory->links);
     mem_free(inventory->groups);
     mem_free(inventory->members);
     mem_free(inventory->children);
@@ -40,20 +40,35 @@ static enum error_code grow(void *items_ptr, size_t count, size_t size, size_t m
     return ERR_OK;
 }
 
+static size_t chain_of(const char *name)
+{
+    return id_hash(name) % INVENTORY_CHAINS;
+}
+
 /* The host that is meant; host_count: there is none. */
 static size_t find_host(const struct inventory *inventory, const struct target *named)
 {
-    const struct inventory_name name = {id_hash(named->server), id_hash(named->host)};
-    bool by_host = strcmp(named->server, named->host) == 0 && named->port == 0;
-    size_t i = 0;
-    for (; i < inventory->host_count; i++) {
-        const struct inventory_name *n = &inventory->names[i];
-        if (n->server == name.server && strcmp(inventory->hosts[i].server, named->server) == 0)
-            break;
-        if (by_host && n->host == name.host && strcmp(inventory->hosts[i].host, named->host) == 0)
-            break;
+    for (size_t n = inventory->by_server[chain_of(named->server)]; n != 0;
+         n = inventory->links[n - 1].next_server) {
+        if (strcmp(inventory->hosts[n - 1].server, named->server) == 0)
+            return n - 1;
     }
-    return i;
+    if (strcmp(named->server, named->host) != 0 || named->port != 0)
+        return inventory->host_count;
+    for (size_t n = inventory->by_host[chain_of(named->host)]; n != 0;
+         n = inventory->links[n - 1].next_host) {
+        if (strcmp(inventory->hosts[n - 1].host, named->host) == 0)
+            return n - 1;
+    }
+    return inventory->host_count;
+}
+
+static void link_host(struct inventory *inventory, size_t at)
+{
+    size_t *server = &inventory->by_server[chain_of(inventory->hosts[at].server)];
+    size_t *host = &inventory->by_host[chain_of(inventory->hosts[at].host)];
+    inventory->links[at] = (struct inventory_links){*server, *host};
+    *server = *host = at + 1;
 }
 
 enum error_code inventory_host(struct inventory *inventory, const struct target *named,
@@ -73,11 +88,11 @@ enum error_code inventory_host(struct inventory *inventory, const struct target 
     enum error_code code =
         grow(&inventory->hosts, count, sizeof(*inventory->hosts), INVENTORY_HOSTS_MAX, err);
     if (code == ERR_OK)
-        code = grow(&inventory->names, count, sizeof(*inventory->names), INVENTORY_HOSTS_MAX, err);
+        code = grow(&inventory->links, count, sizeof(*inventory->links), INVENTORY_HOSTS_MAX, err);
     if (code != ERR_OK)
         return code;
     inventory->hosts[count] = *named;
-    inventory->names[count] = (struct inventory_name){id_hash(named->server), id_hash(named->host)};
+    link_host(inventory, count);
     inventory->host_count++;
     *ret_at = count;
     return ERR_OK;
@@ -145,8 +160,9 @@ void inventory_fill(struct target *to, const struct target *from, bool over)
 }
 
 /* Marks with their distance the groups that `marks` reaches: downwards, from a group to those in
- * it, or upwards. Groups that contain each other end it too, since a mark is set once. */
-static void spread(const struct inventory *inventory, int *marks, bool down)
+ * it, or upwards. Groups that contain each other end it too, since a mark is set once. The largest
+ * mark is returned. */
+static int spread(const struct inventory *inventory, int *marks, bool down)
 {
     for (int distance = 1; distance <= (int)inventory->group_count; distance++) {
         bool any = false;
@@ -159,8 +175,9 @@ static void spread(const struct inventory *inventory, int *marks, bool down)
             }
         }
         if (!any)
-            return;
+            return distance;
     }
+    return (int)inventory->group_count + 1;
 }
 
 /* What the host's groups say and it does not say itself: the closest group first, "all" last. */
@@ -171,8 +188,8 @@ static void inherit(const struct inventory *inventory, size_t host, int *marks, 
         if (inventory->members[i].to == host)
             marks[inventory->members[i].from] = 1;
     }
-    spread(inventory, marks, false);
-    for (int distance = 1; distance <= (int)inventory->group_count + 1; distance++) {
+    int furthest = spread(inventory, marks, false);
+    for (int distance = 1; distance <= furthest; distance++) {
         for (size_t g = 0; g < inventory->group_count; g++) {
             if (marks[g] == distance && strcmp(inventory->groups[g].name, "all") != 0)
                 inventory_fill(t, &inventory->groups[g].vars, false);
@@ -196,7 +213,7 @@ static enum error_code mark_groups(const struct inventory *inventory, const char
     }
     if (!found)
         return error_set(err, ERR_NOT_FOUND, NULL);
-    spread(inventory, marks, true);
+    (void)spread(inventory, marks, true);
     return ERR_OK;
 }
 

@@ -20,6 +20,8 @@ const char *const job_result_names[JOB_RESULT_COUNT] = {
 #undef X
 };
 
+enum { SCRIPT_ROOM = 128 * 1024 };
+
 void job_enter(struct job *job, enum job_stage stage)
 {
     job->stage = stage;
@@ -34,6 +36,9 @@ enum error_code job_call(struct job_run *run, const struct job_call *call,
 {
     AUTO_BUF struct buf script = BUF_INIT;
     AUTO_SSH_RESULT struct ssh_result result = {0};
+    /* Room for all of it at once: what grows leaves copies behind, and there may be a ticket in it.
+     */
+    error_ignore(buf_reserve(&script, SCRIPT_ROOM, NULL));
     for (size_t i = 0; i < call->value_count; i++)
         script_value(&script, call->values[i].name, call->values[i].value);
     script_call(&script, call->function);

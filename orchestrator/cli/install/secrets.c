@@ -89,11 +89,9 @@ static enum error_code get(struct secrets *s, const char *name, char ret[SECRET_
                            struct error *err)
 {
     struct entry *entry = find(s, name);
-    if (!entry) {
-        enum error_code code = add(s, name, &entry, err);
-        if (code != ERR_OK)
-            return code;
-    }
+    enum error_code code = entry ? ERR_OK : add(s, name, &entry, err);
+    if (code != ERR_OK || !entry)
+        return code;
     if (entry->failed != ERR_OK)
         return error_set(err, entry->failed, "%s", entry->why);
     if (entry->bad)

@@ -134,9 +134,13 @@ enum error_code ssh_open(const struct ssh_config *config, const struct ssh_optio
         code = check_key(ssh, err);
     if (code == ERR_OK)
         code = ssh_login(ssh, err);
-    if (code == ERR_OK)
-        *ret_ssh = TAKE(ssh);
-    return code;
+    if (code != ERR_OK)
+        return code;
+    /* A short ConnectTimeout says nothing of a busy host that is reached. */
+    if (ssh->options.timeout_ms < SSH_CONNECT_MS)
+        ssh->options.timeout_ms = SSH_CONNECT_MS;
+    *ret_ssh = TAKE(ssh);
+    return ERR_OK;
 }
 
 void ssh_close(struct ssh *ssh)

@@ -22,6 +22,7 @@
 
 enum {
     SSH_CONNECT_MS = 15000,    /* to connect, and for each answer until one is in */
+    SSH_SILENCE_MS = 60000,    /* of a command, where its job says nothing else */
     SSH_OUTPUT_MAX = 64 * 1024 /* bytes kept of what a command prints, of each kind */
 };
 

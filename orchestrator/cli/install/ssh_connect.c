@@ -44,18 +44,20 @@ static int finish_connect(int fd, int64_t deadline_ms)
 static int connect_one(const struct addrinfo *address, int64_t deadline_ms, int *ret_fd)
 {
     const int on = 1;
-    AUTO_CLOSE int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int number = 0;
+    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return errno;
     if (connect(fd, address->ai_addr, address->ai_addrlen) != 0) {
-        int number = errno == EINPROGRESS ? finish_connect(fd, deadline_ms) : errno;
-        if (number != 0)
+        number = errno == EINPROGRESS ? finish_connect(fd, deadline_ms) : errno;
+        if (number != 0) {
+            (void)close(fd);
             return number;
+        }
     }
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     *ret_fd = fd;
-    fd = -1;
     return 0;
 }
 

@@ -172,10 +172,10 @@ static enum error_code try_file(struct login *l, const char *path, bool *ret_in,
  */
 
 /* libssh2 hands an answer's memory to free(3): its own allocator is not set. */
-static void answer_prompts(const char *name, int name_len, const char *instruction,
-                           int instruction_len, int count,
-                           const LIBSSH2_USERAUTH_KBDINT_PROMPT *prompts,
-                           LIBSSH2_USERAUTH_KBDINT_RESPONSE *responses, void **abstract)
+static void answer_prompts( // NOLINT(readability-function-size): the parameters are libssh2's
+    const char *name, int name_len, const char *instruction, int instruction_len, int count,
+    const LIBSSH2_USERAUTH_KBDINT_PROMPT *prompts, LIBSSH2_USERAUTH_KBDINT_RESPONSE *responses,
+    void **abstract)
 {
     const char *password = *abstract;
     (void)name;
@@ -219,27 +219,7 @@ static enum error_code offer_password(struct login *l, const char *password, int
     return code;
 }
 
-static enum error_code try_password(struct login *l, bool *ret_in, struct error *err)
-{
-    struct ssh *ssh = l->ssh;
-    AUTO_WIPED char password[SECRET_MAX] = "";
-    char name[TARGET_USER_MAX + 32];
-    int rc = 0;
-    (void)snprintf(name, sizeof(name), "SSH password of %s", ssh->config->user);
-    enum error_code code = secrets_get(ssh->options.secrets, name, password, err);
-    if (code != ERR_OK)
-        return code;
-    code = offer_password(l, password, &rc, err);
-    if (code != ERR_OK)
-        return code;
-    *ret_in = rc == 0;
-    secrets_used(ssh->options.secrets, name, *ret_in);
-    return *ret_in ? ERR_OK : error_set(err, ERR_DENIED, "the host refuses the %s", name);
-}
-
-/* ---- All of it ---------------------------------------------------------------------------------
- */
-
+/* Why no key would do. */
 static enum error_code nothing_worked(const struct login *l, struct error *err)
 {
     const char *user = l->ssh->config->user;
@@ -258,6 +238,32 @@ static enum error_code nothing_worked(const struct login *l, struct error *err)
                      "cannot log in as %.64s: there is no key to try; the host takes: %.100s", user,
                      l->methods);
 }
+
+static enum error_code try_password(struct login *l, bool *ret_in, struct error *err)
+{
+    struct ssh *ssh = l->ssh;
+    AUTO_WIPED char password[SECRET_MAX] = "";
+    char name[TARGET_USER_MAX + 32];
+    int rc = 0;
+    (void)snprintf(name, sizeof(name), "SSH password of %s", ssh->config->user);
+    enum error_code code = secrets_get(ssh->options.secrets, name, password, err);
+    if (code != ERR_OK && (l->key_fault[0] || l->rsa_left_out || l->tried > 0)) {
+        struct error keys = {0};
+        error_ignore(nothing_worked(l, &keys));
+        return error_set(err, code, "%s", keys.message); /* a password was the last resort */
+    }
+    if (code != ERR_OK)
+        return code;
+    code = offer_password(l, password, &rc, err);
+    if (code != ERR_OK)
+        return code;
+    *ret_in = rc == 0;
+    secrets_used(ssh->options.secrets, name, *ret_in);
+    return *ret_in ? ERR_OK : error_set(err, ERR_DENIED, "the host refuses the %s", name);
+}
+
+/* ---- All of it ---------------------------------------------------------------------------------
+ */
 
 /* What the host takes; NULL with *ret_in when it takes anybody. */
 static enum error_code ask_methods(struct login *l, bool *ret_in, struct error *err)

@@ -193,7 +193,7 @@ static enum error_code feed(struct run *r, bool *ret_progress, struct error *err
 
 static enum error_code pump(struct run *r, struct error *err)
 {
-    int64_t silence_ms = r->job->silence_ms > 0 ? r->job->silence_ms : r->ssh->options.timeout_ms;
+    int64_t silence_ms = r->job->silence_ms > 0 ? r->job->silence_ms : SSH_SILENCE_MS;
     int64_t deadline = clock_mono_ms() + silence_ms;
     for (;;) {
         bool progress = false;

@@ -120,7 +120,7 @@ static void step_types_are_documented_without_an_orchestrator(void **state)
     run_cli(&run, "handlers file_write");
     assert_int_equal(run.status, CLI_OK);
     contains(run.out, "PARAM ");
-    contains(run.out, "mode            string   no        ");
+    contains(run.out, "mode            string            no        ");
     contains(run.out, "Rollback: ");
     run_cli(&run, "handlers echo -o json");
     expect_json(run.out);
@@ -128,9 +128,10 @@ static void step_types_are_documented_without_an_orchestrator(void **state)
     expect_json(run.out);
     run_cli(&run, "handlers ech");
     assert_int_equal(run.status, CLI_USAGE);
-    assert_string_equal(run.err, "kitsune: there is no step type \"ech\": there are command_check, "
-                                 "echo, file_write, http_check, script, service, sleep, tcp_check, "
-                                 "yum_upgrade\n");
+    assert_string_equal(run.err,
+                        "kitsune: there is no step type \"ech\": there are command_check, "
+                        "directory, echo, file_remove, file_write, http_check, script, service, "
+                        "sleep, symlink, tcp_check, yum_install, yum_remove, yum_upgrade\n");
     run_done(&run);
 }
 

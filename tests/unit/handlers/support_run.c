@@ -5,6 +5,7 @@
 #include "common/base/clock.h"
 #include "common/base/sum.h"
 #include "common/plan/plan_json.h"
+#include "handlers/process.h"
 #include "handlers/proctree.h"
 
 #include <errno.h>
@@ -98,6 +99,12 @@ static void take_output(struct handler_run *run, const char *data, size_t len)
     bed->output_bytes += len;
     size_t room = OUTPUT_KEPT - bed->output.len;
     buf_append(&bed->output, data, len < room ? len : room);
+    if (bed->kill_at && strstr(bed->output.data, bed->kill_at)) {
+        char mark[HANDLER_MARK_MAX];
+        bed->kill_at = NULL;
+        handler_mark(bed->host.server_id, "rollout-1", bed->step, mark);
+        assert_true(process_kill_marked(mark) > 0);
+    }
     if (bed->cancel_at && strstr(bed->output.data, bed->cancel_at)) {
         bed->cancel_at = NULL;
         handler_cancel(run);

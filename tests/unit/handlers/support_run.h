@@ -26,6 +26,7 @@ struct bed {
     bool force;
     const char *depends_name; /* check: of the second step, which would change something */
     const char *cancel_at;    /* cancels when the output holds this; "" at once; NULL never */
+    const char *kill_at;      /* kills the run's programs (KILL) when the output holds this */
     uv_async_t poke;          /* see bed_cancel */
 
     /* Of the last run. */

@@ -25,7 +25,8 @@ static void every_type_is_found_by_its_name(void **state)
     (void)state;
     static const struct step_type *const types[] = {
         &echo_type,       &sleep_type,     &script_type,        &file_write_type, &yum_upgrade_type,
-        &http_check_type, &tcp_check_type, &command_check_type, &service_type};
+        &http_check_type, &tcp_check_type, &command_check_type, &service_type,    &file_remove_type,
+        &directory_type,  &symlink_type,   &yum_install_type,   &yum_remove_type};
     assert_int_equal(handler_catalog.count, ARRAY_LEN(types));
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         assert_ptr_equal(step_catalog_find(&handler_catalog, types[i]->name), types[i]);
@@ -60,6 +61,9 @@ static void traits_say_what_may_be_repeated(void **state)
     assert_int_equal(sleep_type.traits, STEP_TYPE_IDEMPOTENT);
     assert_int_equal(script_type.traits, STEP_TYPE_CHANGES);
     assert_int_equal(file_write_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
+    assert_int_equal(file_remove_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
+    assert_int_equal(directory_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
+    assert_int_equal(symlink_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
     assert_int_equal(yum_upgrade_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
     assert_int_equal(http_check_type.traits, STEP_TYPE_IDEMPOTENT);
     assert_int_equal(tcp_check_type.traits, STEP_TYPE_IDEMPOTENT);
@@ -78,7 +82,15 @@ static void a_step_tells_whether_it_can_be_undone(void **state)
         {"sleep", "{\"duration\":1}", NULL, STEP_UNDO_NOTHING},
         {"file_write", "{\"path\":\"/a\",\"content\":\"\"}", NULL, STEP_UNDO_YES},
         {"yum_upgrade", "{\"package\":\"p\",\"version\":\"1\"}", NULL, STEP_UNDO_YES},
+        {"yum_install", "{\"package\":\"p\"}", NULL, STEP_UNDO_YES},
+        {"yum_remove", "{\"package\":\"p\",\"requireUndo\":false}",
+         "requireUndo is false: it goes on where an old package can no longer be had",
+         STEP_UNDO_NO},
         {"script", "{\"script\":\"a\",\"rollback_script\":\"b\"}", NULL, STEP_UNDO_YES},
+        {"file_remove", "{\"path\":\"/a\"}", NULL, STEP_UNDO_YES},
+        {"directory", "{\"path\":\"/a\"}", NULL, STEP_UNDO_YES},
+        {"symlink", "{\"path\":\"/a\",\"target\":\"b\"}", NULL, STEP_UNDO_YES},
+        {"script", "{\"inline\":\"a\",\"rollbackInline\":\"b\"}", NULL, STEP_UNDO_YES},
         {"script", "{\"script\":\"a\"}", "there is no rollback_script", STEP_UNDO_NO},
         {"http_check", "{\"url\":\"http://a\"}", NULL, STEP_UNDO_NOTHING},
         {"tcp_check", "{\"port\":1}", NULL, STEP_UNDO_NOTHING},
@@ -344,50 +356,6 @@ static void an_owner_is_a_name_or_a_number(void **state)
     }
 }
 
-/* ---- yum_upgrade ------------------------------------------------------------------------- */
-
-static void yum_upgrade_takes_a_package_and_a_version(void **state)
-{
-    (void)state;
-    struct yum_upgrade_params *params =
-        good(&yum_upgrade_type,
-             "{\"package\":\"gcc-c++.x86_64\",\"version\":\"1:2.34~rc1^git-168.el9_6\","
-             "\"installroot\":\"/srv/root\"}");
-    assert_string_equal(params->package, "gcc-c++.x86_64");
-    assert_string_equal(params->version, "1:2.34~rc1^git-168.el9_6");
-    assert_string_equal(params->installroot, "/srv/root");
-    step_params_free(&yum_upgrade_type, params);
-    assert_wrong(&yum_upgrade_type, "{\"package\":\"a\"}", "params.version", "required");
-    assert_wrong(&yum_upgrade_type, "{\"version\":\"1\"}", "params.package", "required");
-}
-
-static void what_a_command_line_would_take_for_something_else_is_refused(void **state)
-{
-    (void)state;
-    static const char *const wrong[] = {"-y",  "--assumeyes", "a b",   "a;b",
-                                        "*",   "a*",          "/etc",  "@group",
-                                        "a=b", "$(x)",        "a\\nb", "gl\\u00fcx"};
-    char text[TEXT_MAX];
-    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
-        FILL(text, "{\"package\":\"%s\",\"version\":\"1\"}", wrong[i]);
-        assert_wrong(&yum_upgrade_type, text, "params.package", "a package's name");
-        FILL(text, "{\"package\":\"a\",\"version\":\"%s\"}", wrong[i]);
-        assert_wrong(&yum_upgrade_type, text, "params.version", "a version");
-    }
-}
-
-static void an_installroot_is_an_absolute_folder(void **state)
-{
-    (void)state;
-    assert_good(&yum_upgrade_type, "{\"package\":\"a\",\"version\":\"1\",\"installroot\":\"/\"}");
-    static const char *const wrong[] = {"srv", "/srv/", "./x", "--x"};
-    char text[TEXT_MAX];
-    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
-        FILL(text, "{\"package\":\"a\",\"version\":\"1\",\"installroot\":\"%s\"}", wrong[i]);
-        assert_wrong(&yum_upgrade_type, text, "params.installroot", "absolute path of a folder");
-    }
-}
-
 /* ---- Memory ------------------------------------------------------------------------------ */
 
 static void decoding_without_memory_is_an_error_and_leaks_nothing(void **state)
@@ -428,9 +396,6 @@ int main(void)
         cmocka_unit_test(a_path_that_is_no_file_is_refused),
         cmocka_unit_test(a_mode_is_octal_text),
         cmocka_unit_test(an_owner_is_a_name_or_a_number),
-        cmocka_unit_test(yum_upgrade_takes_a_package_and_a_version),
-        cmocka_unit_test(what_a_command_line_would_take_for_something_else_is_refused),
-        cmocka_unit_test(an_installroot_is_an_absolute_folder),
         cmocka_unit_test(decoding_without_memory_is_an_error_and_leaks_nothing),
     };
     return cmocka_run_group_tests_name("catalog", tests, NULL, NULL);

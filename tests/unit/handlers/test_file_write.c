@@ -247,12 +247,12 @@ static void an_unknown_owner_fails_and_nothing_is_written(void **state)
     struct bed bed;
     bed_open(&bed);
     const char *params = params_of(&bed, "x", ",\"owner\":\"no-such-user\"");
-    run_ok(&bed, HANDLER_PREPARE, params);
-    run_fails(&bed, HANDLER_EXECUTE, params, "there is no user no-such-user");
+    run_fails(&bed, HANDLER_PREPARE, params, "there is no user no-such-user");
     assert_false(bed.result.retryable);
     assert_files(&bed, 0);
     params = params_of(&bed, "x", ",\"group\":\"no-such-group\"");
-    run_fails(&bed, HANDLER_EXECUTE, params, "there is no group no-such-group");
+    run_fails(&bed, HANDLER_PREPARE, params, "there is no group no-such-group");
+    assert_files(&bed, 0);
     bed_close(&bed);
 }
 

@@ -3,7 +3,6 @@
 #include "common/base/alloc.h"
 #include "unit/handlers/support_run.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #include <setjmp.h>
@@ -73,32 +72,49 @@ static void versions_compare_as_rpm_compares_them(void **state)
     assert_int_equal(compare("0:1.0-9", 0, "1.0", "9"), 0);
 }
 
-static void *ask(void *root)
-{
-    for (int i = 0; i < 10; i++) {
-        struct rpm_installed installed = {0};
-        if (rpmdb_installed(root, "glibc", &installed, NULL) != ERR_OK ||
-            installed.packages.count != 0)
-            return root;
-        rpm_installed_done(&installed);
-    }
-    return NULL;
-}
-
-static void several_threads_can_ask_at_once(void **state)
+static void a_package_is_named_by_its_name_with_or_without_its_architecture(void **state)
 {
     (void)state;
-    struct bed bed;
-    pthread_t threads[4];
-    bed_open(&bed);
-    for (size_t i = 0; i < 4; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, ask, bed.dir), 0);
-    for (size_t i = 0; i < 4; i++) {
-        void *failed = NULL;
-        assert_int_equal(pthread_join(threads[i], &failed), 0);
-        assert_null(failed);
-    }
-    bed_close(&bed);
+    char name[] = "python3.11", version[] = "3.11", release[] = "1", arch[] = "x86_64";
+    const struct rpm_package p = {
+        .name = name, .version = version, .release = release, .arch = arch};
+    assert_true(rpm_package_named(&p, "python3.11"));
+    assert_true(rpm_package_named(&p, "python3.11.x86_64"));
+    assert_false(rpm_package_named(&p, "python3"));
+    assert_false(rpm_package_named(&p, "python3.11.i686"));
+    assert_false(rpm_package_named(&p, "python3.11x86_64"));
+}
+
+static void a_package_has_a_text_for_people_and_one_for_programs(void **state)
+{
+    (void)state;
+    char text[RPM_TEXT_MAX];
+    char name[] = "vim", version[] = "9.0", release[] = "2", arch[] = "noarch";
+    struct rpm_package p = {.name = name, .version = version, .release = release, .arch = arch};
+    rpm_package_evr(&p, text);
+    assert_string_equal(text, "9.0-2");
+    rpm_package_nevra(&p, text);
+    assert_string_equal(text, "vim-0:9.0-2.noarch");
+    p.epoch = 3;
+    rpm_package_evr(&p, text);
+    assert_string_equal(text, "3:9.0-2");
+}
+
+static void a_set_is_written_and_read_again(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"packages\":[{\"name\":\"a\",\"epoch\":2,\"version\":\"1\",\"release\":\"3\","
+        "\"arch\":\"noarch\",\"clash\":true,\"file\":\"a.rpm\",\"sizeBytes\":7}],"
+        "\"begun\":true}";
+    AUTO_SET struct rpm_set set = {0};
+    AUTO_BUF struct buf again = BUF_INIT;
+    assert_int_equal(json_read(text, strlen(text), 4096, &rpm_set_table, &set, NULL), ERR_OK);
+    assert_int_equal(set.packages.count, 1);
+    assert_true(rpm_package_at(&set.packages, 0)->clash);
+    assert_true(set.begun);
+    json_encode(&again, &rpm_set_table, &set);
+    assert_string_equal(again.data, text);
 }
 
 int main(void)
@@ -107,7 +123,9 @@ int main(void)
         cmocka_unit_test(a_version_is_taken_apart),
         cmocka_unit_test(a_text_that_is_no_version_is_refused),
         cmocka_unit_test(versions_compare_as_rpm_compares_them),
-        cmocka_unit_test(several_threads_can_ask_at_once),
+        cmocka_unit_test(a_package_is_named_by_its_name_with_or_without_its_architecture),
+        cmocka_unit_test(a_package_has_a_text_for_people_and_one_for_programs),
+        cmocka_unit_test(a_set_is_written_and_read_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,605 @@
+#include "common/base/alloc.h"
+#include "common/base/cleanup.h"
+#include "handlers/rpm_tool.h"
+#include "unit/handlers/support_yum.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define UPGRADE "yum_upgrade"
+#define GLIBC_OLD "2.34-100.el9_6"
+#define GLIBC_NEW "2.34-168.0.1.el9_6.24"
+#define GLIBC "{\"package\":\"glibc\",\"version\":\"" GLIBC_NEW "\"}"
+#define DEMO(version) "{\"package\":\"kitsune-demo\",\"version\":\"" version "\"}"
+
+/* Before, after, and after the undo: the packages, and every file of them. */
+static void assert_undone_exactly(void **state, const char *type, const char *params)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    AUTO_FREE char *before = yum_snapshot(&bed);
+    run_ok(&bed, type, HANDLER_PREPARE, params);
+    AUTO_FREE char *prepared = yum_snapshot(&bed);
+    assert_string_equal(prepared, before);
+    run_ok(&bed, type, HANDLER_EXECUTE, params);
+    assert_true(bed.result.changed);
+    AUTO_FREE char *after = yum_snapshot(&bed);
+    assert_string_not_equal(after, before);
+    run_ok(&bed, type, HANDLER_EXECUTE, params);
+    assert_false(bed.result.changed);
+    run_ok(&bed, type, HANDLER_ROLLBACK, params);
+    assert_true(bed.result.changed);
+    AUTO_FREE char *undone = yum_snapshot(&bed);
+    assert_string_equal(undone, before);
+    run_ok(&bed, type, HANDLER_ROLLBACK, params);
+    assert_false(bed.result.changed);
+    yum_close(&bed);
+}
+
+static void an_upgrade_is_made_and_undone(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, GLIBC);
+    assert_installed(&bed, "glibc", GLIBC_OLD);
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, GLIBC);
+    assert_true(bed.result.changed);
+    assert_string_equal(bed.result.message,
+                        "glibc " GLIBC_OLD " -> " GLIBC_NEW "; reboot required: glibc");
+    assert_installed(&bed, "glibc", GLIBC_NEW);
+    char *text = bed_read(bed_path(&bed, "root/usr/share/doc/glibc/version"));
+    assert_string_equal(text, GLIBC_NEW "\n");
+    mem_free(text);
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, GLIBC);
+    assert_false(bed.result.changed);
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, GLIBC);
+    assert_string_equal(bed.result.message, "as before: undone glibc " GLIBC_OLD " -> " GLIBC_NEW);
+    assert_installed(&bed, "glibc", GLIBC_OLD);
+    yum_close(&bed);
+}
+
+static void packages_are_undone_to_the_byte(void **state)
+{
+    assert_undone_exactly(state, UPGRADE, "{\"package\":\"kitsune-big\"}");
+}
+
+static void what_came_along_and_what_was_replaced_is_undone_too(void **state)
+{
+    assert_undone_exactly(state, UPGRADE, "{\"package\":\"kitsune-grown\"}");
+}
+
+static void an_install_is_made_and_undone(void **state)
+{
+    assert_undone_exactly(state, "yum_install", "{\"package\":[\"kitsune-fresh\",\"glibc\"]}");
+}
+
+static void a_removal_is_made_and_undone(void **state)
+{
+    assert_undone_exactly(state, "yum_remove", "{\"package\":\"kitsune-big\"}");
+}
+
+static void packages_in_a_list_are_brought_to_the_latest_and_back(void **state)
+{
+    assert_undone_exactly(state, UPGRADE, "{\"package\":[\"kitsune-suite\",\"kitsune-demo\"]}");
+}
+
+static void a_downgrade_is_made_and_undone(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, DEMO("2.0-1"));
+    assert_installed(&bed, "kitsune-demo", "2.0-1");
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, DEMO("1.1"));
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, DEMO("1.1"));
+    assert_installed(&bed, "kitsune-demo", "1.1-1");
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, DEMO("1.1"));
+    assert_installed(&bed, "kitsune-demo", "2.0-1");
+    yum_close(&bed);
+}
+
+static void an_architecture_can_be_named(void **state)
+{
+    static const char good[] = "{\"package\":\"kitsune-demo.noarch\",\"version\":\"1.1-1\"}";
+    static const char other[] = "{\"package\":\"kitsune-demo.s390x\",\"version\":\"1.1-1\"}";
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, good);
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, good);
+    assert_installed(&bed, "kitsune-demo", "1.1-1");
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, good);
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, other);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_false(bed.result.retryable);
+    assert_string_equal(
+        bed.result.message,
+        "kitsune-demo.s390x is not installed; yum_upgrade changes installed packages only");
+    yum_close(&bed);
+}
+
+static void a_higher_epoch_is_newer_whatever_the_version_says(void **state)
+{
+    static const char second[] = "{\"package\":\"kitsune-epoch\",\"version\":\"2:0.5-1\"}";
+    static const char first[] = "{\"package\":\"kitsune-epoch\",\"version\":\"1:1.0-1\"}";
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, second);
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, second);
+    assert_installed(&bed, "kitsune-epoch", "2:0.5-1");
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, first);
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, first);
+    assert_installed(&bed, "kitsune-epoch", "1:1.0-1");
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, first);
+    assert_installed(&bed, "kitsune-epoch", "2:0.5-1");
+    yum_close(&bed);
+}
+
+static void a_version_installed_beside_the_old_one_is_removed_by_the_undo(void **state)
+{
+    static const char params[] = "{\"package\":\"kitsune-kernel\",\"version\":\"6.0-1\"}";
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, params);
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, params);
+    assert_installed(&bed, "kitsune-kernel", "5.0-1 6.0-1");
+    assert_message(&bed, "kitsune-kernel 6.0-1 (new)");
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, params);
+    assert_installed(&bed, "kitsune-kernel", "5.0-1");
+    yum_close(&bed);
+}
+
+static void security_takes_only_what_an_advisory_is_about(void **state)
+{
+    static const char params[] = "{\"security\":true}";
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, params);
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, params);
+    assert_string_equal(bed.result.message, "kitsune-demo 1.0-1 -> 1.1-1");
+    assert_installed(&bed, "glibc", GLIBC_OLD);
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, params);
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    yum_close(&bed);
+}
+
+static void what_stands_in_the_way_goes_only_where_that_is_allowed(void **state)
+{
+    static const char refused[] = "{\"package\":\"kitsune-rival\"}";
+    static const char allowed[] = "{\"package\":\"kitsune-rival\",\"allowErasing\":true}";
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_yum(&bed, "yum_install", HANDLER_PREPARE, refused);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_message(&bed, "kitsune-epoch");
+    yum_close(&bed);
+    assert_undone_exactly(state, "yum_install", allowed);
+}
+
+static void what_needs_a_package_is_removed_only_where_that_is_allowed(void **state)
+{
+    static const char refused[] = "{\"package\":\"kitsune-suite-common\"}";
+    static const char allowed[] = "{\"package\":\"kitsune-suite-common\",\"allowErasing\":true}";
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_yum(&bed, "yum_remove", HANDLER_PREPARE, refused);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_message(&bed, "kitsune-suite would be removed too");
+    yum_close(&bed);
+    assert_undone_exactly(state, "yum_remove", allowed);
+}
+
+static void repositories_can_be_disabled_for_a_step(void **state)
+{
+    static const char params[] = "{\"package\":\"kitsune-demo\",\"disableRepos\":[\"kitsune\"]}";
+    static const char both[] = "{\"package\":\"kitsune-demo\",\"disableRepos\":[\"*\"],"
+                               "\"enableRepos\":[\"kitsune\"]}";
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, params);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_message(&bed, "no enabled repositories");
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, both);
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, both);
+    assert_installed(&bed, "kitsune-demo", "2.0-1");
+    yum_close(&bed);
+}
+
+/* ---- The way back ------------------------------------------------------------------------ */
+
+/* A root whose repository is a copy that the test may change. */
+static void open_with_repo(struct bed *bed, const struct yum_fixture *f)
+{
+    char text[PATH_MAX];
+    yum_open(bed, f);
+    run_program((const char *const[]){"cp", "-a", f->repo, bed_path(bed, "repo"), NULL});
+    (void)snprintf(text, sizeof(text),
+                   "[kitsune]\nname=Local\nbaseurl=file://%s\nenabled=1\ngpgcheck=0\n"
+                   "metadata_expire=1\n",
+                   bed_path(bed, "repo"));
+    bed_write(bed_path(bed, "root/etc/yum.repos.d/kitsune.repo"), text);
+    bed_remove_tree(bed_path(bed, "root/var/cache/dnf"));
+}
+
+static void repo_prune(struct bed *bed, const char *file)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof(path), "%s/repo/%s", bed->dir, file);
+    assert_int_equal(unlink(path), 0);
+    run_program((const char *const[]){"createrepo_c", "--quiet", bed_path(bed, "repo"), NULL});
+}
+
+static void an_undo_needs_no_repository(void **state)
+{
+    struct bed bed;
+    open_with_repo(&bed, *state);
+    AUTO_FREE char *before = yum_snapshot(&bed);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, "{\"package\":\"kitsune-suite\"}");
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, "{\"package\":\"kitsune-suite\"}");
+    assert_installed(&bed, "kitsune-suite-common", "2.0-1");
+    bed_remove_tree(bed_path(&bed, "repo"));
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, "{\"package\":\"kitsune-suite\"}");
+    AUTO_FREE char *undone = yum_snapshot(&bed);
+    assert_string_equal(undone, before);
+    yum_close(&bed);
+}
+
+static void what_could_not_be_undone_is_refused_before_anything_changes(void **state)
+{
+    struct bed bed;
+    open_with_repo(&bed, *state);
+    repo_prune(&bed, "kitsune-demo-1.0-1.noarch.rpm");
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_false(bed.result.retryable);
+    assert_message(&bed, "kitsune-demo 1.0-1 is in no repository any more");
+    assert_message(&bed, "nothing was changed");
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    run_yum(&bed, UPGRADE, HANDLER_CHECK, DEMO("2.0-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_message(&bed, "could not be undone");
+    yum_close(&bed);
+}
+
+static void it_goes_on_without_a_way_back_only_where_that_is_allowed(void **state)
+{
+    static const char params[] =
+        "{\"package\":\"kitsune-demo\",\"version\":\"2.0\",\"requireUndo\":false}";
+    struct bed bed;
+    open_with_repo(&bed, *state);
+    repo_prune(&bed, "kitsune-demo-1.0-1.noarch.rpm");
+    run_ok(&bed, UPGRADE, HANDLER_CHECK, params);
+    assert_true(bed.result.changed);
+    assert_message(&bed, "cannot be undone (kitsune-demo 1.0-1 is in no repository any more)");
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, params);
+    assert_non_null(strstr(bed.output.data, "cannot be undone: kitsune-demo 1.0-1"));
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, params);
+    assert_installed(&bed, "kitsune-demo", "2.0-1");
+    run_yum(&bed, UPGRADE, HANDLER_ROLLBACK, params);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_false(bed.result.retryable);
+    assert_message(&bed, "cannot be undone: kitsune-demo 1.0-1");
+    assert_installed(&bed, "kitsune-demo", "2.0-1");
+    yum_close(&bed);
+}
+
+static void a_package_in_dnfs_cache_is_kept_too(void **state)
+{
+    const struct yum_fixture *f = *state;
+    struct bed bed;
+    char package[PATH_MAX];
+    open_with_repo(&bed, f);
+    repo_prune(&bed, "kitsune-demo-1.0-1.noarch.rpm");
+    const char *cache = bed_path(&bed, "root/var/cache/dnf/kitsune-0123456789abcdef/packages");
+    (void)snprintf(package, sizeof(package), "%s/kitsune-demo-1.0-1.noarch.rpm", f->repo);
+    run_program((const char *const[]){"mkdir", "-p", cache, NULL});
+    run_program((const char *const[]){"cp", package, cache, NULL});
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, DEMO("2.0-1"));
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, DEMO("2.0-1"));
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    yum_close(&bed);
+}
+
+static void what_does_not_fit_into_the_undo_store_is_not_begun(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    bed.room.max_bytes = 1024;
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_true(bed.result.no_room);
+    assert_int_equal(access(bed_path(&bed, "undo/kitsune-demo-1.0-1.noarch.rpm"), F_OK), -1);
+    yum_close(&bed);
+}
+
+static void a_package_removed_since_is_installed_again_by_the_undo(void **state)
+{
+    struct bed bed;
+    char option[PATH_MAX];
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, DEMO("1.1-1"));
+    (void)snprintf(option, sizeof(option), "--installroot=%s", bed.host.installroot);
+    run_program((const char *const[]){"dnf", "-y", "-q", option, "remove", "kitsune-demo", NULL});
+    assert_installed(&bed, "kitsune-demo", "");
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, DEMO("1.1-1"));
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    yum_close(&bed);
+}
+
+static void a_version_that_somebody_else_installed_since_stays_unless_forced(void **state)
+{
+    struct bed bed;
+    char option[PATH_MAX];
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, DEMO("1.1-1"));
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, DEMO("1.1-1"));
+    (void)snprintf(option, sizeof(option), "--installroot=%s", bed.host.installroot);
+    run_program(
+        (const char *const[]){"dnf", "-y", "-q", option, "upgrade", "kitsune-demo-2.0-1", NULL});
+    run_yum(&bed, UPGRADE, HANDLER_ROLLBACK, DEMO("1.1-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_true(bed.result.conflict);
+    assert_false(bed.result.retryable);
+    assert_message(&bed, "kitsune-demo is at 2.0-1, and this step was about kitsune-demo 1.0-1 -> "
+                         "1.1-1; it stays as it is (`kitsune rollback rollout-1 ");
+    assert_installed(&bed, "kitsune-demo", "2.0-1");
+    bed.force = true;
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, DEMO("1.1-1"));
+    assert_false(bed.result.conflict);
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    yum_close(&bed);
+}
+
+/* ---- What goes wrong --------------------------------------------------------------------- */
+
+static void a_version_that_is_not_to_be_had_changes_nothing(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, DEMO("9.9-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_true(bed.result.has_exit_code);
+    assert_int_equal(bed.result.exit_code, 1);
+    assert_true(bed.result.retryable);
+    assert_message(&bed, "dnf upgrade: exit status 1: ");
+    assert_non_null(strstr(bed.output.data, "kitsune-demo-9.9-1"));
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    yum_close(&bed);
+}
+
+static void a_root_that_is_not_there_is_named(void **state)
+{
+    (void)state;
+    struct bed bed;
+    bed_open(&bed);
+    bed.host.installroot = bed_path(&bed, "no-root");
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, GLIBC);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_message(&bed, "no-root");
+    assert_int_equal(access(bed.host.installroot, F_OK), -1);
+    bed_close(&bed);
+}
+
+static void a_repository_that_went_away_changes_nothing(void **state)
+{
+    struct bed bed;
+    open_with_repo(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    bed_remove_tree(bed_path(&bed, "repo"));
+    run_yum(&bed, UPGRADE, HANDLER_EXECUTE, DEMO("2.0-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_false(bed.result.changed);
+    assert_true(bed.result.retryable);
+    assert_message(&bed, "nothing was changed");
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    yum_close(&bed);
+}
+
+/* The transaction is the one that was prepared, whatever there is by now. */
+static void what_a_repository_has_got_since_does_not_come_along(void **state)
+{
+    const struct yum_fixture *f = *state;
+    struct bed bed;
+    char package[PATH_MAX];
+    open_with_repo(&bed, f);
+    repo_prune(&bed, "kitsune-demo-2.0-1.noarch.rpm");
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, "{\"package\":\"kitsune-demo\"}");
+    (void)snprintf(package, sizeof(package), "%s/kitsune-demo-2.0-1.noarch.rpm", f->repo);
+    run_program((const char *const[]){"cp", package, bed_path(&bed, "repo"), NULL});
+    run_program((const char *const[]){"createrepo_c", "--quiet", bed_path(&bed, "repo"), NULL});
+    bed_remove_tree(bed_path(&bed, "root/var/cache/dnf"));
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, "{\"package\":\"kitsune-demo\"}");
+    assert_installed(&bed, "kitsune-demo", "1.1-1");
+    yum_close(&bed);
+}
+
+static void a_package_that_nobody_signed_is_refused_where_signatures_are_wanted(void **state)
+{
+    struct bed bed;
+    char text[PATH_MAX];
+    open_with_repo(&bed, *state);
+    (void)snprintf(text, sizeof(text),
+                   "[kitsune]\nname=Local\nbaseurl=file://%s\nenabled=1\ngpgcheck=1\n",
+                   bed_path(&bed, "repo"));
+    bed_write(bed_path(&bed, "root/etc/yum.repos.d/kitsune.repo"), text);
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_message(&bed, "GPG");
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    yum_close(&bed);
+}
+
+static void a_scriptlet_that_refuses_fails_the_step_and_it_can_be_undone(void **state)
+{
+    static const char params[] = "{\"package\":\"kitsune-faulty\",\"version\":\"2.0\"}";
+    struct bed bed;
+    yum_open(&bed, *state);
+    AUTO_FREE char *before = yum_snapshot(&bed);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, params);
+    run_yum(&bed, UPGRADE, HANDLER_EXECUTE, params);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, params);
+    AUTO_FREE char *undone = yum_snapshot(&bed);
+    assert_string_equal(undone, before);
+    yum_close(&bed);
+}
+
+static void a_scriptlet_that_fails_afterwards_is_told_of(void **state)
+{
+    static const char params[] = "{\"package\":\"kitsune-faulty\",\"version\":\"3.0\"}";
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, params);
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, params);
+    assert_message(&bed, "a scriptlet failed, see the output");
+    assert_installed(&bed, "kitsune-faulty", "3.0-1");
+    yum_close(&bed);
+}
+
+static void a_program_that_did_nothing_is_found_out(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, GLIBC);
+    use_program(&bed, "#!/bin/sh\necho \"$@\"\n");
+    run_yum(&bed, UPGRADE, HANDLER_EXECUTE, GLIBC);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_message(&bed, "ended well; the packages are not as the transaction should have left");
+    assert_non_null(strstr(bed.output.data, "--setopt=*.includepkgs=glibc-0:" GLIBC_NEW ".noarch"));
+    assert_non_null(strstr(bed.output.data, " upgrade glibc-" GLIBC_NEW "\n"));
+    yum_close(&bed);
+}
+
+static void a_missing_program_fails_for_good(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    bed.host.yum_program = "/no/such/yum";
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, GLIBC);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_false(bed.result.retryable);
+    assert_message(&bed, "/no/such/yum: no such program");
+    yum_close(&bed);
+}
+
+static void a_cancel_ends_the_program(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    use_program(&bed, "#!/bin/sh\necho ready\nexec sleep 1000\n");
+    bed.cancel_at = "ready";
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, GLIBC);
+    assert_int_equal(bed.result.outcome, HANDLER_CANCELLED);
+    assert_true(bed.duration_ms < 30000);
+    yum_close(&bed);
+}
+
+static void a_cancel_while_the_database_is_read_starts_no_program(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    use_program(&bed, "#!/bin/sh\necho started\n");
+    bed.cancel_at = "";
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, GLIBC);
+    assert_int_equal(bed.result.outcome, HANDLER_CANCELLED);
+    assert_int_equal(bed.output.len, 0);
+    yum_close(&bed);
+}
+
+/* ---- Check ------------------------------------------------------------------------------- */
+
+static void a_check_tells_what_would_change_and_changes_nothing(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    AUTO_FREE char *before = yum_snapshot(&bed);
+    run_ok(&bed, UPGRADE, HANDLER_CHECK, "{\"package\":\"kitsune-grown\"}");
+    assert_true(bed.result.changed);
+    assert_string_equal(bed.result.message,
+                        "would change kitsune-fresh 1.0-1 (new), kitsune-grown 1.0-1 -> 2.0-1, "
+                        "kitsune-legacy 1.0-1 (removed)");
+    assert_non_null(strstr(bed.output.data, "kitsune-legacy 1.0-1 (removed)\n"));
+    run_ok(&bed, "yum_remove", HANDLER_CHECK, "{\"package\":\"kitsune-demo\"}");
+    assert_string_equal(bed.result.message, "would change kitsune-demo 1.0-1 (removed)");
+    AUTO_FREE char *after = yum_snapshot(&bed);
+    assert_string_equal(after, before);
+    yum_close(&bed);
+}
+
+static void what_dnf_cannot_resolve_fails_the_check(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_yum(&bed, UPGRADE, HANDLER_CHECK, DEMO("7.0"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_false(bed.result.changed);
+    assert_message(&bed, "upgrade: exit status 1: ");
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    yum_close(&bed);
+}
+
+static void a_check_of_what_is_so_already_finds_nothing(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_CHECK, DEMO("1.0-1"));
+    assert_false(bed.result.changed);
+    assert_string_equal(bed.result.message, "kitsune-demo is at 1.0-1 already");
+    run_ok(&bed, "yum_remove", HANDLER_CHECK, "{\"package\":\"kitsune-fresh\"}");
+    assert_false(bed.result.changed);
+    assert_string_equal(bed.result.message, "kitsune-fresh: nothing to do");
+    run_ok(&bed, "yum_install", HANDLER_CHECK, "{\"package\":\"kitsune-demo\"}");
+    assert_false(bed.result.changed);
+    yum_close(&bed);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_upgrade_is_made_and_undone),
+        cmocka_unit_test(packages_are_undone_to_the_byte),
+        cmocka_unit_test(what_came_along_and_what_was_replaced_is_undone_too),
+        cmocka_unit_test(an_install_is_made_and_undone),
+        cmocka_unit_test(a_removal_is_made_and_undone),
+        cmocka_unit_test(packages_in_a_list_are_brought_to_the_latest_and_back),
+        cmocka_unit_test(a_downgrade_is_made_and_undone),
+        cmocka_unit_test(an_architecture_can_be_named),
+        cmocka_unit_test(a_higher_epoch_is_newer_whatever_the_version_says),
+        cmocka_unit_test(a_version_installed_beside_the_old_one_is_removed_by_the_undo),
+        cmocka_unit_test(security_takes_only_what_an_advisory_is_about),
+        cmocka_unit_test(what_stands_in_the_way_goes_only_where_that_is_allowed),
+        cmocka_unit_test(what_needs_a_package_is_removed_only_where_that_is_allowed),
+        cmocka_unit_test(repositories_can_be_disabled_for_a_step),
+        cmocka_unit_test(an_undo_needs_no_repository),
+        cmocka_unit_test(what_could_not_be_undone_is_refused_before_anything_changes),
+        cmocka_unit_test(it_goes_on_without_a_way_back_only_where_that_is_allowed),
+        cmocka_unit_test(a_package_in_dnfs_cache_is_kept_too),
+        cmocka_unit_test(what_does_not_fit_into_the_undo_store_is_not_begun),
+        cmocka_unit_test(a_package_removed_since_is_installed_again_by_the_undo),
+        cmocka_unit_test(a_version_that_somebody_else_installed_since_stays_unless_forced),
+        cmocka_unit_test(a_version_that_is_not_to_be_had_changes_nothing),
+        cmocka_unit_test(a_root_that_is_not_there_is_named),
+        cmocka_unit_test(a_repository_that_went_away_changes_nothing),
+        cmocka_unit_test(what_a_repository_has_got_since_does_not_come_along),
+        cmocka_unit_test(a_package_that_nobody_signed_is_refused_where_signatures_are_wanted),
+        cmocka_unit_test(a_scriptlet_that_refuses_fails_the_step_and_it_can_be_undone),
+        cmocka_unit_test(a_scriptlet_that_fails_afterwards_is_told_of),
+        cmocka_unit_test(a_program_that_did_nothing_is_found_out),
+        cmocka_unit_test(a_missing_program_fails_for_good),
+        cmocka_unit_test(a_cancel_ends_the_program),
+        cmocka_unit_test(a_cancel_while_the_database_is_read_starts_no_program),
+        cmocka_unit_test(a_check_tells_what_would_change_and_changes_nothing),
+        cmocka_unit_test(what_dnf_cannot_resolve_fails_the_check),
+        cmocka_unit_test(a_check_of_what_is_so_already_finds_nothing),
+    };
+    return YUM_MAIN(argc, argv, tests);
+}
