@@ -43,6 +43,8 @@ void run_free(struct run *run)
     mem_free(run->output);
     mem_free(run->undo);
     mem_free(run->result.undo);
+    mem_free(run->result.outputs);
+    mem_free(run->put_out);
     mem_free(run->params);
     value_set_free(run->vars);
     for (size_t i = 0; run->outputs && i < run->step_count; i++)
@@ -277,7 +279,8 @@ void agent_operation_done(struct agent *a, const struct handler_result *result, 
     run->has_result = true;
     run->result = *result;
     run->result.undo = result->undo ? mem_strdup(result->undo) : NULL;
-    if (result->undo && !run->result.undo)
+    run->result.outputs = result->outputs ? mem_strdup(result->outputs) : NULL;
+    if ((result->undo && !run->result.undo) || (result->outputs && !run->result.outputs))
         result_set_error(run, &(struct error){ERR_NO_MEMORY, "out of memory"});
     mem_free(run->output);
     run->output = output ? mem_strdup(output) : NULL;
@@ -346,7 +349,15 @@ static void act_record(struct agent *a, struct run *run, const struct executor_r
     if (record->type == REPORT_ROLLBACK_STARTED)
         x->settled = false;
     log_record(a, x, record);
-    if (batch_record(a, x, &run->batch, record, output, &err) != ERR_OK)
+    char *put_out = record->type == REPORT_STEP_ENDED ? TAKE(run->put_out) : NULL;
+    enum error_code code = batch_record(a, x, &run->batch, record, output, &err);
+    if (code == ERR_OK && put_out)
+        code = values_put_out(run, (uint32_t)record->step, put_out, &err);
+    if (code == ERR_OK && put_out)
+        batch_put_out(run->batch, put_out);
+    else
+        mem_free(put_out);
+    if (code != ERR_OK)
         agent_fail(a, &err);
     else if (record->type == REPORT_CONFIRMING)
         run->confirm_seq = x->last_seq;
@@ -468,6 +479,8 @@ static void feed_result(struct agent *a, struct run *run)
                    .duration_ms = mono_ms(a) - run->operation_began_ms,
                    .message = result->message[0] != '\0' ? result->message : NULL},
     };
+    mem_free(run->put_out);
+    run->put_out = TAKE(run->result.outputs);
     executor_step(run->executor, &event);
     mem_free(TAKE(run->result.undo));
 }

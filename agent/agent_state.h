@@ -82,6 +82,7 @@ struct run {
     char *params;      /* of the operation's step, with values filled in; NULL: as in the plan */
     bool skipped;      /* `result` is that the step's condition is false */
     struct plan_step filled;    /* the step with `params` */
+    char *put_out;              /* by the operation that is over; NULL: nothing */
     struct value_set *vars;     /* NULL: none */
     size_t step_count;
     struct value_set **outputs; /* one per step: what it has put out; NULL: nothing */
@@ -173,6 +174,9 @@ DEFINE_CLEANUP(run_free, struct run)
 bool values_ready(struct agent *a, struct run *run);
 /* The step as it is to be carried out; borrowed until the next call. */
 const struct plan_step *values_step(struct run *run, uint32_t step);
+/* What the step has put out, as its handler gave it. ERR_INVALID, ERR_NO_MEMORY. */
+enum error_code values_put_out(struct run *run, uint32_t step, const char *json,
+                               struct error *err) MUST_CHECK;
 /* What is kept of a step with values: run->params and what undo needs. NULL: memory is out. */
 char *values_keep(const struct run *run, const char *undo);
 /* The other way round: run->undo, as it was kept, into run->params and run->undo. ERR_CORRUPT. */
@@ -185,6 +189,8 @@ enum error_code values_take_kept(struct run *run, struct error *err) MUST_CHECK;
 enum error_code batch_record(struct agent *a, struct execution *x, struct batch **batch,
                              const struct executor_record *record, char *output,
                              struct error *err) MUST_CHECK;
+/* Adds what a step put out to the entry that was recorded last. Takes `json` over. */
+void batch_put_out(struct batch *batch, char *json);
 enum error_code batch_capture(struct agent *a, struct execution *x, struct batch **batch,
                               uint32_t step, const char *undo, struct error *err) MUST_CHECK;
 /* Makes a batch that carries the present state of the execution, if there is none yet. */

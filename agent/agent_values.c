@@ -9,13 +9,19 @@
 #include "common/values/template.h"
 #include "common/values/value_json.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 DEFINE_CLEANUP(json_free, struct json_doc)
 DEFINE_CLEANUP(expr_free, struct expr)
 
-enum { WHEN_SHOWN_MAX = 400, KEPT_MAX_BYTES = 4 * PLAN_MAX_BYTES };
+enum {
+    WHEN_SHOWN_MAX = 400,
+    PARAMS_MAX_BYTES = 2 * PLAN_MAX_BYTES,
+    KEPT_MAX_BYTES = 2 * PARAMS_MAX_BYTES
+};
 
 /* ---- Names -------------------------------------------------------------------------------------
  */
@@ -75,22 +81,101 @@ static bool scope_find(void *ctx, const char *name, struct value *ret)
     return false;
 }
 
+/* ---- Numbers -----------------------------------------------------------------------------------
+ *
+ * Labels and outputs are texts. Where params want a number or a boolean and a text reads as one, it
+ * is that: what stood there in the plan as a text was a placeholder, or it would not be right.
+ */
+
+static bool reads_as(const char *text, enum json_type type)
+{
+    char *end = NULL;
+    if (type == JSON_BOOL)
+        return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
+    if (type != JSON_INT && type != JSON_NUMBER && type != JSON_SECONDS)
+        return false;
+    if (strspn(text, "-0123456789") == 0 || strspn(text, "-+.eE0123456789") != strlen(text))
+        return false;
+    double number = strtod(text, &end);
+    return *end == '\0' && isfinite(number);
+}
+
+static void put_scalar(const char *text, enum json_type type, struct buf *out)
+{
+    if (type == JSON_BOOL)
+        buf_puts(out, text);
+    else
+        buf_put_number(out, strtod(text, NULL));
+}
+
+static void put_fitting(const struct json_value *v, const struct json_field *field,
+                        struct buf *out);
+
+static void put_members(const struct json_value *object, const struct json_table *table,
+                        struct buf *out)
+{
+    bool first = true;
+    buf_putc(out, '{');
+    for (const struct json_value *c = json_first(object); c; c = json_next(c)) {
+        const struct json_field *field = NULL;
+        for (size_t i = 0; i < table->count && !field; i++) {
+            if (strcmp(table->fields[i].name, json_name(c)) == 0)
+                field = &table->fields[i];
+        }
+        if (!first)
+            buf_putc(out, ',');
+        first = false;
+        json_write_string(out, json_name(c), strlen(json_name(c)));
+        buf_putc(out, ':');
+        put_fitting(c, field, out);
+    }
+    buf_putc(out, '}');
+}
+
+/* `field`: NULL: one that the table does not know. */
+static void put_fitting(const struct json_value *v, const struct json_field *field, struct buf *out)
+{
+    const char *text = json_string(v);
+    if (field && text && reads_as(text, field->type))
+        put_scalar(text, field->type, out);
+    else if (field && field->type == JSON_OBJECT && json_kind(v) == JSON_IS_OBJECT)
+        put_members(v, field->table, out);
+    else
+        json_write_value(out, v);
+}
+
 /* ---- Before a step -----------------------------------------------------------------------------
  */
 
-static enum error_code params_fill(const struct plan_step *step, const struct value_scope *scope,
-                                   char **ret_params, struct error *err)
+static enum error_code params_fit(const struct step_type *type, const struct buf *filled,
+                                  char **ret_params, struct error *err)
 {
     AUTO(json_free) struct json_doc *doc = NULL;
-    AUTO_BUF struct buf text = {.max = 2 * PLAN_MAX_BYTES};
-    enum error_code code =
-        json_parse(step->params_json, strlen(step->params_json), 2 * PLAN_MAX_BYTES, &doc, err);
-    if (code == ERR_OK)
-        code = template_json_fill(json_root(doc), "params", scope, &text, err);
+    AUTO_BUF struct buf text = {.max = PARAMS_MAX_BYTES};
+    enum error_code code = json_parse(filled->data, filled->len, PARAMS_MAX_BYTES, &doc, err);
     if (code != ERR_OK)
         return code;
+    if (type)
+        put_members(json_root(doc), type->params, &text);
+    else
+        json_write_value(&text, json_root(doc)); /* the agent does not have it, and will say so */
     *ret_params = buf_take(&text, NULL);
     return *ret_params ? ERR_OK : error_set(err, ERR_NO_MEMORY, NULL);
+}
+
+static enum error_code params_fill(const struct agent *a, const struct plan_step *step,
+                                   const struct value_scope *scope, char **ret_params,
+                                   struct error *err)
+{
+    AUTO(json_free) struct json_doc *doc = NULL;
+    AUTO_BUF struct buf filled = {.max = PARAMS_MAX_BYTES};
+    enum error_code code =
+        json_parse(step->params_json, strlen(step->params_json), PARAMS_MAX_BYTES, &doc, err);
+    if (code == ERR_OK)
+        code = template_json_fill(json_root(doc), "params", scope, &filled, err);
+    if (code != ERR_OK)
+        return code;
+    return params_fit(step_catalog_find(a->config.catalog, step->type), &filled, ret_params, err);
 }
 
 static enum error_code when_test(const struct plan_step *step, const struct value_scope *scope,
@@ -122,7 +207,7 @@ bool values_ready(struct agent *a, struct run *run)
     s.facts = agent_facts(a);
     enum error_code code = when_test(step, &scope, &yes, &err);
     if (code == ERR_OK && yes)
-        code = params_fill(step, &scope, &run->params, &err);
+        code = params_fill(a, step, &scope, &run->params, &err);
     if (code == ERR_OK && yes)
         return true;
     run->has_result = true;
@@ -145,6 +230,17 @@ const struct plan_step *values_step(struct run *run, uint32_t step)
     run->filled = *planned; /* borrows */
     run->filled.params_json = run->params;
     return &run->filled;
+}
+
+enum error_code values_put_out(struct run *run, uint32_t step, const char *json, struct error *err)
+{
+    struct value_set *set = NULL;
+    enum error_code code = value_set_read_json(json, &set, err);
+    if (code != ERR_OK)
+        return code;
+    value_set_free(run->outputs[step]);
+    run->outputs[step] = set;
+    return ERR_OK;
 }
 
 /* ---- What is kept ------------------------------------------------------------------------------

@@ -39,11 +39,12 @@ bool plan_params_have_values(const char *params_json); /* NULL is fine */
 /* What is looked at in a step's params and condition. */
 struct plan_values {
     const struct plan *plan;
+    const struct step_catalog *catalog;
     struct value_set *vars; /* NULL: there are none */
 };
-/* Its vars are borrowed; the caller calls plan_values_done. ERR_NO_MEMORY. */
-enum error_code plan_values_init(const struct plan *plan, struct plan_values *ret,
-                                 struct error *err) MUST_CHECK;
+/* Plan and catalog are borrowed; the caller calls plan_values_done. ERR_NO_MEMORY. */
+enum error_code plan_values_init(const struct plan *plan, const struct step_catalog *catalog,
+                                 struct plan_values *ret, struct error *err) MUST_CHECK;
 void plan_values_done(struct plan_values *values);
 /* The condition of step number `step`: its form, and that its names can be had. */
 void plan_when_check(const struct plan_values *values, uint32_t step, struct problems *ps);

@@ -186,7 +186,7 @@ static enum error_code check_steps(const struct json_value *root, struct plan *p
         return ERR_OK; /* a problem of its own */
     const struct json_value *value = json_first(steps);
     struct step_rules rules = {.catalog = catalog};
-    enum error_code code = plan_values_init(plan, &rules.values, err);
+    enum error_code code = plan_values_init(plan, catalog, &rules.values, err);
     for (uint32_t i = 0; code == ERR_OK && value && i < plan_step_count(plan); i++) {
         code = check_step(value, &rules, plan, i, ps, err);
         value = json_next(value);

@@ -31,10 +31,10 @@ bool plan_has_values(const struct plan *plan)
     return plan->vars_json != NULL;
 }
 
-enum error_code plan_values_init(const struct plan *plan, struct plan_values *ret,
-                                 struct error *err)
+enum error_code plan_values_init(const struct plan *plan, const struct step_catalog *catalog,
+                                 struct plan_values *ret, struct error *err)
 {
-    *ret = (struct plan_values){.plan = plan};
+    *ret = (struct plan_values){.plan = plan, .catalog = catalog};
     return plan->vars_json ? value_set_read_json(plan->vars_json, &ret->vars, err) : ERR_OK;
 }
 
@@ -63,7 +63,15 @@ static bool find_var(const struct plan_values *values, const char *name, struct 
            value_set_find(values->vars, name + sizeof(space) - 1, ret);
 }
 
-/* "steps.NAME.outputs.X": that NAME comes before. */
+/* One whose type is not known has that as its problem. */
+static bool puts_out(const struct look *look, const struct plan_step *step)
+{
+    const struct step_type *type =
+        step->type ? step_catalog_find(look->values->catalog, step->type) : NULL;
+    return !type || (type->traits & STEP_TYPE_OUTPUTS) != 0;
+}
+
+/* "steps.NAME.outputs.X": that NAME comes before, and can put something out. */
 static void check_output(const struct look *look, const char *name)
 {
     static const char space[] = "steps.";
@@ -72,8 +80,12 @@ static void check_output(const struct look *look, const char *name)
     const struct plan *plan = look->values->plan;
     for (uint32_t i = 0; i < look->step && i < plan_step_count(plan); i++) {
         const char *other = plan_step(plan, i)->name;
-        if (other && strlen(other) == len && memcmp(other, step, len) == 0)
-            return;
+        if (!other || strlen(other) != len || memcmp(other, step, len) != 0)
+            continue;
+        if (!puts_out(look, plan_step(plan, i)))
+            problems_add(look->ps, look->path, "%.100s: a step of type %s puts nothing out", name,
+                         plan_step(plan, i)->type);
+        return;
     }
     problems_add(look->ps, look->path, "%.100s: no step before this one is named \"%.*s\"", name,
                  (int)(len < 64 ? len : 64), step);

@@ -146,6 +146,7 @@ struct wire_entry {
     int64_t duration_ms;
     char *message; /* NULL: none */
     char *output;  /* step_ended: head and tail of what the step printed; NULL: nothing */
+    char *outputs; /* step_ended: what it put out, a set of values as JSON; NULL: nothing */
 };
 
 struct wire_report {

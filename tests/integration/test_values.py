@@ -136,6 +136,41 @@ class Values(unittest.TestCase):
             self.assertEqual(steps_of(shown, "web-2")["write"]["state"], "skipped")
             self.assertTrue(steps_of(shown, "web-1")["write"]["changed"])
 
+    def test_what_a_step_puts_out_later_ones_use(self):
+        with LabelledFleet({"web-1": []}) as fleet:
+            out = fleet.path("out")
+            steps = [script_step("echo version=1.4 >> $KITSUNE_OUTPUT; echo 'note=a = b' >> $KITSUNE_OUTPUT; "
+                                 "echo pause=0.9 >> $KITSUNE_OUTPUT", "make"),
+                     {"name": "wait", "type": "sleep", "params": {"duration": "${steps.make.outputs.pause}"}},
+                     write_step(out, "${steps.make.outputs.version}: ${steps.make.outputs.note}\n",
+                                when="steps.make.outputs.version >= '1.3'")]
+            rollout = fleet.submit({"servers": ["web-1"], "steps": steps})
+            fleet.wait_event(rollout, lambda e: e["type"] == "step_started" and e["step"] == "wait")
+            # What was put out is on record with the step's end: the next agent has it.
+            fleet.agents["web-1"].kill()
+            fleet.start("web-1")
+            fleet.kitsune("watch", rollout, check=0)
+            self.assertEqual(read(out), "1.4: a = b\n")
+            self.assertEqual([n for n in os.listdir("/tmp") if n.startswith("kitsune-output-")], [])
+
+            looked = fleet.kitsune("submit", fleet.plan({"servers": ["web-1"], "steps": steps}), "--check", "--watch",
+                                   check=0).stdout
+            self.assertIn("depends on a change of step 1 (make)", looked)
+
+            wrong = {"servers": ["web-1"], "steps": [script_step("echo 'no name' >> $KITSUNE_OUTPUT", "wrong")]}
+            shown = fleet.run(wrong, check=3)
+            self.assertIn("line 1: must be NAME=VALUE", by_server(shown)["web-1"]["message"])
+
+    def test_a_label_that_reads_as_a_number_is_one_where_a_number_is_wanted(self):
+        with LabelledFleet({"web-1": ["pause=0.01"], "web-2": ["pause=long"]}) as fleet:
+            step = {"name": "rest", "type": "sleep", "params": {"duration": "${server.labels.pause}"}}
+            plan = {"servers": ["web-1", "web-2"], "steps": [step], "rolloutStrategy":
+                    {"type": "Parallel", "maxFailures": -1}, "rollback": {"scope": "none"}}
+            shown = by_server(fleet.run(plan, check=None))
+            self.assertEqual(shown["web-1"]["state"], "succeeded")
+            self.assertEqual(shown["web-2"]["state"], "failed")
+            self.assertIn("params.duration", shown["web-2"]["message"])
+
     def test_what_can_be_known_at_submit_is(self):
         with Fleet() as fleet:
             plan = {
