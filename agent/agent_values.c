@@ -9,9 +9,7 @@
 #include "common/values/template.h"
 #include "common/values/value_json.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 DEFINE_CLEANUP(json_free, struct json_doc)
@@ -81,74 +79,12 @@ static bool scope_find(void *ctx, const char *name, struct value *ret)
     return false;
 }
 
-/* ---- Numbers -----------------------------------------------------------------------------------
- *
- * Labels and outputs are texts. Where params want a number or a boolean and a text reads as one, it
- * is that: what stood there in the plan as a text was a placeholder, or it would not be right.
- */
-
-static bool reads_as(const char *text, enum json_type type)
-{
-    char *end = NULL;
-    if (type == JSON_BOOL)
-        return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
-    if (type != JSON_INT && type != JSON_NUMBER && type != JSON_SECONDS)
-        return false;
-    if (strspn(text, "-0123456789") == 0 || strspn(text, "-+.eE0123456789") != strlen(text))
-        return false;
-    double number = strtod(text, &end);
-    return *end == '\0' && isfinite(number);
-}
-
-static void put_scalar(const char *text, enum json_type type, struct buf *out)
-{
-    if (type == JSON_BOOL)
-        buf_puts(out, text);
-    else
-        buf_put_number(out, strtod(text, NULL));
-}
-
-static void put_fitting(const struct json_value *v, const struct json_field *field,
-                        struct buf *out);
-
-static void put_members(const struct json_value *object, const struct json_table *table,
-                        struct buf *out)
-{
-    bool first = true;
-    buf_putc(out, '{');
-    for (const struct json_value *c = json_first(object); c; c = json_next(c)) {
-        const struct json_field *field = NULL;
-        for (size_t i = 0; i < table->count && !field; i++) {
-            if (strcmp(table->fields[i].name, json_name(c)) == 0)
-                field = &table->fields[i];
-        }
-        if (!first)
-            buf_putc(out, ',');
-        first = false;
-        json_write_string(out, json_name(c), strlen(json_name(c)));
-        buf_putc(out, ':');
-        put_fitting(c, field, out);
-    }
-    buf_putc(out, '}');
-}
-
-/* `field`: NULL: one that the table does not know. */
-static void put_fitting(const struct json_value *v, const struct json_field *field, struct buf *out)
-{
-    const char *text = json_string(v);
-    if (field && text && reads_as(text, field->type))
-        put_scalar(text, field->type, out);
-    else if (field && field->type == JSON_OBJECT && json_kind(v) == JSON_IS_OBJECT)
-        put_members(v, field->table, out);
-    else
-        json_write_value(out, v);
-}
-
 /* ---- Before a step -----------------------------------------------------------------------------
  */
 
-static enum error_code params_fit(const struct step_type *type, const struct buf *filled,
-                                  char **ret_params, struct error *err)
+/* A type that the agent does not have is told when the step is run. */
+static enum error_code params_fit(const struct step_type *type, const struct json_value *planned,
+                                  const struct buf *filled, char **ret_params, struct error *err)
 {
     AUTO(json_free) struct json_doc *doc = NULL;
     AUTO_BUF struct buf text = {.max = PARAMS_MAX_BYTES};
@@ -156,9 +92,9 @@ static enum error_code params_fit(const struct step_type *type, const struct buf
     if (code != ERR_OK)
         return code;
     if (type)
-        put_members(json_root(doc), type->params, &text);
+        plan_params_fit(planned, json_root(doc), type->params, &text);
     else
-        json_write_value(&text, json_root(doc)); /* the agent does not have it, and will say so */
+        json_write_value(&text, json_root(doc));
     *ret_params = buf_take(&text, NULL);
     return *ret_params ? ERR_OK : error_set(err, ERR_NO_MEMORY, NULL);
 }
@@ -175,7 +111,8 @@ static enum error_code params_fill(const struct agent *a, const struct plan_step
         code = template_json_fill(json_root(doc), "params", scope, &filled, err);
     if (code != ERR_OK)
         return code;
-    return params_fit(step_catalog_find(a->config.catalog, step->type), &filled, ret_params, err);
+    const struct step_type *type = step_catalog_find(a->config.catalog, step->type);
+    return params_fit(type, json_root(doc), &filled, ret_params, err);
 }
 
 static enum error_code when_test(const struct plan_step *step, const struct value_scope *scope,

@@ -94,6 +94,11 @@ void plan_step_release(struct plan_step *step);
 enum error_code step_params_decode(const struct step_type *type, const char *params_json,
                                    const char *path, void **ret_params, struct problems *ps,
                                    struct error *err) MUST_CHECK;
+/* Appends params as filled in (template.h), of which `planned` is what they were before, with what
+ * placeholders have become turned into what the table wants there: a text that reads as a number
+ * into a number, a number into a text. */
+void plan_params_fit(const struct json_value *planned, const struct json_value *filled,
+                     const struct json_table *table, struct buf *out);
 void step_params_free(const struct step_type *type, void *params);
 /* Tells whether rolling back undoes a step of a plan without faults. *ret_lacks (static) is what it
  * lacks when it does not, else NULL. ERR_INVALID: no such type, or params that are not right;

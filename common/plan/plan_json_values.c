@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { FILLED_MAX_BYTES = 2 * PLAN_MAX_BYTES }; /* of params, as on the agent */
+
 DEFINE_CLEANUP(json_free, struct json_doc)
 DEFINE_CLEANUP(expr_free, struct expr)
 
@@ -244,10 +246,27 @@ static enum error_code filled_check(const struct walk *w, const struct step_type
     return w->ps->no_memory ? error_set(err, ERR_NO_MEMORY, NULL) : ERR_OK;
 }
 
+static enum error_code fitted_check(const struct walk *w, const struct step_type *type,
+                                    const struct json_value *planned, const char *path,
+                                    struct error *err)
+{
+    AUTO(json_free) struct json_doc *filled = NULL;
+    AUTO(json_free) struct json_doc *fitted = NULL;
+    AUTO_BUF struct buf text = {.max = FILLED_MAX_BYTES};
+    enum error_code code =
+        json_parse(w->filled.data, w->filled.len, FILLED_MAX_BYTES, &filled, err);
+    if (code != ERR_OK)
+        return code;
+    plan_params_fit(planned, json_root(filled), type->params, &text);
+    code = buf_check(&text, err);
+    if (code == ERR_OK)
+        code = json_parse(text.data, text.len, FILLED_MAX_BYTES, &fitted, err);
+    return code == ERR_OK ? filled_check(w, type, json_root(fitted), path, err) : code;
+}
+
 static enum error_code walk_check(struct walk *w, const struct step_type *type,
                                   const struct json_value *value, struct error *err)
 {
-    AUTO(json_free) struct json_doc *doc = NULL;
     AUTO_FREE char *path = mem_strdup(w->path.data);
     if (!path)
         return error_set(err, ERR_NO_MEMORY, NULL);
@@ -258,12 +277,11 @@ static enum error_code walk_check(struct walk *w, const struct step_type *type,
     if (code == ERR_OK)
         code = buf_check(&w->open, err);
     if (code == ERR_OK)
-        code = json_parse(w->filled.data, w->filled.len, PLAN_MAX_BYTES, &doc, err);
-    if (code == ERR_LIMIT) {
-        problems_add(w->ps, path, "more than %d bytes with its values filled in", PLAN_MAX_BYTES);
-        return ERR_OK;
-    }
-    return code == ERR_OK ? filled_check(w, type, json_root(doc), path, err) : code;
+        code = fitted_check(w, type, value, path, err);
+    if (code != ERR_LIMIT)
+        return code;
+    problems_add(w->ps, path, "more than %d bytes with its values filled in", FILLED_MAX_BYTES);
+    return ERR_OK;
 }
 
 enum error_code plan_template_check(const struct plan_values *values, uint32_t step,
@@ -274,7 +292,7 @@ enum error_code plan_template_check(const struct plan_values *values, uint32_t s
                      .step = step,
                      .ps = ps,
                      .path = BUF_INIT,
-                     .filled = {.max = 2 * PLAN_MAX_BYTES},
+                     .filled = {.max = FILLED_MAX_BYTES},
                      .open = BUF_INIT};
     buf_printf(&w.path, "steps[%u].params", step);
     enum error_code code = buf_check(&w.path, err);

@@ -171,6 +171,19 @@ class Values(unittest.TestCase):
             self.assertEqual(shown["web-2"]["state"], "failed")
             self.assertIn("params.duration", shown["web-2"]["message"])
 
+    def test_the_plan_of_the_documentation_runs(self):
+        with LabelledFleet({"web-1": ["role=web"], "web-2": ["role=web"], "db-1": ["role=db"]}) as fleet:
+            with open(os.path.join(SOURCE, "plans", "per-server.json"), encoding="utf-8") as file:
+                plan = json.load(file)
+            root = plan["vars"]["site"]["root"] = fleet.path("conf")
+            shown = fleet.run(plan, "--id", "documented")
+            workers = 2 * os.cpu_count()
+            self.assertEqual(read(root + "-db-1.conf"), f"name shop\nrole db\nworkers {workers}\n")
+            self.assertEqual(steps_of(shown, "db-1")["cache"]["state"], "skipped")
+            self.assertEqual(sorted(os.path.basename(p) for p in os.listdir(fleet.dir) if p.startswith("conf")),
+                             ["conf-db-1.conf", "conf-web-1.cache", "conf-web-1.conf", "conf-web-2.cache",
+                              "conf-web-2.conf"])
+
     def test_what_can_be_known_at_submit_is(self):
         with Fleet() as fleet:
             plan = {
