@@ -60,7 +60,8 @@ static bool line_read(const char *text, size_t len, struct line *ret_line)
     for (size_t i = 0; i < ARRAY_LEN(sayings); i++) {
         if (strcmp(end, sayings[i].end) != 0)
             continue;
-        (void)snprintf(ret_line->name, sizeof(ret_line->name), "%s", name);
+        (void)snprintf(ret_line->name, sizeof(ret_line->name), "%.*s",
+                       (int)sizeof(ret_line->name) - 1, name);
         (void)snprintf(ret_line->evr, sizeof(ret_line->evr), "%s", evr);
         ret_line->part = sayings[i].part;
         return true;

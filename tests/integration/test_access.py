@@ -172,6 +172,7 @@ class Tokens(unittest.TestCase):
                             f"Expect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n".encode())
                 self.assertIn(b" 100 ", raw.recv(4096))  # it was let in
                 fleet.asks("POST", "/v1/tokens/eve/revoke")
+                fleet.token("eve", "viewer")  # another one, by that name
                 raw.sendall(body)
                 self.assertIn(b" 401 ", raw.recv(4096))
             self.assertEqual(fleet.asks("GET", "/v1/rollouts")["rollouts"], [])
