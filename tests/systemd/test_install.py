@@ -543,6 +543,23 @@ class Faults(Case):
         self.assertIn("op is operator, and agents are let in and out by an admin", said)
         self.assertEqual(HOSTS.ssh("web-1", f"ls -d {STATE}", check=False), "")
 
+    def test_what_arrives_in_part_is_not_kept(self):
+        remote = read(os.path.join(os.environ["KITSUNE_SOURCE"], "orchestrator", "cli", "install", "remote.sh"))
+        said = HOSTS.ssh("web-1", f"want_payload=00\n{remote}\n(echo half | upload) 2>&1 || true; ls -A {STATE}/install")
+        self.addCleanup(HOSTS.ssh, "web-1", f"rm -r {STATE}")
+        self.assertEqual(said, "what arrived is not what was sent\n")
+
+    def test_an_upgrade_over_the_socket_needs_not_know_where_agents_connect_to(self):
+        self.clean("web-1")
+        self.assertEqual(self.outcome("install", "web-1")[0], "installed")
+        over = ("--orchestrator", "unix://" + self.fleet.socket, "-o", "json", "web-1")
+        command = [program("kitsune"), *self.command("upgrade", *over)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+        self.assertEqual(json.loads(done.stdout)["hosts"][0]["result"], "unchanged", done)
+        done = subprocess.run([*command[:2], "install", *command[3:]], capture_output=True, text=True,
+                              timeout=DEADLINE, check=False)
+        self.assertIn("say where they do, with --agent-url", done.stderr)
+
     def test_what_cannot_run_there_is_not_uploaded(self):
         with open(agent_program(), "rb") as file:
             data = bytearray(file.read(4096))
