@@ -17,7 +17,7 @@ static void change_start(struct yum *y);
 
 static void changed_ended(struct yum *y)
 {
-    AUTO_BUF struct buf text = {.max = HANDLER_MESSAGE_MAX * 4};
+    AUTO_BUF struct buf text = {.max = YUM_TEXT_MAX};
     AUTO_BUF struct buf reboot = BUF_INIT;
     struct handler_result result = {0};
     if (!yum_ended_well(y)) {
@@ -67,7 +67,7 @@ static void unchanged(struct yum *y)
 
 static void explain(struct yum *y)
 {
-    AUTO_BUF struct buf what = {.max = HANDLER_MESSAGE_MAX * 4};
+    AUTO_BUF struct buf what = {.max = YUM_TEXT_MAX};
     struct handler_result result = {0};
     if (yum_record_explains(&y->record, &y->first.packages, &y->now.packages, &what)) {
         yum_tidy(y, "end", changed_ended);
