@@ -483,6 +483,27 @@ static void a_program_that_did_nothing_is_found_out(void **state)
     yum_close(&bed);
 }
 
+static void what_somebody_else_installs_meanwhile_is_told_and_stays(void **state)
+{
+    const struct yum_fixture *f = *state;
+    struct bed bed;
+    char text[PATH_MAX];
+    yum_open(&bed, f);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    (void)snprintf(text, sizeof(text),
+                   "#!/bin/sh\ndnf \"$@\" && rpm --root %s -i %s/kitsune-fresh-1.0-1.noarch.rpm\n",
+                   bed.host.installroot, f->repo);
+    use_program(&bed, text);
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, DEMO("2.0-1"));
+    assert_string_equal(bed.result.message,
+                        "kitsune-demo 1.0-1 -> 2.0-1; somebody else has changed others meanwhile: "
+                        "kitsune-fresh 1.0-1 has come");
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, DEMO("2.0-1"));
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    assert_installed(&bed, "kitsune-fresh", "1.0-1");
+    yum_close(&bed);
+}
+
 static void a_missing_program_fails_for_good(void **state)
 {
     struct bed bed;
@@ -721,6 +742,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_scriptlet_that_refuses_fails_the_step_and_it_can_be_undone),
         cmocka_unit_test(a_scriptlet_that_fails_afterwards_is_told_of),
         cmocka_unit_test(a_program_that_did_nothing_is_found_out),
+        cmocka_unit_test(what_somebody_else_installs_meanwhile_is_told_and_stays),
         cmocka_unit_test(a_missing_program_fails_for_good),
         cmocka_unit_test(a_cancel_ends_the_program),
         cmocka_unit_test(a_cancel_while_the_database_is_read_starts_no_program),
