@@ -32,7 +32,6 @@ const char *yum_root(const struct yum *y)
 
 void yum_args_add(struct yum_args *args, const char *fmt, ...)
 {
-    AUTO_BUF struct buf text = BUF_INIT;
     va_list ap;
     char *copy = NULL;
     char small[RPM_TEXT_MAX];
