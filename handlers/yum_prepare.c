@@ -78,7 +78,7 @@ static void refuse(struct yum *y, const struct handler_result *result)
 static void would_change(struct yum *y)
 {
     AUTO_BUF struct buf lines = BUF_INIT;
-    AUTO_BUF struct buf text = {.max = HANDLER_MESSAGE_MAX * 4};
+    AUTO_BUF struct buf text = {.max = YUM_TEXT_MAX};
     AUTO_BUF struct buf reboot = BUF_INIT;
     struct handler_result result = {0};
     char lacks[YUM_LINE_MAX] = "";
