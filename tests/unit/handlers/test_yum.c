@@ -504,6 +504,20 @@ static void what_somebody_else_installs_meanwhile_is_told_and_stays(void **state
     yum_close(&bed);
 }
 
+static void a_program_that_does_not_say_what_it_would_do_is_refused(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    use_program(&bed, "#!/bin/sh\necho Updating and loading repositories:\n");
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_false(bed.result.retryable);
+    assert_message(&bed, "does not say what it would do; dnf 4 or yum is needed");
+    run_yum(&bed, UPGRADE, HANDLER_CHECK, DEMO("2.0-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    yum_close(&bed);
+}
+
 static void a_missing_program_fails_for_good(void **state)
 {
     struct bed bed;
@@ -743,6 +757,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_scriptlet_that_fails_afterwards_is_told_of),
         cmocka_unit_test(a_program_that_did_nothing_is_found_out),
         cmocka_unit_test(what_somebody_else_installs_meanwhile_is_told_and_stays),
+        cmocka_unit_test(a_program_that_does_not_say_what_it_would_do_is_refused),
         cmocka_unit_test(a_missing_program_fails_for_good),
         cmocka_unit_test(a_cancel_ends_the_program),
         cmocka_unit_test(a_cancel_while_the_database_is_read_starts_no_program),
