@@ -150,7 +150,7 @@ static enum error_code lines_take(const char *output, size_t len, const struct t
     for (const char *at = output; at < end && code == ERR_OK;) {
         __attribute__((cleanup(rpm_version_done))) struct rpm_version version = {0};
         struct line line;
-        struct rpm_package p;
+        struct rpm_package p = {0};
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         const char *stop = newline ? newline : end;
         bool tells = line_read(at, (size_t)(stop - at), &line);

@@ -249,6 +249,17 @@ static bool reads_a_file(int argc, char *const *argv)
     return false;
 }
 
+/* Commands that connect to whatever host the input names. */
+static bool goes_to_hosts(int argc, char *const *argv)
+{
+    static const char *const goers[] = {"install", "upgrade", "uninstall"};
+    for (int i = 2; i < argc; i++)
+        for (size_t g = 0; g < sizeof(goers) / sizeof(goers[0]); g++)
+            if (strcmp(argv[i], goers[g]) == 0)
+                return true;
+    return false;
+}
+
 static void play(int argc, char *const *argv, bool terminal)
 {
     static char plan[] = "{\"servers\":[\"a\",\"b\"],\"steps\":[{\"name\":\"s\",\"type\":\"echo\","
@@ -284,7 +295,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct fuzz_input again = answers;
     int argc = split(line, argv);
-    if (!reads_a_file(argc, argv)) {
+    if (!reads_a_file(argc, argv) && !goes_to_hosts(argc, argv)) {
         play(argc, argv, false);
         /* A terminal of few columns, on which lines are cut and wrapped. */
         answers = again;

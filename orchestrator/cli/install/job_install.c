@@ -49,6 +49,7 @@ static enum error_code apply(struct job_run *run, const struct decision *d, stru
         {"want_kind", payload_kind_names[w->payload->kind]},
         {"want_upload", flag(d->upload)},
         {"want_unit", w->unit},
+        {"want_users", script_users},
         {"want_conf", d->conf.data},
         {"want_forget", flag(d->enrol && w->replace)},
         {"want_token", token},

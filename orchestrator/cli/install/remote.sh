@@ -234,7 +234,7 @@ make_user() {
     if id kitsune-agent >/dev/null 2>&1; then return; fi
     : >"$undo/user"
     if has systemd-sysusers; then
-        printf 'u kitsune-agent - "Kitsune agent"\n' | systemd-sysusers - >/dev/null
+        printf '%s' "$want_users" | systemd-sysusers - >/dev/null
     elif has useradd; then
         useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin kitsune-agent
     fi

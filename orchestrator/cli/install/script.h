@@ -4,10 +4,10 @@
 
 #include "common/base/buf.h"
 
-/* The text of remote.sh, and that of the agent's unit with the path of the program put in where it
- * is not of a package. */
+/* The texts of remote.sh, and of the agent's unit and users as its packages have them. */
 extern const char script_remote[];
 extern const char script_unit[];
+extern const char script_users[];
 
 /* "name='value'", quoted so that the shell takes the value as it is. */
 void script_value(struct buf *b, const char *name, const char *value);
