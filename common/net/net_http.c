@@ -445,23 +445,30 @@ const char *net_request_query(struct net_request *req, const char *name)
     return NULL;
 }
 
-/* lws keeps headers that it knows by number and others by name. */
-static char *header_copy(struct lws *wsi, const char *name)
+/* lws keeps headers that it knows by number and others by name. Negative: there is none. */
+static int header_find(struct lws *wsi, const char *name, char ret_value[NET_MAX_HEADER_VALUE])
 {
-    char value[NET_MAX_HEADER_VALUE];
     char with_colon[NET_MAX_HEADER_VALUE];
     int name_len = snprintf(with_colon, sizeof(with_colon), "%s:", name);
     if (name_len < 0 || (size_t)name_len >= sizeof(with_colon))
-        return NULL;
+        return -1;
     for (int token = 0; token < WSI_TOKEN_COUNT; token++) {
         const char *known = (const char *)lws_token_to_string((enum lws_token_indexes)token);
         if (known == NULL || strcmp(known, with_colon) != 0)
             continue;
-        int len = lws_hdr_copy(wsi, value, sizeof(value), (enum lws_token_indexes)token);
-        return len > 0 ? mem_strdup(value) : NULL;
+        int len = lws_hdr_copy(wsi, ret_value, NET_MAX_HEADER_VALUE, (enum lws_token_indexes)token);
+        return len > 0 ? len : -1;
     }
-    int len = lws_hdr_custom_copy(wsi, value, sizeof(value), with_colon, name_len);
-    return len >= 0 ? mem_strndup(value, (size_t)len) : NULL;
+    return lws_hdr_custom_copy(wsi, ret_value, NET_MAX_HEADER_VALUE, with_colon, name_len);
+}
+
+static char *header_copy(struct lws *wsi, const char *name)
+{
+    char value[NET_MAX_HEADER_VALUE];
+    int len = header_find(wsi, name, value);
+    char *copy = len >= 0 ? mem_strndup(value, (size_t)len) : NULL;
+    explicit_bzero(value, sizeof(value)); /* it may be a secret */
+    return copy;
 }
 
 const char *net_request_header(struct net_request *req, const char *name)

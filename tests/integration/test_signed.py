@@ -60,6 +60,18 @@ def kill(process):
     process.stop()
 
 
+class Gate:
+    """A FIFO at which steps wait for a line. It is held open, so that neither side waits for the other."""
+
+    def __init__(self, test, path):
+        os.mkfifo(path)
+        self.file = os.open(path, os.O_RDWR)
+        test.addCleanup(os.close, self.file)
+
+    def let_pass(self, count=1):
+        os.write(self.file, b"go\n" * count)
+
+
 class Marked(unittest.TestCase):
     def marks(self):
         try:
@@ -140,18 +152,16 @@ class Fleets(Marked):
 
     def test_after_restarts_of_both_what_was_submitted_goes_on_and_can_be_undone(self):
         target = self.fleet.path("target")
-        gate = self.fleet.path("gate")
-        os.mkfifo(gate)
+        path = self.fleet.path("gate")
+        gate = Gate(self, path)
         steps = [
             {"name": "write", "type": "file_write", "params": {"path": target, "content": "new"}},
-            {"name": "wait", "type": "script", "params": {"script": "sh", "args": ["-c", f"read x <'{gate}'"]},
+            {"name": "wait", "type": "script", "params": {"script": "sh", "args": ["-c", f"read x <'{path}'"]},
              "onInterrupt": "retry"},
         ]
         plan = {"servers": ["a", "b"], "steps": steps, "rollback": {"scope": "all"}}
         rollout = self.fleet.submit(self.keys.sign(plan, "alice", "bob"))
-        waits = {x: lambda e, x=x: (e["type"], e.get("server"), e.get("step")) == ("step_started", x, "wait")
-                 for x in ("a", "b")}
-        self.fleet.wait_event(rollout, waits["a"])
+        self.fleet.wait_event(rollout, lambda e: e["type"] == "step_started" and e["step"] == "wait")
         kill(self.fleet.agents["a"])
         self.fleet.end_orphans()  # the other agents are killed with them
         for process in (self.fleet.agents["b"], self.fleet.agents["c"], self.fleet.orchestrator):
@@ -159,10 +169,7 @@ class Fleets(Marked):
         self.fleet.start_orchestrator()
         for agent in ("a", "b"):
             self.fleet.start_agent(agent, args=["--trusted-keys", self.keys.trusted])
-        for agent in ("a", "b"):
-            self.fleet.wait_event(rollout, waits[agent])
-            with open(gate, "w", encoding="ascii") as file:
-                file.write("go\n")
+        gate.let_pass(2)
         self.fleet.kitsune("watch", rollout, check=0)
         with open(target, encoding="ascii") as file:
             self.assertEqual(file.read(), "new")
@@ -329,7 +336,7 @@ class Forgeries(Marked):
             {**frame, "signed": {**frame["signed"], "root": frame["signed"]["root"].upper()}},
         ]:
             self.hostile.say(broken)
-            self.fleet.agents["b"].wait_line("the orchestrator's message is refused")
+            self.fleet.agents["b"].wait_line("the orchestrator's message is refused", 'msg="not connected"')
             self.stop()  # which spares waiting for it to come again
             self.assertEqual(self.start()["executions"], [])
         self.assertEqual(self.marks(), [])
@@ -366,10 +373,10 @@ class Forgeries(Marked):
     @unittest.skipUnless(os.path.exists(LIBRARY), "libfaketime is not installed")
     def test_nothing_begins_outside_its_time_and_what_has_begun_goes_on(self):
         clock = Clock(self.fleet.path("clock"))
-        gate = self.fleet.path("gate")
-        os.mkfifo(gate)
+        path = self.fleet.path("gate")
+        gate = Gate(self, path)
         wait = {"name": "wait", "type": "script", "onInterrupt": "retry",
-                "params": {"script": "sh", "args": ["-c", f"echo began >>'{self.marker}'; read x <'{gate}'"]}}
+                "params": {"script": "sh", "args": ["-c", f"echo began >>'{self.marker}'; read x <'{path}'"]}}
         plan = plan_of(self.marker, servers=["b"])
         later = execute("x", self.keys.signed(plan, "alice", "bob", options=["--not-before", "1h"]), "b")
         now = execute("x", self.keys.signed({**plan, "steps": [wait]}, "alice", "bob"), "b")
@@ -383,7 +390,7 @@ class Forgeries(Marked):
         clock.jump("+0")
         self.start(env=clock.env)
         self.hostile.say({**now, "rollout": "now"})
-        self.fleet.agents["b"].wait_line('msg="execution started"')
+        self.hostile.await_entry("now", "step_started")
         # One waits behind it, and its time passes.
         self.hostile.say({**queued, "rollout": "queued"})
         clock.jump("+9h")
@@ -392,8 +399,7 @@ class Forgeries(Marked):
         self.start(env=clock.env)
         self.hostile.say({**queued, "rollout": "queued"})
         self.assertIn("expired at", self.hostile.ended("queued")["message"])
-        with open(gate, "w", encoding="ascii") as file:
-            file.write("go\n")
+        gate.let_pass()
         self.assertEqual(self.hostile.ended("now")["state"], "succeeded")
         self.assertEqual(set(self.marks()), {"began"})
 

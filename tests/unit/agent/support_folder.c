@@ -40,7 +40,7 @@ const char *folder_path(const struct folder *f, const char *name)
     return path;
 }
 
-void file_put(const char *path, const char *text)
+void file_fill(const char *path, const char *text)
 {
     FILE *file = fopen(path, "we");
     assert_non_null(file);

@@ -160,7 +160,7 @@ void journal_append_captured(struct rig *r, const char *rollout, int64_t step, c
     struct undo_append a = journal_append_of(r, rollout);
     journal_step_file(r, rollout, (uint32_t)step, file);
     if (bytes)
-        file_put(file, bytes);
+        file_fill(file, bytes);
     a.captures = &capture;
     a.capture_count = 1;
     journal_append(r, &a);

@@ -54,7 +54,7 @@ static void a_step_that_changes_the_host_is_on_record_before_it_begins(void **st
 static void a_failing_execution_brings_the_file_back(void **state)
 {
     struct agent_rig *r = *state;
-    file_put(folder_path(&r->folder, "target"), "old");
+    file_fill(folder_path(&r->folder, "target"), "old");
     agent_rig_connect(r, 1);
     agent_rig_execute(r, "r1",
                       agent_rig_join(agent_rig_write(r, "new"),
@@ -282,7 +282,7 @@ static void what_waits_in_the_queue_can_be_cancelled_and_rolled_back(void **stat
 static void a_finished_execution_is_undone_on_request(void **state)
 {
     struct agent_rig *r = *state;
-    file_put(folder_path(&r->folder, "target"), "old");
+    file_fill(folder_path(&r->folder, "target"), "old");
     agent_rig_connect(r, 1);
     agent_rig_execute(r, "r1", agent_rig_write(r, "new"));
     agent_rig_await(r, "ended=succeeded");
@@ -457,7 +457,7 @@ static void an_agent_that_stops_lets_the_running_step_end(void **state)
 static void a_step_that_was_interrupted_has_failed_and_is_undone(void **state)
 {
     struct agent_rig *r = *state;
-    file_put(folder_path(&r->folder, "target"), "old");
+    file_fill(folder_path(&r->folder, "target"), "old");
     agent_rig_connect(r, 1);
     agent_rig_execute(
         r, "r1",
@@ -493,7 +493,7 @@ static void an_idempotent_step_that_a_crash_cut_off_is_run_again(void **state)
 static void a_step_that_a_crash_cut_off_and_that_may_not_run_again_has_failed(void **state)
 {
     struct agent_rig *r = *state;
-    file_put(folder_path(&r->folder, "target"), "old");
+    file_fill(folder_path(&r->folder, "target"), "old");
     agent_rig_until_killed(
         r,
         agent_rig_join(agent_rig_write(r, "new"),
@@ -537,9 +537,9 @@ static void an_interrupted_rollback_goes_on(void **state)
 {
     struct agent_rig *r = *state;
     char steps[4096];
-    file_put(folder_path(&r->folder, "target"), "old");
-    file_put(folder_path(&r->folder, "undo.sh"),
-             "#!/bin/sh\ncd \"$1\"; test -e died || { touch died; kill -9 $PPID; sleep 1; }\n");
+    file_fill(folder_path(&r->folder, "target"), "old");
+    file_fill(folder_path(&r->folder, "undo.sh"),
+              "#!/bin/sh\ncd \"$1\"; test -e died || { touch died; kill -9 $PPID; sleep 1; }\n");
     (void)snprintf(steps, sizeof(steps),
                    "%s,{\"name\":\"u\",\"type\":\"script\",\"params\":{\"script\":\"/bin/false\","
                    "\"args\":[\"%s\"],\"rollback_script\":\"%s/undo.sh\"}}",
@@ -586,7 +586,7 @@ static void want_of_memory_at_any_point_loses_nothing(void **state)
     for (uint64_t n = 0;; n++) {
         assert_true(n < 500);
         r->failed = false;
-        file_put(folder_path(&r->folder, "target"), "old");
+        file_fill(folder_path(&r->folder, "target"), "old");
         bool short_of_memory = run_short_of_memory(r, n);
         agent_rig_restart(r);
         agent_rig_settle(r);

@@ -23,7 +23,7 @@ static const char *target_of(const struct agent_rig *r)
 static void execute_to_confirm(struct agent_rig *r, int confirm_ms)
 {
     AUTO_BUF struct buf b = BUF_INIT;
-    file_put(target_of(r), "old");
+    file_fill(target_of(r), "old");
     buf_printf(&b,
                "{\"v\":1,\"type\":\"execute\",\"rollout\":\"r1\",\"epoch\":1,"
                "\"rollbackOnFailure\":false,\"confirmMs\":%d,\"steps\":[%s]}",

@@ -49,7 +49,7 @@ static void give_space(struct agent_rig *r)
 static void on_a_full_disk_nothing_is_changed_until_there_is_space(void **state)
 {
     struct agent_rig *r = *state;
-    file_put(target_of(r), "old");
+    file_fill(target_of(r), "old");
     agent_rig_connect(r, 1);
     disk_fail_write(SQLITE_FULL, ENOSPC);
     agent_rig_execute(r, "r1", agent_rig_write(r, "new"));
@@ -92,7 +92,7 @@ static void while_the_disk_is_full_not_even_a_prepare_begins(void **state)
 static void an_undo_waits_for_space_too(void **state)
 {
     struct agent_rig *r = *state;
-    file_put(target_of(r), "old");
+    file_fill(target_of(r), "old");
     agent_rig_connect(r, 1);
     agent_rig_execute(r, "r1", agent_rig_write(r, "new"));
     agent_rig_await(r, "ended=succeeded");
@@ -111,7 +111,7 @@ static void an_undo_waits_for_space_too(void **state)
 static void an_agent_can_stop_on_a_full_disk(void **state)
 {
     struct agent_rig *r = *state;
-    file_put(target_of(r), "old");
+    file_fill(target_of(r), "old");
     agent_rig_connect(r, 1);
     disk_fail_write(SQLITE_FULL, ENOSPC);
     agent_rig_execute(r, "r1", agent_rig_write(r, "new"));
@@ -128,7 +128,7 @@ static void an_agent_can_stop_on_a_full_disk(void **state)
 static void after_a_failed_fsync_the_agent_does_nothing_more(void **state)
 {
     struct agent_rig *r = *state;
-    file_put(target_of(r), "old");
+    file_fill(target_of(r), "old");
     agent_rig_connect(r, 1);
     disk_fail_sync(SQLITE_IOERR_FSYNC, EIO);
     agent_rig_execute(r, "r1", agent_rig_write(r, "new"));

@@ -185,7 +185,7 @@ static void an_undo_by_force_is_done_without(void **state)
     sealed_rig_sign(&sealed, agent_rig_write(r, "new"));
     execute(r, "r1", 1);
     agent_rig_await(r, "ended=succeeded");
-    file_put(folder_path(&r->folder, "target"), "somebody's");
+    file_fill(folder_path(&r->folder, "target"), "somebody's");
     agent_rig_frame(r, ROUND("r1", "1", "true"));
     agent_rig_await(r, "over=rollback_failed");
     assert_non_null(strstr(agent_rig_sent(r), "+conflict"));

@@ -43,7 +43,7 @@ static void settle_acks(struct agent_rig *r, const char *rollout)
 /* Runs r1, which writes "new" over "old", to its end; then somebody else writes "theirs". */
 static void change_and_be_overtaken(struct agent_rig *r, const char *more_steps)
 {
-    file_put(target_of(r), "old");
+    file_fill(target_of(r), "old");
     agent_rig_connect(r, 1);
     agent_rig_execute(r, "r1",
                       more_steps ? agent_rig_join(agent_rig_write(r, "new"), more_steps)
@@ -51,7 +51,7 @@ static void change_and_be_overtaken(struct agent_rig *r, const char *more_steps)
     agent_rig_await(r, "ended=succeeded");
     settle_acks(r, "r1");
     (void)agent_rig_sent(r);
-    file_put(target_of(r), "theirs");
+    file_fill(target_of(r), "theirs");
 }
 
 /* ---- Rounds and conflicts ------------------------------------------------------------------ */
@@ -97,7 +97,7 @@ static const char *gated_undo(const struct agent_rig *r)
 
 static void gated_undo_install(const struct agent_rig *r)
 {
-    file_put(folder_path(&r->folder, "undo.sh"), "#!/bin/sh\nread x < \"$1/gate\"\n");
+    file_fill(folder_path(&r->folder, "undo.sh"), "#!/bin/sh\nread x < \"$1/gate\"\n");
     assert_int_equal(chmod(folder_path(&r->folder, "undo.sh"), 0700), 0);
 }
 
@@ -246,7 +246,7 @@ static void a_prepare_that_was_cut_off_is_done_again_and_a_whole_one_is_not(void
 {
     struct agent_rig *r = *state;
     char steps[4096];
-    file_put(target_of(r), "old");
+    file_fill(target_of(r), "old");
     /* Both write the same file: "old" is the first one's capture, "new" the second one's. */
     (void)snprintf(steps, sizeof(steps), "%s", agent_rig_write(r, "new"));
     (void)snprintf(steps + strlen(steps), sizeof(steps) - strlen(steps), ",%s",
@@ -273,7 +273,7 @@ static void a_prepare_that_kills_its_agent_every_time_is_given_up(void **state)
 {
     struct agent_rig *r = *state;
     const char *steps = agent_rig_write(r, "new");
-    file_put(target_of(r), "old");
+    file_fill(target_of(r), "old");
     r->ack = false; /* how far the acknowledgements came before a death would be chance */
     agent_rig_end(r, 0);
     /* The first one dies before anything is on record; those after a death see to that first. */
@@ -328,7 +328,7 @@ static void what_is_past_its_retention_goes_at_the_start_and_then_again_and_agai
 static void after_its_retention_there_is_no_record_to_undo_by(void **state)
 {
     struct agent_rig *r = *state;
-    file_put(target_of(r), "old");
+    file_fill(target_of(r), "old");
     change_and_settle(r, "r1", "new");
     r->host->journal->retention_ms = -DAY_MS; /* too old, and nothing has removed it yet */
     agent_rig_frame(r, ROLLBACK("r1"));
@@ -343,7 +343,7 @@ static void after_its_retention_there_is_no_record_to_undo_by(void **state)
 static void an_id_that_is_used_again_after_the_retention_is_a_new_execution(void **state)
 {
     struct agent_rig *r = *state;
-    file_put(target_of(r), "old");
+    file_fill(target_of(r), "old");
     change_and_settle(r, "r1", "one");
     r->host->journal->retention_ms = -DAY_MS; /* too old, and nothing has removed it yet */
     change_and_settle(r, "r1", "two");
@@ -386,7 +386,7 @@ static void put_large(const char *path)
     char text[LARGE_BYTES + 1];
     memset(text, 'x', LARGE_BYTES);
     text[LARGE_BYTES] = '\0';
-    file_put(path, text);
+    file_fill(path, text);
 }
 
 static void bound_undo(struct agent_rig *r, int64_t retention_ms)
@@ -514,7 +514,7 @@ static void how_much_is_kept_is_told_and_warned_of_once(void **state)
     char text[BOUND_BYTES];
     memset(text, 'y', sizeof(text));
     text[BOUND_BYTES * 80 / 100 - used] = '\0';
-    file_put(target_of(r), text);
+    file_fill(target_of(r), text);
     change_and_settle(r, "r2", "small");
     assert_true(hello_usage(r).used_bytes >= BOUND_BYTES * 80 / 100);
     assert_true(r->host->undo_high);

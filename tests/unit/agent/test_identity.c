@@ -272,7 +272,7 @@ static int tear_down(void **state)
 
 static void ticket_put(const struct rig *r)
 {
-    file_put(r->ticket_path, "kit_secret\n");
+    file_fill(r->ticket_path, "kit_secret\n");
     assert_int_equal(chmod(r->ticket_path, 0600), 0);
 }
 

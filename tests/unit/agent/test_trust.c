@@ -25,10 +25,10 @@ static int set_up(void **state)
 {
     static struct folder folder;
     folder_make(&folder);
-    file_put(folder_path(&folder, "keys"), KEYS);
+    file_fill(folder_path(&folder, "keys"), KEYS);
     assert_int_equal(chmod(folder_path(&folder, "keys"), 0644), 0);
     assert_int_equal(mkdir(folder_path(&folder, "sub"), 0755), 0);
-    file_put(folder_path(&folder, "sub/keys"), KEYS);
+    file_fill(folder_path(&folder, "sub/keys"), KEYS);
     assert_int_equal(chmod(folder_path(&folder, "sub"), 0755), 0); /* whatever the umask is */
     assert_int_equal(chmod(folder_path(&folder, "sub/keys"), 0644), 0);
     *state = &folder;
@@ -111,7 +111,7 @@ static void one_that_belongs_to_somebody_else_is_refused(void **state)
 static void one_that_is_not_there_or_says_nothing_is_refused(void **state)
 {
     assert_refused(folder_path(*state, "none"), ERR_NOT_FOUND, "none");
-    file_put(folder_path(*state, "keys"), "# nobody\n");
+    file_fill(folder_path(*state, "keys"), "# nobody\n");
     assert_refused(folder_path(*state, "keys"), ERR_INVALID, "there is no key in it");
 }
 

@@ -232,7 +232,7 @@ static void a_capture_with_files_is_made_durable_with_them(void **state)
     struct undo_capture capture = {0, (char *)(uintptr_t) "{}"};
     assert_int_equal(undo_journal_folder(r->j, "s1", "r1", 0, path, &err), ERR_OK);
     (void)snprintf(file, sizeof(file), "%s/original", path);
-    file_put(file, "bytes");
+    file_fill(file, "bytes");
     (void)snprintf(file, sizeof(file), "%s/link", path);
     assert_int_equal(symlink("/nowhere", file), 0);
     (void)snprintf(file, sizeof(file), "%s/deeper", path);
@@ -266,7 +266,7 @@ static void a_directory_that_cannot_be_used_is_refused(void **state)
     struct undo_journal_config config = journal_config(r, "/proc/nowhere");
     assert_int_not_equal(undo_journal_open(&config, &j, &err), ERR_OK);
     assert_non_null(strstr(err.message, "/proc/nowhere"));
-    file_put(folder_path(&r->folder, "file"), "");
+    file_fill(folder_path(&r->folder, "file"), "");
     config.data_dir = folder_path(&r->folder, "file");
     assert_int_not_equal(undo_journal_open(&config, &j, &err), ERR_OK);
     assert_null(j);

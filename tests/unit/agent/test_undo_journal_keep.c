@@ -42,7 +42,7 @@ static void an_old_execution_goes_with_its_files(void **state)
     journal_append_ended(r, "unacknowledged", 1);
     assert_int_equal(undo_journal_folder(r->j, "s1", "old", 0, path, &err), ERR_OK);
     (void)snprintf(file, sizeof(file), "%s/original", path);
-    file_put(file, "bytes");
+    file_fill(file, "bytes");
     assert_int_equal(undo_journal_ack(r->j, "s1", "old", 1, &err), ERR_OK);
     assert_int_equal(undo_journal_expire(r->j, NOW_MS + 29 * INT64_C(86400000), NULL, NULL, &err),
                      ERR_OK);
@@ -174,7 +174,7 @@ static void files_that_nobody_knows_of_are_gone_after_the_next_start(void **stat
     journal_append_captured(r, "known", 0, "{}", "bytes");
     journal_step_file(r, "known", 0, known);
     journal_step_file(r, "unknown", 0, unknown);
-    file_put(unknown, "bytes");
+    file_fill(unknown, "bytes");
     (void)snprintf(folder, sizeof(folder), "%s/undo/lost+found", r->folder.path);
     assert_int_equal(mkdir(folder, 0700), 0);
     journal_reopen(r);
@@ -329,7 +329,7 @@ static void a_failed_fsync_of_what_was_captured_is_final(void **state)
     char file[UNDO_FILES_PATH_MAX];
     for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
         journal_step_file(r, "r1", 0, file);
-        file_put(file, "bytes");
+        file_fill(file, "bytes");
         struct undo_append a = journal_append_of(r, "r1");
         a.captures = &capture;
         a.capture_count = 1;

@@ -6,6 +6,7 @@
 #include "common/base/cleanup.h"
 
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,8 +171,10 @@ static void it_leads_a_session_of_its_own(void **state)
     assert_int_equal(sscanf(bed.output.data, "%ld %ld %ld", &pid, &group, &session), 3);
     assert_true(pid > 0 && pid == group && pid == session);
     /* Signals are as they are by default, whatever the agent ignores. */
+    void (*before)(int) = signal(SIGPIPE, SIG_IGN);
     run_ok(&bed, HANDLER_EXECUTE, "{\"inline\":\"grep -E '^Sig(Blk|Ign)' /proc/self/status\"}");
     assert_string_equal(bed.output.data, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    (void)signal(SIGPIPE, before);
     bed_close(&bed);
 }
 
