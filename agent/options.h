@@ -20,7 +20,7 @@ struct options {
     const char *data_dir;
     const char *ca; /* NULL: not given, as the next two */
     const char *ca_fingerprint;
-    const char *ticket;      /* --enrol-token-file */
+    const char *ticket;       /* --enrol-token-file */
     const char *installroot;  /* NULL: / */
     const char *trusted_keys; /* NULL: unsigned plans are run too */
     int64_t stop_timeout_ms;

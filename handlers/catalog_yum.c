@@ -167,7 +167,7 @@ static const struct json_field repo_item = {.type = JSON_STRING,
     {                                                                                              \
         .name = "version", .type = JSON_STRING, JSON_AT(struct yum_params, version),               \
         .flags = JSON_OMIT_EMPTY, .min = 1, .max = PACKAGE_BYTES_MAX, .check = check_version,      \
-        .doc = doc_                                                                                \
+        .doc = (doc_)                                                                              \
     }
 #define FIELDS_REPOS                                                                               \
     {.name = "enableRepos",                                                                        \
@@ -185,7 +185,7 @@ static const struct json_field repo_item = {.type = JSON_STRING,
 #define FIELD_ALLOW_ERASING(doc_)                                                                  \
     {                                                                                              \
         .name = "allowErasing", .type = JSON_BOOL, JSON_AT(struct yum_params, allow_erasing),      \
-        .flags = JSON_HAS_DEFAULT, .doc = doc_                                                     \
+        .flags = JSON_HAS_DEFAULT, .doc = (doc_)                                                   \
     }
 #define FIELDS_COMMON                                                                              \
     {.name = "requireUndo",                                                                        \

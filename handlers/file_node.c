@@ -376,7 +376,7 @@ static enum error_code kept_place(const struct handler_run *run, const char *cop
 
 static void link_name(const char *copy, char ret_name[COPY_NAME_MAX + 8])
 {
-    (void)snprintf(ret_name, COPY_NAME_MAX + 8, "%s.link", copy);
+    (void)snprintf(ret_name, COPY_NAME_MAX + 8, "%.*s.link", COPY_NAME_MAX - 1, copy);
 }
 
 /* A file of several names is kept by one more, so that undo makes the name one of the same file

@@ -175,7 +175,7 @@ static int by_name(const void *a, const void *b)
 enum error_code rpm_read_installed(rpmts ts, struct rpm_set *ret_set, struct error *err)
 {
     enum error_code code = ERR_OK;
-    AUTO_SET struct rpm_set set = {0};
+    struct rpm_set set = {0};
     /* The headers were checked when they were installed. */
     (void)rpmtsSetVSFlags(ts, rpmtsVSFlags(ts) | RPMVSF_MASK_NODIGESTS | RPMVSF_MASK_NOSIGNATURES);
     rpmdbMatchIterator it = rpmtsInitIterator(ts, RPMDBI_PACKAGES, NULL, 0);
@@ -188,13 +188,14 @@ enum error_code rpm_read_installed(rpmts ts, struct rpm_set *ret_set, struct err
     /* librpm tells of a database that it could not read by its log alone. */
     if (code == ERR_OK && complaint[0] != '\0')
         code = error_set(err, ERR_IO, "cannot read the package database: %s", complaint);
-    if (code != ERR_OK)
+    if (code != ERR_OK) {
+        rpm_set_done(&set);
         return code;
+    }
     if (set.packages.count > 0)
         qsort(set.packages.items, set.packages.count, sizeof(struct rpm_package), by_name);
     clashes_find(ts, &set.packages);
     *ret_set = set;
-    set = (struct rpm_set){0};
     return ERR_OK;
 }
 

@@ -145,7 +145,7 @@ void yum_lacks_text(const struct yum *y, char *ret_text, size_t size)
 static void rollback_ended(struct yum *y)
 {
     struct handler_result result = {0};
-    AUTO_BUF struct buf text = {.max = HANDLER_MESSAGE_MAX * 4};
+    AUTO_BUF struct buf text = {.max = YUM_TEXT_MAX};
     if (!yum_ended_well(y)) {
         yum_fail_program(y, "end");
         return;
@@ -183,7 +183,7 @@ static void rollback_conflict(struct yum *y, const struct rpm_package *foreign)
 {
     struct handler_result result = {0};
     char evr[RPM_TEXT_MAX];
-    AUTO_BUF struct buf expected = {.max = HANDLER_MESSAGE_MAX * 4};
+    AUTO_BUF struct buf expected = {.max = YUM_TEXT_MAX};
     rpm_package_evr(foreign, evr);
     yum_record_summary(&y->record, YUM_TOLD_MAX, &expected);
     result_conflict(&result, y->run,

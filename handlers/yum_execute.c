@@ -15,9 +15,17 @@ static void change_start(struct yum *y);
 
 /* ---- The end ----------------------------------------------------------------------------- */
 
+static void meanwhile_tell(const struct yum *y, struct buf *text)
+{
+    AUTO_BUF struct buf what = {.max = YUM_TEXT_MAX};
+    if (!yum_record_explains(&y->record, &y->first.packages, &y->now.packages, &what))
+        buf_printf(text, "; somebody else has changed others meanwhile: %s",
+                   what.data ? what.data : "");
+}
+
 static void changed_ended(struct yum *y)
 {
-    AUTO_BUF struct buf text = {.max = HANDLER_MESSAGE_MAX * 4};
+    AUTO_BUF struct buf text = {.max = YUM_TEXT_MAX};
     AUTO_BUF struct buf reboot = BUF_INIT;
     struct handler_result result = {0};
     if (!yum_ended_well(y)) {
@@ -28,6 +36,8 @@ static void changed_ended(struct yum *y)
     yum_record_reboot(&y->record, &reboot);
     if (reboot.len > 0)
         buf_printf(&text, "; reboot required: %s", reboot.data);
+    if (y->changed)
+        meanwhile_tell(y, &text);
     if (y->scriptlet_failed)
         buf_puts(&text, "; a scriptlet failed, see the output");
     result_succeed(&result, y->changed, "%s%s", text.data ? text.data : "nothing to do",
@@ -67,9 +77,13 @@ static void unchanged(struct yum *y)
 
 static void explain(struct yum *y)
 {
-    AUTO_BUF struct buf what = {.max = HANDLER_MESSAGE_MAX * 4};
+    AUTO_BUF struct buf what = {.max = YUM_TEXT_MAX};
     struct handler_result result = {0};
-    if (yum_record_explains(&y->record, &y->first.packages, &y->now.packages, &what)) {
+    bool explained = yum_record_explains(&y->record, &y->first.packages, &y->now.packages, &what);
+    /* dnf could bring nothing else, and take away no more than it may. What it may not is
+     * somebody else's doing, who was quicker to the lock. */
+    bool might_take = y->params->allow_erasing || y->type == YUM_REMOVE;
+    if (explained || !might_take) {
         yum_tidy(y, "end", changed_ended);
         return;
     }

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-enum { YUM_LINE_MAX = 256, YUM_TOLD_MAX = 4 };
+enum { YUM_LINE_MAX = 256, YUM_TEXT_MAX = 8192, YUM_TOLD_MAX = 4 };
 
 struct yum;
 

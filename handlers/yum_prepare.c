@@ -75,10 +75,20 @@ static void refuse(struct yum *y, const struct handler_result *result)
     yum_tidy(y, "drop", refused_cleaned);
 }
 
+static void fail_tidied(struct yum *y, const struct error *err)
+{
+    struct handler_result result = {0};
+    result_fail_error(&result, err);
+    if (is_check(y))
+        yum_finish(y, &result);
+    else
+        refuse(y, &result);
+}
+
 static void would_change(struct yum *y)
 {
     AUTO_BUF struct buf lines = BUF_INIT;
-    AUTO_BUF struct buf text = {.max = HANDLER_MESSAGE_MAX * 4};
+    AUTO_BUF struct buf text = {.max = YUM_TEXT_MAX};
     AUTO_BUF struct buf reboot = BUF_INIT;
     struct handler_result result = {0};
     char lacks[YUM_LINE_MAX] = "";
@@ -127,7 +137,7 @@ static void brought_read(struct yum *y)
             code = error_set(&err, ERR_PROTOCOL, "%s was not fetched", nevra);
     }
     if (code != ERR_OK) {
-        yum_fail_error(y, &err);
+        fail_tidied(y, &err);
         return;
     }
     int64_t bytes = bytes_of(&files.packages) + bytes_of(&y->record.before);
@@ -190,7 +200,7 @@ static void kept_read(struct yum *y)
     if (code == ERR_OK)
         code = yum_record_keep(&files.packages, &y->record, &err);
     if (code != ERR_OK)
-        yum_fail_error(y, &err);
+        fail_tidied(y, &err);
     else if (!y->record.kept)
         unkept(y);
     else
@@ -236,7 +246,7 @@ static void fetch_what_goes(struct yum *y)
     yum_dnf_args(y, is_check(y) ? "--assumeno" : "-y");
     if (!is_check(y)) {
         yum_args_add(&y->args, "--downloadonly");
-        yum_args_add(&y->args, "--destdir=%s", y->run->undo_dir);
+        yum_args_add(&y->args, "--downloaddir=%s", y->run->undo_dir);
     }
     yum_args_add(&y->args, "reinstall");
     for (size_t i = 0; i < y->record.before.count; i++) {
@@ -305,6 +315,18 @@ static bool resolved(const struct yum *y)
     return yum_ended_well(y);
 }
 
+/* One that tells nothing package by package, as dnf 5, must not be taken for one that has nothing
+ * to do. */
+static bool tells_nothing(const struct yum *y)
+{
+    static const char *const ends[] = {"Finished dependency resolution", "Nothing to do",
+                                       "No packages marked for"};
+    bool known = false;
+    for (size_t i = 0; i < ARRAY_LEN(ends) && y->output.data && !known; i++)
+        known = strstr(y->output.data, ends[i]) != NULL;
+    return !known && y->record.before.count == 0 && y->record.after.count == 0;
+}
+
 static void transaction_resolved(struct yum *y)
 {
     struct error err = {0};
@@ -312,8 +334,12 @@ static void transaction_resolved(struct yum *y)
         yum_fail_program(y, yum_verb_names[y->plan.verb]);
         return;
     }
-    if (transaction_read(y, &err) != ERR_OK)
-        yum_fail_error(y, &err);
+    enum error_code code = transaction_read(y, &err);
+    if (code == ERR_OK && tells_nothing(y))
+        code = error_set(&err, ERR_UNSUPPORTED,
+                         "%s does not say what it would do; dnf 4 or yum is needed", y->program);
+    if (code != ERR_OK)
+        fail_tidied(y, &err);
     else if (y->record.before.count == 0 && y->record.after.count == 0)
         nothing_to_do(y);
     else
@@ -326,7 +352,7 @@ static void transaction_resolve(struct yum *y)
     yum_dnf_args(y, fetches ? "-y" : "--assumeno");
     if (fetches) {
         yum_args_add(&y->args, "--downloadonly");
-        yum_args_add(&y->args, "--destdir=%s/" RPM_TOOL_NEW, y->run->undo_dir);
+        yum_args_add(&y->args, "--downloaddir=%s/" RPM_TOOL_NEW, y->run->undo_dir);
     }
     yum_ask_args(y);
     yum_shown_start(y, transaction_resolved);

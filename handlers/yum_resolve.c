@@ -60,7 +60,8 @@ static bool line_read(const char *text, size_t len, struct line *ret_line)
     for (size_t i = 0; i < ARRAY_LEN(sayings); i++) {
         if (strcmp(end, sayings[i].end) != 0)
             continue;
-        (void)snprintf(ret_line->name, sizeof(ret_line->name), "%s", name);
+        (void)snprintf(ret_line->name, sizeof(ret_line->name), "%.*s",
+                       (int)sizeof(ret_line->name) - 1, name);
         (void)snprintf(ret_line->evr, sizeof(ret_line->evr), "%s", evr);
         ret_line->part = sayings[i].part;
         return true;
@@ -149,7 +150,7 @@ static enum error_code lines_take(const char *output, size_t len, const struct t
     for (const char *at = output; at < end && code == ERR_OK;) {
         __attribute__((cleanup(rpm_version_done))) struct rpm_version version = {0};
         struct line line;
-        struct rpm_package p;
+        struct rpm_package p = {0};
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         const char *stop = newline ? newline : end;
         bool tells = line_read(at, (size_t)(stop - at), &line);

@@ -32,7 +32,6 @@ const char *yum_root(const struct yum *y)
 
 void yum_args_add(struct yum_args *args, const char *fmt, ...)
 {
-    AUTO_BUF struct buf text = BUF_INIT;
     va_list ap;
     char *copy = NULL;
     char small[RPM_TEXT_MAX];
@@ -163,43 +162,50 @@ void yum_fail_error(struct yum *y, const struct error *err)
 
 /* ---- What a program said ----------------------------------------------------------------- */
 
-/* The last line that begins as dnf's errors do, else the last one. */
-static const char *reason_find(const struct buf *output, size_t *ret_len)
+struct reason {
+    const char *text;
+    size_t len;
+};
+
+/* What is worth telling of a line that begins as dnf's errors do. */
+static bool line_tells(const char *line, size_t len, struct reason *ret_reason)
 {
-    static const char *const begins[] = {"Error: ", " Problem: ", " Problem 1: "};
-    const char *found = NULL, *last = NULL;
-    size_t found_len = 0, last_len = 0;
+    static const char error[] = "Error: ", problem[] = " Problem";
+    if (len > sizeof(error) && memcmp(line, error, sizeof(error) - 1) == 0) {
+        *ret_reason = (struct reason){line + sizeof(error) - 1, len - (sizeof(error) - 1)};
+        return true;
+    }
+    if (len > sizeof(problem) && memcmp(line, problem, sizeof(problem) - 1) == 0) {
+        *ret_reason = (struct reason){line + 1, len - 1};
+        return true;
+    }
+    return false;
+}
+
+/* The last line that tells, else the last one that is not empty. */
+static struct reason reason_find(const struct buf *output)
+{
+    struct reason found = {NULL, 0}, last = {NULL, 0};
     for (const char *at = output->data, *end = at + output->len; at && at < end;) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         size_t len = newline ? (size_t)(newline - at) : (size_t)(end - at);
         while (len > 0 && at[len - 1] == ' ')
             len--;
-        for (size_t i = 0; i < ARRAY_LEN(begins); i++) {
-            size_t begin = strlen(begins[i]);
-            if (len > begin && memcmp(at, begins[i], begin) == 0) {
-                found = i == 0 ? at + begin : at + 1;
-                found_len = i == 0 ? len - begin : len - 1;
-            }
-        }
-        if (len > 0) {
-            last = at;
-            last_len = len;
-        }
+        if (!line_tells(at, len, &found) && len > 0)
+            last = (struct reason){at, len};
         at = newline ? newline + 1 : end;
     }
-    *ret_len = found ? found_len : last_len;
-    return found ? found : last;
+    return found.text ? found : last;
 }
 
 void yum_reason(const struct yum *y, char ret_line[YUM_LINE_MAX])
 {
-    size_t len = 0;
-    const char *line = reason_find(&y->output, &len);
+    const struct reason reason = reason_find(&y->output);
     ret_line[0] = '\0';
-    if (!line || !text_utf8_valid(line, len, NULL))
+    if (!reason.text || !text_utf8_valid(reason.text, reason.len, NULL))
         return;
-    len = text_utf8_cut(line, len, YUM_LINE_MAX - 1);
-    memcpy(ret_line, line, len);
+    size_t len = text_utf8_cut(reason.text, reason.len, YUM_LINE_MAX - 1);
+    memcpy(ret_line, reason.text, len);
     ret_line[len] = '\0';
 }
 

@@ -128,7 +128,8 @@ static enum error_code caller_of_token(struct api_call *call, const char *header
         access_authenticate(call->api->config.access, secret, clock_wall_ms(), &token, err);
     if (code != ERR_OK)
         return code;
-    call->caller = (struct caller){.kind = CALLER_TOKEN, .role = token->role};
+    call->caller =
+        (struct caller){.kind = CALLER_TOKEN, .role = token->role, .created_ms = token->created_ms};
     memcpy(call->caller.name, token->name, strlen(token->name));
     return ERR_OK;
 }
@@ -225,7 +226,8 @@ const struct access_token *caller_token(const struct api *api, const struct call
     if (caller->kind != CALLER_TOKEN ||
         !access_token(api->config.access, caller->name, clock_wall_ms(), &token))
         return NULL;
-    return token;
+    bool same = token->created_ms == caller->created_ms && token->role == caller->role;
+    return same ? token : NULL;
 }
 
 /* What confines the caller; *ret_scope NULL: nothing does. False: answered here, since the token

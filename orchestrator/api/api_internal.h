@@ -25,7 +25,8 @@ enum caller_kind {
 struct caller {
     enum caller_kind kind;
     enum access_role role;
-    char name[ID_BUFFER];              /* a token's, "uid 0", a server; "": nobody's */
+    int64_t created_ms;   /* of a token: one of the same name that came after it is another */
+    char name[ID_BUFFER]; /* a token's, "uid 0", a server; "": nobody's */
     char serial[ACCESS_SERIAL_BUFFER]; /* an agent's certificate's */
 };
 

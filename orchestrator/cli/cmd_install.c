@@ -187,6 +187,9 @@ static enum error_code take_url(struct install *in, struct error *err)
     const char *own = client_url(in->cli->client);
     const char *url = option_given(o, OPT_AGENT_URL) ? o->texts[OPT_AGENT_URL] : own;
     bool http = strncasecmp(url, "http://", 7) == 0;
+    /* An upgrade leaves alone where the agent connects to, unless it is said. */
+    if (w->goal == GOAL_UPGRADE && !option_given(o, OPT_AGENT_URL))
+        return ERR_OK;
     if (!is_https(url) && !http)
         return error_set(err, ERR_INVALID,
                          "agents cannot connect to %.128s: say where they do, with --agent-url "
@@ -194,9 +197,7 @@ static enum error_code take_url(struct install *in, struct error *err)
                          url);
     if (strpbrk(url, " \t\n;#'"))
         return error_set(err, ERR_INVALID, "\"%.128s\" is no URL", url);
-    /* An upgrade leaves alone where the agent connects to, unless it is said. */
-    if (w->goal == GOAL_INSTALL || option_given(o, OPT_AGENT_URL))
-        w->orchestrator = url;
+    w->orchestrator = url;
     w->tls = !http;
     return ERR_OK;
 }

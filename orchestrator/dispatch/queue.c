@@ -128,13 +128,15 @@ static void slot_send_execute(struct slot *slot)
         session_fault(slot->server->session, "out of memory");
         return; /* it is sent when the agent comes again */
     }
+    /* A check has nothing to undo or confirm; but what is signed is said as it was signed. */
+    bool check = engine_is_check(r->engine);
+    bool whole = !check || r->plan->is_signed;
     struct wire_execute execute = {
         .rollout = r->id,
         .epoch = journal_epoch(d->config.journal),
-        /* As the plan says, also for a check, which does neither: so it was signed. */
-        .rollback_on_failure = r->plan->rollback_scope != SCOPE_NONE,
-        .confirm_ms = r->plan->confirm_timeout_ms,
-        .check = engine_is_check(r->engine),
+        .rollback_on_failure = whole && r->plan->rollback_scope != SCOPE_NONE,
+        .confirm_ms = whole ? r->plan->confirm_timeout_ms : 0,
+        .check = check,
         .is_signed = r->plan->is_signed,
         .vars = r->plan->vars_json,
     };

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import ssl
 import subprocess
+import threading
 import unittest
 
 from fleet import DEADLINE, echo_step, main, program
@@ -172,6 +173,7 @@ class Tokens(unittest.TestCase):
                             f"Expect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n".encode())
                 self.assertIn(b" 100 ", raw.recv(4096))  # it was let in
                 fleet.asks("POST", "/v1/tokens/eve/revoke")
+                fleet.token("eve", "viewer")  # another one, by that name
                 raw.sendall(body)
                 self.assertIn(b" 401 ", raw.recv(4096))
             self.assertEqual(fleet.asks("GET", "/v1/rollouts")["rollouts"], [])
@@ -321,6 +323,47 @@ class Audit(unittest.TestCase):
             self.assertEqual(checked.returncode, 1)
             self.assertIn("entry 2", checked.stdout)
             self.assertIn("entry 2", fleet.asks("GET", "/v1/audit/verify")["fault"])
+
+    def test_while_it_cannot_be_written_nothing_is_changed_and_reading_goes_on(self):
+        if subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0:
+            self.skipTest("mount namespaces are not allowed here")
+        fleet = SecureFleet()
+        try:
+            mount = ('cp -a "$0" "$0.kept" && mount -t tmpfs -o size=4m,mode=700 tmpfs "$0" && '
+                     'cp -a "$0.kept/." "$0" && exec "$@"')
+            fleet.start_orchestrator(prefix=["unshare", "--mount", "sh", "-c", mount, fleet.data_dir])
+            filler = f"/proc/{fleet.orchestrator.process.pid}/root{fleet.data_dir}/filler"
+            with open(filler, "wb", buffering=0) as file, self.assertRaises(OSError):
+                while True:
+                    file.write(bytes(4096))
+            made = []
+
+            def make():  # until one is made to wait for the disk, and then that one
+                while not stalled.is_set():
+                    made.append(fleet.ask("POST", "/v1/tokens", {"name": f"t{len(made)}", "role": "viewer"},
+                                          token=fleet.admin))
+
+            stalled = threading.Event()
+            maker = threading.Thread(target=make)
+            maker.start()
+            try:
+                fleet.orchestrator.wait_line("the audit log cannot be written")
+            finally:
+                stalled.set()
+            refused = fleet.ask("POST", "/v1/servers/a/lock", {"reason": "x"}, token=fleet.admin)
+            self.assertEqual(refused.status, 503, refused)
+            self.assertIn("audit log", refused.json["detail"])
+            self.assertEqual(fleet.ask("GET", "/v1/servers", token=fleet.admin).status, 200)
+            self.assertIn("\nkitsune_audit_stalled 1\n", fleet.ask("GET", "/metrics", token=fleet.admin).body)
+            os.unlink(filler)
+            fleet.orchestrator.wait_line("the audit log goes on")
+            maker.join(DEADLINE)
+            self.assertEqual({a.status for a in made}, {201})
+            written = [e["target"] for e in fleet.audit() if e["action"] == "token.create"]
+            self.assertEqual(written, ["admin", *(f"t{i}" for i in range(len(made)))])
+            self.assertTrue(fleet.asks("GET", "/v1/audit/verify")["whole"])
+        finally:
+            fleet.close()
 
     def test_everybody_who_is_not_admin_is_kept_from_reading_it(self):
         with SecureFleet() as fleet:

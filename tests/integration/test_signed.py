@@ -336,7 +336,7 @@ class Forgeries(Marked):
             {**frame, "signed": {**frame["signed"], "root": frame["signed"]["root"].upper()}},
         ]:
             self.hostile.say(broken)
-            self.fleet.agents["b"].wait_line("the orchestrator's message is refused")
+            self.fleet.agents["b"].wait_line("the orchestrator's message is refused", 'msg="not connected"')
             self.stop()  # which spares waiting for it to come again
             self.assertEqual(self.start()["executions"], [])
         self.assertEqual(self.marks(), [])

@@ -443,7 +443,7 @@ class Damage(Case):
             with open(journal, "wb") as file:
                 file.write(content)
             # What was captured, which names the file: the agent goes on, and does not undo by it.
-            self.flip(journal, content.index(b'/file","existed"') + 1)
+            self.flip(journal, content.index(b'/file","kind"') + 1)
             fleet.start_agent("a").wait_line("capture of step 0: damaged")
             refused = fleet.kitsune("rollback", rollout, "--watch", check=4)
             self.assertIn("damaged", refused.stdout + refused.stderr)

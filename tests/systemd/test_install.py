@@ -8,6 +8,7 @@ import select
 import shutil
 import socket
 import subprocess
+import tempfile
 import termios
 import threading
 import unittest
@@ -124,6 +125,23 @@ class Case(unittest.TestCase):
         (row,), shown = self.typed(answers, *words, check=check)
         self.assertNotIn(PASSWORD, shown)
         return row["result"], row["message"]
+
+
+class Looking(Case):
+    """Nothing is installed: one fleet is enough for all, and each has a folder of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.fleet = SecureFleet()
+        cls.fleet.__enter__()
+        cls.addClassCleanup(cls.fleet.__exit__, None, None, None)
+
+    def setUp(self):
+        self.addCleanup(HOSTS.know_all)
+        self.dir = tempfile.mkdtemp(dir=self.fleet.dir)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
 
 
 class Install(Case):
@@ -249,7 +267,7 @@ class Install(Case):
                 self.assertIn(message, self.agent("install", *words, check=1).stderr)
 
 
-class HostKeys(Case):
+class HostKeys(Looking):
     def test_an_unknown_host_is_refused_until_new_ones_are_accepted(self):
         write(HOSTS.path("known_hosts"), "")
         result, message = self.outcome("install", "--dry-run", "web-1", check=2)
@@ -268,8 +286,8 @@ class HostKeys(Case):
             self.assertIn(f"another than the one known from {HOSTS.path('known_hosts')} line 2", message)
 
     def test_a_host_known_by_a_key_of_another_type_is_no_new_one(self):
-        keygen(self.fleet.path("other"), kind="ecdsa")
-        kind, key = read(self.fleet.path("other.pub")).split()[:2]
+        keygen(self.path("other"), kind="ecdsa")
+        kind, key = read(self.path("other.pub")).split()[:2]
         write(HOSTS.path("known_hosts"), f"[127.0.0.1]:{HOSTS['web-1'].port} {kind} {key}\n")
         message = self.outcome("install", "--dry-run", "--accept-new", "web-1", check=2)[1]
         self.assertTrue("another than the one known" in message or "no SSH connection" in message, message)
@@ -284,57 +302,52 @@ class HostKeys(Case):
         self.assertIn("revoked", self.outcome("install", "--dry-run", "web-1", check=2)[1])
 
 
-class LogIn(Case):
-    def config(self, text):
-        path = self.fleet.path("config")
-        write(path, text + "\n" + read(HOSTS.path("config")))
-        return path
-
+class LogIn(Looking):
     def test_a_key_that_the_host_does_not_want_is_told(self):
-        keygen(self.fleet.path("wrong"))
-        config = read(HOSTS.path("config")).replace(HOSTS.path("key"), self.fleet.path("wrong"))
-        write(self.fleet.path("config"), config)
+        keygen(self.path("wrong"))
+        config = read(HOSTS.path("config")).replace(HOSTS.path("key"), self.path("wrong"))
+        write(self.path("config"), config)
         HOSTS.ssh("web-1", "true")
-        result, message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.fleet.path("config"))
+        result, message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.path("config"))
         self.assertEqual(result, "failed")
         self.assertIn("cannot log in as root: the host wants none of 1 key", message)
-        config = config.replace(self.fleet.path("wrong"), self.fleet.path("none"))
-        write(self.fleet.path("config"), config)
-        result, message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.fleet.path("config"))
+        config = config.replace(self.path("wrong"), self.path("none"))
+        write(self.path("config"), config)
+        result, message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.path("config"))
         self.assertIn("SSH password of root is wanted, and there is no terminal", message)
 
     def test_rsa_keys_that_would_be_signed_with_sha_1_are_told(self):
-        keygen(self.fleet.path("rsa"), kind="rsa")
-        write(self.fleet.path("config"), read(HOSTS.path("config")).replace(HOSTS.path("key"), self.fleet.path("rsa")))
-        message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.fleet.path("config"))[1]
+        keygen(self.path("rsa"), kind="rsa")
+        write(self.path("config"), read(HOSTS.path("config")).replace(HOSTS.path("key"), self.path("rsa")))
+        message = self.outcome("install", "--dry-run", "web-1", check=2, config=self.path("config"))[1]
         self.assertIn("RSA keys were left out", message)
 
     def test_a_key_s_passphrase_is_asked_for_once(self):
-        shutil.copy(HOSTS.path("key"), self.fleet.path("mine"))
+        shutil.copy(HOSTS.path("key"), self.path("mine"))
         subprocess.run(
-            ["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", self.fleet.path("mine")],
+            ["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", self.path("mine")],
             check=True, capture_output=True,
         )
-        config = read(HOSTS.path("config")).replace(HOSTS.path("key"), self.fleet.path("mine"))
-        write(self.fleet.path("config"), config)
+        config = read(HOSTS.path("config")).replace(HOSTS.path("key"), self.path("mine"))
+        write(self.path("config"), config)
         rows, shown = self.typed(
-            [(f"passphrase of {self.fleet.path('mine')}: ", "open sesame")],
-            "install", "--dry-run", *NAMES, config=self.fleet.path("config"),
+            [(f"passphrase of {self.path('mine')}: ", "open sesame")],
+            "install", "--dry-run", *NAMES, config=self.path("config"),
         )
         self.assertEqual({row["result"] for row in rows}, {"planned"}, rows)
         self.assertNotIn("open sesame", shown)
 
     def test_the_ssh_agent_s_keys_are_used(self):
-        config = read(HOSTS.path("config")).replace(HOSTS.path("key"), self.fleet.path("none"))
+        config = read(HOSTS.path("config")).replace(HOSTS.path("key"), self.path("none"))
         config = config.replace("IdentitiesOnly yes", "IdentitiesOnly no")
-        write(self.fleet.path("config"), config)
-        agent = subprocess.run(["ssh-agent", "-s", "-a", self.fleet.path("agent")], capture_output=True, text=True, check=True)
+        write(self.path("config"), config)
+        agent = subprocess.run(["ssh-agent", "-s", "-a", self.path("agent")], capture_output=True, text=True, check=True)
         pid = int(agent.stdout.split("SSH_AGENT_PID=")[1].split(";")[0])
         try:
-            env = {"SSH_AUTH_SOCK": self.fleet.path("agent")}
+            env = {"SSH_AUTH_SOCK": self.path("agent")}
             subprocess.run(["ssh-add", "-q", HOSTS.path("key")], env={**os.environ, **env}, check=True)
             result, message = self.outcome(
-                "install", "--dry-run", "web-1", config=self.fleet.path("config"), env=env)
+                "install", "--dry-run", "web-1", config=self.path("config"), env=env)
             self.assertEqual(result, "planned", message)
         finally:
             os.kill(pid, 15)
@@ -529,6 +542,23 @@ class Faults(Case):
         said = self.agent("install", "web-1", check=1, env={"KITSUNE_TOKEN_FILE": token}).stderr
         self.assertIn("op is operator, and agents are let in and out by an admin", said)
         self.assertEqual(HOSTS.ssh("web-1", f"ls -d {STATE}", check=False), "")
+
+    def test_what_arrives_in_part_is_not_kept(self):
+        remote = read(os.path.join(os.environ["KITSUNE_SOURCE"], "orchestrator", "cli", "install", "remote.sh"))
+        said = HOSTS.ssh("web-1", f"want_payload=00\n{remote}\n(echo half | upload) 2>&1 || true; ls -A {STATE}/install")
+        self.addCleanup(HOSTS.ssh, "web-1", f"rm -r {STATE}")
+        self.assertEqual(said, "what arrived is not what was sent\n")
+
+    def test_an_upgrade_over_the_socket_needs_not_know_where_agents_connect_to(self):
+        self.clean("web-1")
+        self.assertEqual(self.outcome("install", "web-1")[0], "installed")
+        over = ("--orchestrator", "unix://" + self.fleet.socket, "-o", "json", "web-1")
+        command = [program("kitsune"), *self.command("upgrade", *over)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+        self.assertEqual(json.loads(done.stdout)["hosts"][0]["result"], "unchanged", done)
+        done = subprocess.run([*command[:2], "install", *command[3:]], capture_output=True, text=True,
+                              timeout=DEADLINE, check=False)
+        self.assertIn("say where they do, with --agent-url", done.stderr)
 
     def test_what_cannot_run_there_is_not_uploaded(self):
         with open(agent_program(), "rb") as file:

@@ -57,6 +57,7 @@ struct job_seen {
 };
 
 struct job;
+struct pool;
 
 /* What a job needs of others. Each may be called by several jobs at once. */
 struct job_hooks {
@@ -84,6 +85,7 @@ struct job {
     const struct target *target;
     const struct job_options *options; /* borrowed */
     const struct job_hooks *hooks;     /* borrowed */
+    struct pool *pool;                 /* that runs it, which sets it; see pool.h */
     /* Its outcome, once it has run. */
     enum job_result result;
     enum job_stage stage;    /* the one under way, or in which it failed */

@@ -18,13 +18,10 @@ struct pool {
     bool news;
 };
 
-/* The hooks' context stays its owner's: the pool is found by the thread. */
-static _Thread_local struct pool *pool_of_thread;
-
 static void note_stage(void *ctx, struct job *job, enum job_stage stage)
 {
-    struct pool *p = pool_of_thread;
-    (void)ctx;
+    struct pool *p = job->pool;
+    (void)ctx; /* the other hooks' */
     (void)pthread_mutex_lock(&p->mutex);
     p->stages[job - p->jobs] = stage;
     p->news = true;
@@ -35,7 +32,6 @@ static void note_stage(void *ctx, struct job *job, enum job_stage stage)
 static void *work(void *ctx)
 {
     struct pool *p = ctx;
-    pool_of_thread = p;
     (void)pthread_mutex_lock(&p->mutex);
     while (p->next < p->count) {
         size_t mine = p->next++;
@@ -139,6 +135,8 @@ enum error_code pool_run(struct job *jobs, size_t count, size_t parallel, struct
     p.stages = stages;
     p.ended = ended;
     hooks->stage = note_stage;
+    for (size_t i = 0; i < count; i++)
+        jobs[i].pool = &p;
     while (started < parallel && started < count &&
            pthread_create(&threads[started], NULL, work, &p) == 0)
         started++;

@@ -247,7 +247,8 @@ static enum error_code try_password(struct login *l, bool *ret_in, struct error 
     int rc = 0;
     (void)snprintf(name, sizeof(name), "SSH password of %s", ssh->config->user);
     enum error_code code = secrets_get(ssh->options.secrets, name, password, err);
-    if (code != ERR_OK && (l->key_fault[0] || l->rsa_left_out || l->tried > 0)) {
+    bool keys_tried = l->key_fault[0] || l->rsa_left_out || l->tried > 0;
+    if (code != ERR_OK && code != ERR_DENIED && keys_tried) {
         struct error keys = {0};
         error_ignore(nothing_worked(l, &keys));
         return error_set(err, code, "%s", keys.message); /* a password was the last resort */

@@ -105,6 +105,10 @@ static void take_output(struct handler_run *run, const char *data, size_t len)
         handler_mark(bed->host.server_id, "rollout-1", bed->step, mark);
         assert_true(process_kill_marked(mark) > 0);
     }
+    if (bed->call_at && strstr(bed->output.data, bed->call_at)) {
+        bed->call_at = NULL;
+        bed->call(bed->call_ctx);
+    }
     if (bed->cancel_at && strstr(bed->output.data, bed->cancel_at)) {
         bed->cancel_at = NULL;
         handler_cancel(run);

@@ -27,7 +27,10 @@ struct bed {
     const char *depends_name; /* check: of the second step, which would change something */
     const char *cancel_at;    /* cancels when the output holds this; "" at once; NULL never */
     const char *kill_at;      /* kills the run's programs (KILL) when the output holds this */
-    uv_async_t poke;          /* see bed_cancel */
+    const char *call_at;      /* calls `call` when the output holds this */
+    void (*call)(void *ctx);
+    void *call_ctx;
+    uv_async_t poke; /* see bed_cancel */
 
     /* Of the last run. */
     struct handler_result result;

@@ -3,8 +3,12 @@
 #include "handlers/rpm_tool.h"
 #include "unit/handlers/support_yum.h"
 
+#include <fcntl.h>
+#include <rpm/rpmmacro.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -479,6 +483,41 @@ static void a_program_that_did_nothing_is_found_out(void **state)
     yum_close(&bed);
 }
 
+static void what_somebody_else_installs_meanwhile_is_told_and_stays(void **state)
+{
+    const struct yum_fixture *f = *state;
+    struct bed bed;
+    char text[PATH_MAX];
+    yum_open(&bed, f);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    (void)snprintf(text, sizeof(text),
+                   "#!/bin/sh\ndnf \"$@\" && rpm --root %s -i %s/kitsune-fresh-1.0-1.noarch.rpm\n",
+                   bed.host.installroot, f->repo);
+    use_program(&bed, text);
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, DEMO("2.0-1"));
+    assert_string_equal(bed.result.message,
+                        "kitsune-demo 1.0-1 -> 2.0-1; somebody else has changed others meanwhile: "
+                        "kitsune-fresh 1.0-1 has come");
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, DEMO("2.0-1"));
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    assert_installed(&bed, "kitsune-fresh", "1.0-1");
+    yum_close(&bed);
+}
+
+static void a_program_that_does_not_say_what_it_would_do_is_refused(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    use_program(&bed, "#!/bin/sh\necho Updating and loading repositories:\n");
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_false(bed.result.retryable);
+    assert_message(&bed, "does not say what it would do; dnf 4 or yum is needed");
+    run_yum(&bed, UPGRADE, HANDLER_CHECK, DEMO("2.0-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    yum_close(&bed);
+}
+
 static void a_missing_program_fails_for_good(void **state)
 {
     struct bed bed;
@@ -512,6 +551,129 @@ static void a_cancel_while_the_database_is_read_starts_no_program(void **state)
     run_yum(&bed, UPGRADE, HANDLER_PREPARE, GLIBC);
     assert_int_equal(bed.result.outcome, HANDLER_CANCELLED);
     assert_int_equal(bed.output.len, 0);
+    yum_close(&bed);
+}
+
+/* Runs out of room in the middle of a package, as on a full disk. */
+static void a_disk_that_is_full_fails_the_step_and_it_can_be_undone(void **state)
+{
+    static const char params[] = "{\"package\":\"kitsune-big\"}";
+    struct bed bed;
+    yum_open(&bed, *state);
+    AUTO_FREE char *before = yum_snapshot(&bed);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, params);
+    use_program(&bed, "#!/bin/sh\nulimit -f 600\nexec dnf \"$@\"\n"); /* 300 KiB a file */
+    run_yum(&bed, UPGRADE, HANDLER_EXECUTE, params);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_true(bed.result.retryable);
+    bed.host.yum_program = NULL;
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, params);
+    AUTO_FREE char *undone = yum_snapshot(&bed);
+    assert_string_equal(undone, before);
+    yum_close(&bed);
+}
+
+/* ---- Locks ------------------------------------------------------------------------------- */
+
+/* A process that holds rpm's lock until its input ends. Returns that input's writing end. */
+static int lock_hold(const struct bed *bed, pid_t *ret_pid)
+{
+    int input[2], ready[2];
+    char byte = 0;
+    char *relative = rpmExpand("%{?_rpmlock_path}", NULL);
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof(path), "%s%s", bed->host.installroot, relative);
+    free(relative);
+    assert_int_equal(pipe2(input, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    *ret_pid = fork();
+    if (*ret_pid == 0) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        bool locked = fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0;
+        (void)close(input[1]);
+        (void)write(ready[1], locked ? "y" : "n", 1);
+        (void)read(input[0], &byte, 1);
+        _exit(0);
+    }
+    assert_int_equal(close(input[0]), 0);
+    assert_int_equal(close(ready[1]), 0);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(byte, 'y');
+    assert_int_equal(close(ready[0]), 0);
+    return input[1];
+}
+
+struct holder {
+    int fd;
+    pid_t pid;
+};
+
+static void lock_let_go(void *ctx)
+{
+    const struct holder *holder = ctx;
+    assert_int_equal(close(holder->fd), 0);
+    assert_int_equal(waitpid(holder->pid, NULL, 0), holder->pid);
+}
+
+static void a_lock_that_others_hold_is_waited_for_and_told_of(void **state)
+{
+    struct bed bed;
+    struct holder holder;
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    holder.fd = lock_hold(&bed, &holder.pid);
+    bed.call_at = "which changes packages";
+    bed.call = lock_let_go;
+    bed.call_ctx = &holder;
+    run_ok(&bed, UPGRADE, HANDLER_EXECUTE, DEMO("2.0-1"));
+    assert_null(bed.call_at);
+    holder.fd = lock_hold(&bed, &holder.pid);
+    bed.call_at = "which changes packages";
+    run_ok(&bed, UPGRADE, HANDLER_ROLLBACK, DEMO("2.0-1"));
+    assert_null(bed.call_at);
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    yum_close(&bed);
+}
+
+static void a_lock_is_not_waited_for_for_ever(void **state)
+{
+    static const char params[] =
+        "{\"package\":\"kitsune-demo\",\"version\":\"2.0\",\"lockTimeout\":0}";
+    struct bed bed;
+    struct holder holder;
+    yum_open(&bed, *state);
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, params);
+    holder.fd = lock_hold(&bed, &holder.pid);
+    bed.call_at = "has held the lock of the package database for 0 s";
+    bed.call = lock_let_go;
+    bed.call_ctx = &holder;
+    run_yum(&bed, UPGRADE, HANDLER_EXECUTE, params);
+    assert_null(bed.call_at);
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_true(bed.result.retryable);
+    assert_message(&bed, "has held the lock of the package database for 0 s");
+    assert_installed(&bed, "kitsune-demo", "1.0-1");
+    yum_close(&bed);
+}
+
+static void another_dnf_is_waited_for(void **state)
+{
+    struct bed bed;
+    yum_open(&bed, *state);
+    use_program(&bed, "#!/bin/sh\ncd \"${0%/*}\"\nif [ ! -e tried ]; then\n    touch tried\n"
+                      "    exit 200\nfi\nexec dnf \"$@\"\n");
+    run_ok(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    assert_non_null(strstr(bed.output.data, "waiting for another dnf, which holds the lock\n"));
+    use_program(&bed, "#!/bin/sh\nexit 200\n");
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, "{\"package\":\"kitsune-demo\",\"lockTimeout\":0}");
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_true(bed.result.retryable);
+    assert_int_equal(bed.result.exit_code, 200);
+    use_program(&bed, "#!/bin/sh\nexit 200\n");
+    bed.cancel_at = "waiting for another dnf";
+    run_yum(&bed, UPGRADE, HANDLER_PREPARE, DEMO("2.0-1"));
+    assert_int_equal(bed.result.outcome, HANDLER_CANCELLED);
     yum_close(&bed);
 }
 
@@ -594,9 +756,15 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_scriptlet_that_refuses_fails_the_step_and_it_can_be_undone),
         cmocka_unit_test(a_scriptlet_that_fails_afterwards_is_told_of),
         cmocka_unit_test(a_program_that_did_nothing_is_found_out),
+        cmocka_unit_test(what_somebody_else_installs_meanwhile_is_told_and_stays),
+        cmocka_unit_test(a_program_that_does_not_say_what_it_would_do_is_refused),
         cmocka_unit_test(a_missing_program_fails_for_good),
         cmocka_unit_test(a_cancel_ends_the_program),
         cmocka_unit_test(a_cancel_while_the_database_is_read_starts_no_program),
+        cmocka_unit_test(a_disk_that_is_full_fails_the_step_and_it_can_be_undone),
+        cmocka_unit_test(a_lock_that_others_hold_is_waited_for_and_told_of),
+        cmocka_unit_test(a_lock_is_not_waited_for_for_ever),
+        cmocka_unit_test(another_dnf_is_waited_for),
         cmocka_unit_test(a_check_tells_what_would_change_and_changes_nothing),
         cmocka_unit_test(what_dnf_cannot_resolve_fails_the_check),
         cmocka_unit_test(a_check_of_what_is_so_already_finds_nothing),

@@ -162,6 +162,25 @@ static void an_upgrade_killed_in_a_scriptlet_is_in_doubt(void **state)
     range_close(&r);
 }
 
+/* All packages are there, and a scriptlet at the transaction's end may not have been run. */
+static void an_upgrade_killed_when_all_is_there_is_in_doubt_too(void **state)
+{
+    struct range r;
+    range_open(&r, *state);
+    r.bed.kill_at = "Verifying        : kitsune-big";
+    run_yum(&r.bed, UPGRADE, HANDLER_EXECUTE, BIG);
+    assert_int_equal(r.bed.result.outcome, HANDLER_FAILED);
+    assert_snapshot(&r, r.after, "killed at the end");
+    assert_int_equal(unlink(bed_path(&r.bed, "root/scriptlets")), 0);
+    run_ok(&r.bed, UPGRADE, HANDLER_EXECUTE, BIG);
+    assert_true(r.bed.result.changed);
+    AUTO_FREE char *scriptlets = bed_read(bed_path(&r.bed, "root/scriptlets"));
+    assert_string_equal(scriptlets, "pre 1.0\npost 1.0\nposttrans 1.0\n"
+                                    "pre 2.0\npost 2.0\nposttrans 2.0\n");
+    assert_mended(&r, false, "killed at the end");
+    range_close(&r);
+}
+
 static void an_undo_killed_anywhere_is_undone_by_the_next_one(void **state)
 {
     static const char *const lines[] = {"installing kitsune-big-0:1.0", "erasing kitsune-big-0:2.0",
@@ -187,6 +206,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_upgrade_killed_anywhere_can_be_completed_and_undone),
         cmocka_unit_test(an_upgrade_killed_in_a_scriptlet_is_in_doubt),
+        cmocka_unit_test(an_upgrade_killed_when_all_is_there_is_in_doubt_too),
         cmocka_unit_test(an_undo_killed_anywhere_is_undone_by_the_next_one),
     };
     return YUM_MAIN(argc, argv, tests);

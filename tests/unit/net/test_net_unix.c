@@ -77,6 +77,7 @@ static void connect_to(struct raw *r, struct fixture *f)
     raw_adopt(r, f, fd);
 }
 
+enum { NO_SUCH_GROUP = 987654321 };
 static uid_t seen_uid;
 static pid_t seen_pid;
 
@@ -84,6 +85,8 @@ static void answer_user(struct fixture *f, struct net_request *req)
 {
     (void)f;
     assert_true(net_request_peer_user(req, &seen_uid, &seen_pid));
+    assert_true(net_request_peer_in_group(req, getegid()));
+    assert_false(net_request_peer_in_group(req, NO_SUCH_GROUP));
     const char *peer = net_request_peer(req);
     net_respond(req, 200, "text/plain", NULL, peer, strlen(peer));
 }
