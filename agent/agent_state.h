@@ -81,9 +81,9 @@ struct run {
     int64_t undo_step; /* -1: none */
     char *params;      /* of the operation's step, with values filled in; NULL: as in the plan */
     bool skipped;      /* `result` is that the step's condition is false */
-    struct plan_step filled;    /* the step with `params` */
-    char *put_out;              /* by the operation that is over; NULL: nothing */
-    struct value_set *vars;     /* NULL: none */
+    struct plan_step filled; /* the step with `params` */
+    char *put_out;           /* by the operation that is over; NULL: nothing */
+    struct value_set *vars;  /* NULL: none */
     size_t step_count;
     struct value_set **outputs; /* one per step: what it has put out; NULL: nothing */
     char folder[UNDO_FILES_PATH_MAX];

@@ -18,7 +18,8 @@
  * than N rounds have begun; while one is under way it waits for its end.
  *
  * A step that is skipped, by what its preparing gives, counts as succeeded; there is nothing of it
- * to undo. A step that succeeded without having changed anything in any of its attempts is not undone.
+ * to undo. A step that succeeded without having changed anything in any of its attempts is not
+ * undone.
  *
  * In a check the steps are checked in turn instead: nothing is prepared, executed or undone, and
  * `changed` says that a step would change something. What follows a step that would is looked at in

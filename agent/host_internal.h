@@ -13,7 +13,12 @@
 #include "common/base/age.h"
 #include "handlers/handler.h"
 
-enum { HOST_NAME_MAX_BYTES = 256, HOST_BOOT_ID_MAX = 64, HOST_ALARMS = 4, HOST_FACTS_MAX_AGE_MS = 60 * 1000 };
+enum {
+    HOST_NAME_MAX_BYTES = 256,
+    HOST_BOOT_ID_MAX = 64,
+    HOST_ALARMS = 4,
+    HOST_FACTS_MAX_AGE_MS = 60 * 1000
+};
 
 struct host_agent {
     struct host *host;

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 struct options {
-    struct array servers; /* const char *; at least one */
+    struct array servers;     /* const char *; at least one */
     struct value_set *labels; /* NULL: none */
     const char *orchestrator;
     const char *data_dir;

@@ -166,8 +166,8 @@ enum error_code plan_keep_servers(const struct plan *plan, bool (*keep)(void *ct
     copy->servers = copy->steps = copy->strategy.batch_sizes = (struct array){0};
     if (!copy_items(&plan->strategy.batch_sizes, sizeof(struct plan_size),
                     &copy->strategy.batch_sizes) ||
-        !copy_text(plan->name, &copy->name) || !copy_text(plan->vars_json, &copy->vars_json) || !copy_steps(plan, copy) ||
-        !copy_servers(plan, keep, ctx, copy))
+        !copy_text(plan->name, &copy->name) || !copy_text(plan->vars_json, &copy->vars_json) ||
+        !copy_steps(plan, copy) || !copy_servers(plan, keep, ctx, copy))
         return error_set(err, ERR_NO_MEMORY, NULL);
     assert(copy->servers.count > 0);
     enum error_code code = plan_finish(copy, err);

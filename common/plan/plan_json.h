@@ -1,9 +1,9 @@
 /*
  * plan_json: the plan's JSON text, in and out, and its schema.
  *
- * Texts in params may have placeholders (common/values/template.h). Where only vars are in them they
- * are checked as filled in; what another name stands for is known on the server alone, so the value
- * that it is in is checked there, before the step.
+ * Texts in params may have placeholders (common/values/template.h). Where only vars are in them
+ * they are checked as filled in; what another name stands for is known on the server alone, so the
+ * value that it is in is checked there, before the step.
  *
  * What a step type's params are is not known here: the caller hands in a finder (handlers/catalog.h
  * has the product's). Threading: no shared state. I/O: none.

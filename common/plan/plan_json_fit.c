@@ -23,8 +23,8 @@ static void put_scalar(const struct json_value *v, const struct json_field *fiel
     AUTO_BUF struct buf text = BUF_INIT;
     const char *given = json_string(v);
     enum json_kind kind = json_kind(v);
-    bool wants_number = field->type == JSON_INT || field->type == JSON_NUMBER ||
-                        field->type == JSON_SECONDS;
+    bool wants_number =
+        field->type == JSON_INT || field->type == JSON_NUMBER || field->type == JSON_SECONDS;
     double number = 0;
     if (given && wants_number && reads_as_number(given, &number)) {
         buf_put_number(out, number);

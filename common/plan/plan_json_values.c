@@ -104,8 +104,8 @@ static bool check_name(void *ctx, const char *name)
         check_output(look, name);
     if (space != SPACE_VARS || find_var(look->values, name, &v))
         return true;
-    problems_add(look->ps, look->path, "%.100s is not defined: the plan's \"vars\" have no such name",
-                 name);
+    problems_add(look->ps, look->path,
+                 "%.100s is not defined: the plan's \"vars\" have no such name", name);
     look->open = true;
     return true;
 }
@@ -218,7 +218,8 @@ static bool is_open(const struct walk *w, const char *path)
     size_t len = strlen(path);
     for (size_t at = 0; at < w->open.len; at += strlen(w->open.data + at) + 1) {
         const char *open = w->open.data + at;
-        if (strcmp(open, path) == 0 || (len >= PROBLEM_PATH_MAX - 4 && strncmp(open, path, len) == 0))
+        if (strcmp(open, path) == 0 ||
+            (len >= PROBLEM_PATH_MAX - 4 && strncmp(open, path, len) == 0))
             return true;
     }
     return false;
