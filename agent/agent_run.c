@@ -4,7 +4,6 @@
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
-#include "common/values/value_json.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -44,26 +43,19 @@ void run_free(struct run *run)
     mem_free(run->undo);
     mem_free(run->result.undo);
     mem_free(run->result.outputs);
-    mem_free(run->put_out);
-    mem_free(run->params);
-    value_set_free(run->vars);
-    for (size_t i = 0; run->outputs && i < run->step_count; i++)
-        value_set_free(run->outputs[i]);
-    mem_free(run->outputs);
+    values_done(run);
     mem_free(run);
 }
 
 struct run *run_new(const struct agent *a, struct execution *x, struct error *err)
 {
     AUTO(run_free) struct run *run = MEM_NEW(struct run);
-    if (!run || !(run->traits = mem_array(x->steps.count, sizeof(*run->traits))) ||
-        !(run->outputs = mem_array(x->steps.count, sizeof(*run->outputs)))) {
+    if (!run || !(run->traits = mem_array(x->steps.count, sizeof(*run->traits)))) {
         error_set(err, ERR_NO_MEMORY, NULL);
         return NULL;
     }
     run->execution = x;
-    run->step_count = x->steps.count;
-    if (x->vars && value_set_read_json(x->vars, &run->vars, err) != ERR_OK)
+    if (values_init(run, err) != ERR_OK)
         return NULL;
     run->first_seq = x->last_seq;
     run->undo_step = -1;

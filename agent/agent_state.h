@@ -169,6 +169,9 @@ DEFINE_CLEANUP(run_free, struct run)
 
 /* ---- agent_values.c ------------------------------------------------------------------------ */
 
+/* The values of run->execution. */
+enum error_code values_init(struct run *run, struct error *err) MUST_CHECK;
+void values_done(struct run *run);
 /* Before the step of `operation` is prepared or checked: tests its condition and fills its params
  * in. False: it goes no further, run->result says why. */
 bool values_ready(struct agent *a, struct run *run);

@@ -21,6 +21,30 @@ enum {
     KEPT_MAX_BYTES = 2 * PARAMS_MAX_BYTES
 };
 
+/* ---- Life --------------------------------------------------------------------------------------
+ */
+
+enum error_code values_init(struct run *run, struct error *err)
+{
+    const struct execution *x = run->execution;
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
+    run->outputs = mem_array(x->steps.count, sizeof(struct value_set *));
+    if (!run->outputs)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    run->step_count = x->steps.count;
+    return x->vars ? value_set_read_json(x->vars, &run->vars, err) : ERR_OK;
+}
+
+void values_done(struct run *run)
+{
+    for (size_t i = 0; i < run->step_count; i++)
+        value_set_free(run->outputs[i]);
+    mem_free(run->outputs);
+    value_set_free(run->vars);
+    mem_free(run->params);
+    mem_free(run->put_out);
+}
+
 /* ---- Names -------------------------------------------------------------------------------------
  */
 

@@ -255,6 +255,7 @@ bool seal_from_hex(const char *text, void *ret, size_t len)
             return false;
     uint8_t *bytes = ret;
     for (size_t i = 0; i < len; i++)
-        bytes[i] = (uint8_t)(digit_of(text[2 * i]) << 4 | digit_of(text[2 * i + 1]));
+        bytes[i] =
+            (uint8_t)((unsigned)digit_of(text[2 * i]) << 4 | (unsigned)digit_of(text[2 * i + 1]));
     return true;
 }
