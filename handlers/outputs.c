@@ -3,11 +3,14 @@
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/id.h"
 #include "common/base/text.h"
 #include "common/values/value_json.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,13 +18,20 @@
 
 DEFINE_CLEANUP(value_set_free, struct value_set)
 
-static const char TEMPLATE[] = "/tmp/kitsune-output-XXXXXX";
-_Static_assert(sizeof(TEMPLATE) <= OUTPUTS_PATH_MAX, "the path fits");
+static const char FOLDER[] = "/tmp";
 
-enum error_code outputs_open(struct outputs *o, uid_t uid, struct error *err)
+/* What the names of a step's files begin with. */
+static void name_begin(const char *mark, char ret_name[OUTPUTS_PATH_MAX])
 {
+    (void)snprintf(ret_name, OUTPUTS_PATH_MAX, "kitsune-output-%016" PRIx64 "-", id_hash(mark));
+}
+
+enum error_code outputs_open(struct outputs *o, const char *mark, uid_t uid, struct error *err)
+{
+    char name[OUTPUTS_PATH_MAX];
     outputs_close(o);
-    memcpy(o->path, TEMPLATE, sizeof(TEMPLATE));
+    name_begin(mark, name);
+    (void)snprintf(o->path, sizeof(o->path), "%s/%.48sXXXXXX", FOLDER, name);
     o->fd = mkostemp(o->path, O_CLOEXEC);
     if (o->fd < 0)
         return error_errno(err, errno, "cannot make a file for what the script puts out");
@@ -40,6 +50,20 @@ void outputs_close(struct outputs *o)
     (void)unlink(o->path);
     (void)close(o->fd);
     *o = OUTPUTS_INIT;
+}
+
+void outputs_clean(const char *mark)
+{
+    char name[OUTPUTS_PATH_MAX];
+    DIR *folder = opendir(FOLDER);
+    name_begin(mark, name);
+    if (!folder)
+        return;
+    for (const struct dirent *item = readdir(folder); item; item = readdir(folder)) {
+        if (strncmp(item->d_name, name, strlen(name)) == 0)
+            (void)unlinkat(dirfd(folder), item->d_name, 0);
+    }
+    (void)closedir(folder);
 }
 
 /* What was opened is read, whatever the path leads to by now. */

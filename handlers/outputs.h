@@ -19,8 +19,12 @@ struct outputs {
 };
 #define OUTPUTS_INIT ((struct outputs){.fd = -1})
 
-/* Makes the file anew, for this user alone ((uid_t)-1: the agent's). ERR_IO, ERR_NO_SPACE, ... */
-enum error_code outputs_open(struct outputs *o, uid_t uid, struct error *err) MUST_CHECK;
+/* Makes the file anew, for this user alone ((uid_t)-1: the agent's). `mark`: see handler_mark.
+ * ERR_IO, ERR_NO_SPACE, ... */
+enum error_code outputs_open(struct outputs *o, const char *mark, uid_t uid,
+                             struct error *err) MUST_CHECK;
+/* Removes what an agent that died left behind of the step with that mark. */
+void outputs_clean(const char *mark);
 /* What is in the file, as a set of values in JSON (value_json.h); *ret_json NULL: nothing. Caller
  * owns. ERR_INVALID says which line is wrong; ERR_LIMIT: more than OUTPUTS_MAX_BYTES. */
 enum error_code outputs_read(const struct outputs *o, char **ret_json,

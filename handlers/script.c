@@ -232,8 +232,10 @@ static struct script_source source_of(const struct script *s)
 static enum error_code outputs_begin(struct script *s, struct program *what, struct error *err)
 {
     const struct account *user = s->setup.process.user;
+    char mark[HANDLER_MARK_MAX];
+    handler_mark(s->run->host->server_id, s->run->rollout, s->run->step, mark);
     what->output_path = s->outputs.path;
-    return outputs_open(&s->outputs, user ? user->uid : (uid_t)-1, err);
+    return outputs_open(&s->outputs, mark, user ? user->uid : (uid_t)-1, err);
 }
 
 static enum error_code program_begin(struct script *s, struct error *err)

@@ -126,7 +126,8 @@ class Values(unittest.TestCase):
         with LabelledFleet({"web-1": ["tier=front"], "web-2": ["tier=back"]}) as fleet:
             host = fleet.path("host")
             os.mkdir(host)
-            steps = [write_step(host + "/${server.id}", "${server.labels.tier}\n", when="server.labels.tier == 'front'")]
+            steps = [write_step(host + "/${server.id}", "${server.labels.tier}\n",
+                                when="server.labels.tier == 'front'")]
             plan = fleet.plan({"servers": ["web-1", "web-2"], "steps": steps})
             done = fleet.kitsune("submit", plan, "--check", "--watch", "--id", "look", check=0)
             self.assertIn("+front\n", done.stdout)
@@ -140,7 +141,8 @@ class Values(unittest.TestCase):
         with LabelledFleet({"web-1": []}) as fleet:
             out = fleet.path("out")
             steps = [script_step("echo version=1.4 >> $KITSUNE_OUTPUT; echo 'note=a = b' >> $KITSUNE_OUTPUT; "
-                                 "echo pause=0.9 >> $KITSUNE_OUTPUT", "make"),
+                                 "echo pause=0.9 >> $KITSUNE_OUTPUT; echo $KITSUNE_OUTPUT > " + fleet.path("where"),
+                                 "make"),
                      {"name": "wait", "type": "sleep", "params": {"duration": "${steps.make.outputs.pause}"}},
                      write_step(out, "${steps.make.outputs.version}: ${steps.make.outputs.note}\n",
                                 when="steps.make.outputs.version >= '1.3'")]
@@ -151,7 +153,7 @@ class Values(unittest.TestCase):
             fleet.start("web-1")
             fleet.kitsune("watch", rollout, check=0)
             self.assertEqual(read(out), "1.4: a = b\n")
-            self.assertEqual([n for n in os.listdir("/tmp") if n.startswith("kitsune-output-")], [])
+            self.assertFalse(os.path.exists(read(fleet.path("where")).strip()))
 
             looked = fleet.kitsune("submit", fleet.plan({"servers": ["web-1"], "steps": steps}), "--check", "--watch",
                                    check=0).stdout

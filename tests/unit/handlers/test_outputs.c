@@ -29,7 +29,7 @@ static void gives(const char *text, const char *json)
     struct outputs o = OUTPUTS_INIT;
     struct error err = {0};
     char *read = NULL;
-    assert_int_equal(outputs_open(&o, (uid_t)-1, &err), ERR_OK);
+    assert_int_equal(outputs_open(&o, "a.r.s", (uid_t)-1, &err), ERR_OK);
     put(&o, text, strlen(text));
     assert_int_equal(outputs_read(&o, &read, &err), ERR_OK);
     if (json)
@@ -45,7 +45,7 @@ static void refuses(const char *text, size_t len, enum error_code code, const ch
     struct outputs o = OUTPUTS_INIT;
     struct error err = {0};
     char *read = NULL;
-    assert_int_equal(outputs_open(&o, (uid_t)-1, &err), ERR_OK);
+    assert_int_equal(outputs_open(&o, "a.r.s", (uid_t)-1, &err), ERR_OK);
     put(&o, text, len);
     assert_int_equal(outputs_read(&o, &read, &err), code);
     assert_null(read);
@@ -89,10 +89,10 @@ static void each_attempt_has_a_file_of_its_own_and_none_is_left(void **state)
     char first[OUTPUTS_PATH_MAX], second[OUTPUTS_PATH_MAX];
     char *read = NULL;
     (void)state;
-    assert_int_equal(outputs_open(&o, getuid(), &err), ERR_OK);
+    assert_int_equal(outputs_open(&o, "a.r.s", getuid(), &err), ERR_OK);
     put(&o, "a=1\n", 4);
     memcpy(first, o.path, sizeof(first));
-    assert_int_equal(outputs_open(&o, getuid(), &err), ERR_OK);
+    assert_int_equal(outputs_open(&o, "a.r.s", getuid(), &err), ERR_OK);
     memcpy(second, o.path, sizeof(second));
     assert_int_equal(access(first, F_OK), -1);
     assert_int_equal(outputs_read(&o, &read, &err), ERR_OK);
@@ -104,13 +104,28 @@ static void each_attempt_has_a_file_of_its_own_and_none_is_left(void **state)
     assert_null(read);
 }
 
+static void what_a_dead_agent_left_of_that_step_is_removed(void **state)
+{
+    struct outputs left = OUTPUTS_INIT;
+    struct outputs other = OUTPUTS_INIT;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(outputs_open(&left, "a.r.s", (uid_t)-1, &err), ERR_OK);
+    assert_int_equal(outputs_open(&other, "a.r.t", (uid_t)-1, &err), ERR_OK);
+    outputs_clean("a.r.s");
+    assert_int_equal(access(left.path, F_OK), -1);
+    assert_int_equal(access(other.path, F_OK), 0);
+    outputs_close(&left);
+    outputs_close(&other);
+}
+
 static void what_the_path_leads_to_by_then_is_not_read(void **state)
 {
     struct outputs o = OUTPUTS_INIT;
     struct error err = {0};
     char *read = NULL;
     (void)state;
-    assert_int_equal(outputs_open(&o, (uid_t)-1, &err), ERR_OK);
+    assert_int_equal(outputs_open(&o, "a.r.s", (uid_t)-1, &err), ERR_OK);
     put(&o, "a=1\n", 4);
     assert_int_equal(unlink(o.path), 0);
     assert_int_equal(symlink("/etc/passwd", o.path), 0);
@@ -127,6 +142,7 @@ int main(void)
         cmocka_unit_test(what_is_no_value_is_told_with_its_line),
         cmocka_unit_test(too_much_is_refused),
         cmocka_unit_test(each_attempt_has_a_file_of_its_own_and_none_is_left),
+        cmocka_unit_test(what_a_dead_agent_left_of_that_step_is_removed),
         cmocka_unit_test(what_the_path_leads_to_by_then_is_not_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
