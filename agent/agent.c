@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
+#include "common/values/value_json.h"
 
 #include <assert.h>
 #include <string.h>
@@ -38,6 +39,7 @@ static void execution_free(struct execution *x)
     for (size_t i = 0; i < x->steps.count; i++)
         plan_step_release(ARRAY_AT(&x->steps, struct plan_step, i));
     mem_free(x->steps.items);
+    mem_free(x->vars);
     mem_free(x->spec);
     mem_free(x->rollout);
     mem_free(x);
@@ -209,6 +211,7 @@ static void hello_fill(const struct agent *a, const char **handlers,
         .undo_bytes = usage.used_bytes,
         .undo_max_bytes = usage.max_bytes,
         .checks = true,
+        .values = true,
         .handlers = {(void *)handlers, a->config.catalog->count},
         .executions = {executions, 0},
     };
@@ -221,8 +224,26 @@ static void hello_fill(const struct agent *a, const char **handlers,
     }
 }
 
+const struct value_set *agent_facts(const struct agent *a)
+{
+    const struct agent_values *values = &a->config.values;
+    return values->facts ? values->facts(values->ctx) : NULL;
+}
+
+/* What does not fit into memory is only missing from what people see. */
+static char *values_text(const struct value_set *set)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    if (!set || value_set_count(set) == 0)
+        return NULL;
+    value_set_write_json(set, &text);
+    return buf_check(&text, NULL) == ERR_OK ? buf_take(&text, NULL) : NULL;
+}
+
 void agent_hello(struct agent *a, struct buf *b)
 {
+    AUTO_FREE char *labels = values_text(a->config.values.labels);
+    AUTO_FREE char *facts = values_text(agent_facts(a));
     size_t count = 0;
     for (const struct execution *x = a->first; x; x = x->next)
         count++;
@@ -234,6 +255,8 @@ void agent_hello(struct agent *a, struct buf *b)
     }
     struct wire_frame frame = {.type = WIRE_HELLO};
     hello_fill(a, handlers, executions, &frame.hello);
+    frame.hello.labels = labels;
+    frame.hello.facts = facts;
     wire_encode(b, &frame);
 }
 

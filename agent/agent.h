@@ -16,6 +16,7 @@
 #include "common/base/buf.h"
 #include "common/base/error.h"
 #include "common/plan/plan_json.h"
+#include "common/values/value_set.h"
 #include "common/wire/wire.h"
 
 #include <stdbool.h>
@@ -111,8 +112,17 @@ struct agent_identity {
     char *boot_id;  /* NULL: not known */
 };
 
+/* What the server is to a plan; NULL: nothing. */
+struct agent_values {
+    void *ctx;
+    const struct value_set *labels; /* borrowed until agent_free */
+    /* As it is now, or was a little before; borrowed until the next call. NULL: none can be had. */
+    const struct value_set *(*facts)(void *ctx);
+};
+
 struct agent_config {
     struct agent_identity identity;
+    struct agent_values values;
     const struct step_catalog *catalog; /* borrowed */
     /* Nothing is begun but what these keys have signed (borrowed until agent_free); NULL: anything
      * is. What the journal has of it was begun, and goes on. */

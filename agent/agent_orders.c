@@ -135,6 +135,7 @@ static enum error_code execute_new(struct agent *a, struct wire_execute *execute
     x->spec_len = text->len;
     x->steps = execute->steps;
     execute->steps = (struct array){0};
+    x->vars = TAKE(execute->vars);
     x->rollback_on_failure = execute->rollback_on_failure;
     x->check = execute->check;
     x->confirm_ms = execute->confirm_ms;

@@ -61,6 +61,13 @@ enum error_code batch_record(struct agent *a, struct execution *x, struct batch 
     return ERR_OK;
 }
 
+void batch_put_out(struct batch *batch, char *json)
+{
+    assert(batch->entries.count > 0);
+    ARRAY_AT(&batch->entries, struct wire_entry, batch->entries.count - 1)->outputs = json;
+    batch->bytes += strlen(json);
+}
+
 enum error_code batch_capture(struct agent *a, struct execution *x, struct batch **batch,
                               uint32_t step, const char *undo, struct error *err)
 {

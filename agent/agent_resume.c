@@ -32,10 +32,13 @@ static enum error_code replay(struct run *run, const struct undo_image *image, s
     for (size_t i = 0; i < image->entries.count; i++) {
         struct executor_record record = record_of(ARRAY_AT(&image->entries, struct wire_entry, i));
         enum error_code code = executor_replay(run->executor, &record, err);
+        const struct wire_entry *entry = ARRAY_AT(&image->entries, struct wire_entry, i);
+        if (code == ERR_OK && entry->outputs && record.type == REPORT_STEP_ENDED)
+            code = values_put_out(run, (uint32_t)record.step, entry->outputs, err);
         if (code != ERR_OK)
             return code;
         if (record.type == REPORT_CONFIRMING)
-            run->confirm_seq = ARRAY_AT(&image->entries, struct wire_entry, i)->seq;
+            run->confirm_seq = entry->seq;
     }
     for (size_t i = 0; i < image->captured.count; i++)
         executor_captured(run->executor, (uint32_t)*ARRAY_AT(&image->captured, int64_t, i));
@@ -60,6 +63,7 @@ static enum error_code spec_read(struct execution *x, const struct undo_image *i
         x->confirm_ms = frame.execute.confirm_ms;
         x->steps = frame.execute.steps;
         frame.execute.steps = (struct array){0};
+        x->vars = TAKE(frame.execute.vars);
     } else {
         code = error_set(err, ERR_CORRUPT, "the record is not of an execution");
     }

@@ -42,6 +42,8 @@ void run_free(struct run *run)
     mem_free(run->output);
     mem_free(run->undo);
     mem_free(run->result.undo);
+    mem_free(run->result.outputs);
+    values_done(run);
     mem_free(run);
 }
 
@@ -53,6 +55,8 @@ struct run *run_new(const struct agent *a, struct execution *x, struct error *er
         return NULL;
     }
     run->execution = x;
+    if (values_init(run, err) != ERR_OK)
+        return NULL;
     run->first_seq = x->last_seq;
     run->undo_step = -1;
     run->confirm_after = -1;
@@ -107,13 +111,18 @@ static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t ste
     if (run->undo_step == (int64_t)step)
         return ERR_OK;
     mem_free(TAKE(run->undo));
+    mem_free(TAKE(run->params));
     run->undo_step = -1;
     enum error_code code = a->config.store.capture(a->config.store.ctx, a->config.identity.server,
                                                    run->execution->rollout, step, &run->undo, err);
+    bool values = plan_step_has_values(run_step(run, step));
+    if (code == ERR_NOT_FOUND && values)
+        return error_set(err, ERR_CORRUPT, "what its values were is not on record");
     if (code != ERR_OK && code != ERR_NOT_FOUND)
         return code;
-    run->undo_step = step;
-    return ERR_OK;
+    code = values ? values_take_kept(run, err) : ERR_OK;
+    run->undo_step = code == ERR_OK ? (int64_t)step : -1;
+    return code;
 }
 
 static void result_set_error(struct run *run, const struct error *err)
@@ -164,6 +173,8 @@ static void operation_start(struct agent *a, struct run *run)
     bool check = action->type == EXECUTOR_CHECK;
     bool changes = !check && (traits_of(a, step) & STEP_TYPE_CHANGES) != 0;
     run->operation_began_ms = mono_ms(a);
+    if ((check || action->type == EXECUTOR_PREPARE) && !values_ready(a, run))
+        return;
     if (!check && undo_ready(a, run, changes, &err) != ERR_OK) {
         result_set_error(run, &err);
         return;
@@ -171,7 +182,7 @@ static void operation_start(struct agent *a, struct run *run)
     const struct runner_operation operation = {
         .operation = operation_of(action->type),
         .rollout = run->execution->rollout,
-        .step = step,
+        .step = values_step(run, action->step),
         .attempt = action->attempt,
         .undo = action->type == EXECUTOR_PREPARE || check ? NULL : run->undo,
         .undo_dir = changes ? run->folder : NULL,
@@ -260,7 +271,8 @@ void agent_operation_done(struct agent *a, const struct handler_result *result, 
     run->has_result = true;
     run->result = *result;
     run->result.undo = result->undo ? mem_strdup(result->undo) : NULL;
-    if (result->undo && !run->result.undo)
+    run->result.outputs = result->outputs ? mem_strdup(result->outputs) : NULL;
+    if ((result->undo && !run->result.undo) || (result->outputs && !run->result.outputs))
         result_set_error(run, &(struct error){ERR_NO_MEMORY, "out of memory"});
     mem_free(run->output);
     run->output = output ? mem_strdup(output) : NULL;
@@ -329,7 +341,15 @@ static void act_record(struct agent *a, struct run *run, const struct executor_r
     if (record->type == REPORT_ROLLBACK_STARTED)
         x->settled = false;
     log_record(a, x, record);
-    if (batch_record(a, x, &run->batch, record, output, &err) != ERR_OK)
+    char *put_out = record->type == REPORT_STEP_ENDED ? TAKE(run->put_out) : NULL;
+    enum error_code code = batch_record(a, x, &run->batch, record, output, &err);
+    if (code == ERR_OK && put_out)
+        code = values_put_out(run, (uint32_t)record->step, put_out, &err);
+    if (code == ERR_OK && put_out)
+        batch_put_out(run->batch, put_out);
+    else
+        mem_free(put_out);
+    if (code != ERR_OK)
         agent_fail(a, &err);
     else if (record->type == REPORT_CONFIRMING)
         run->confirm_seq = x->last_seq;
@@ -408,15 +428,20 @@ static void keep_capture(struct agent *a, struct run *run)
     uint32_t step = run->operation.step;
     struct error err = {0};
     bool changes = (traits_of(a, run_step(run, step)) & STEP_TYPE_CHANGES) != 0;
+    bool values = run->params != NULL;
     mem_free(run->undo);
     run->undo = TAKE(run->result.undo);
     run->undo_step = step;
-    if (!run->undo && !changes)
+    if (!run->undo && !changes && !values)
         return;
-    if (!run->undo && !(run->undo = mem_strdup("{}")))
+    if (!run->undo)
+        run->undo = mem_strdup("{}");
+    AUTO_FREE char *kept = run->undo && values ? values_keep(run, run->undo) : NULL;
+    if (!run->undo || (values && !kept))
         (void)error_set(&err, ERR_NO_MEMORY, NULL);
-    if (!run->undo ||
-        batch_capture(a, run->execution, &run->batch, step, run->undo, &err) != ERR_OK)
+    if (!run->undo || (values && !kept) ||
+        batch_capture(a, run->execution, &run->batch, step, kept ? kept : run->undo, &err) !=
+            ERR_OK)
         agent_fail(a, &err);
 }
 
@@ -429,14 +454,16 @@ static void feed_result(struct agent *a, struct run *run)
         [EXECUTOR_CHECK] = EXECUTOR_CHECKED,
     };
     const struct handler_result *result = &run->result;
-    run->has_result = false;
-    if (run->operation.type == EXECUTOR_PREPARE && result->outcome == HANDLER_OK)
+    bool skipped = run->skipped;
+    run->has_result = run->skipped = false;
+    if (run->operation.type == EXECUTOR_PREPARE && result->outcome == HANDLER_OK && !skipped)
         keep_capture(a, run);
     const struct executor_event event = {
         .type = events[run->operation.type],
         .time_ms = wall_ms(a),
         .result = {.outcome = outcome_of(result->outcome),
                    .changed = result->changed,
+                   .skipped = skipped,
                    .retryable = result->retryable,
                    .conflict = result->conflict,
                    .has_exit_code = result->has_exit_code,
@@ -444,6 +471,8 @@ static void feed_result(struct agent *a, struct run *run)
                    .duration_ms = mono_ms(a) - run->operation_began_ms,
                    .message = result->message[0] != '\0' ? result->message : NULL},
     };
+    mem_free(run->put_out);
+    run->put_out = TAKE(run->result.outputs);
     executor_step(run->executor, &event);
     mem_free(TAKE(run->result.undo));
 }
@@ -487,6 +516,7 @@ static void run_end(struct agent *a)
         plan_step_release(ARRAY_AT(&x->steps, struct plan_step, i));
     mem_free(x->steps.items);
     x->steps = (struct array){0};
+    mem_free(TAKE(x->vars));
     a->cautious = false;
     /* Asked to do what was done already: whoever asks does not know how it ended. */
     if (run->resumed && x->last_seq == run->first_seq)

@@ -29,6 +29,7 @@ struct execution {
     bool rollback_on_failure;
     bool check; /* see wire_execute */
     int64_t confirm_ms;
+    char *vars; /* see wire_execute; as long as the steps */
     /* Of a signed plan that was checked, until it is durable that it is spent; nonce "": none. */
     char nonce[PLAN_NONCE_DIGITS + 1];
     int64_t not_before_ms, expires_ms;
@@ -78,6 +79,13 @@ struct run {
     char *output;      /* of the operation; NULL: none */
     char *undo;        /* what was captured for undo_step */
     int64_t undo_step; /* -1: none */
+    char *params;      /* of the operation's step, with values filled in; NULL: as in the plan */
+    bool skipped;      /* `result` is that the step's condition is false */
+    struct plan_step filled; /* the step with `params` */
+    char *put_out;           /* by the operation that is over; NULL: nothing */
+    struct value_set *vars;  /* NULL: none */
+    size_t step_count;
+    struct value_set **outputs; /* one per step: what it has put out; NULL: nothing */
     char folder[UNDO_FILES_PATH_MAX];
 };
 
@@ -104,6 +112,8 @@ void agent_fail(struct agent *a, const struct error *err);
 /* Begins the next execution when there is none under way. */
 void agent_next(struct agent *a);
 void agent_check_quiet(struct agent *a);
+/* NULL: none can be had; borrowed until the next call. */
+const struct value_set *agent_facts(const struct agent *a);
 /* Takes it out of the list when nothing is left to do with it. */
 void execution_forget_if_done(struct agent *a, struct execution *x);
 
@@ -157,6 +167,24 @@ void run_acked(struct agent *a);
 void run_free(struct run *run);
 DEFINE_CLEANUP(run_free, struct run)
 
+/* ---- agent_values.c ------------------------------------------------------------------------ */
+
+/* The values of run->execution. */
+enum error_code values_init(struct run *run, struct error *err) MUST_CHECK;
+void values_done(struct run *run);
+/* Before the step of `operation` is prepared or checked: tests its condition and fills its params
+ * in. False: it goes no further, run->result says why. */
+bool values_ready(struct agent *a, struct run *run);
+/* The step as it is to be carried out; borrowed until the next call. */
+const struct plan_step *values_step(struct run *run, uint32_t step);
+/* What the step has put out, as its handler gave it. ERR_INVALID, ERR_NO_MEMORY. */
+enum error_code values_put_out(struct run *run, uint32_t step, const char *json,
+                               struct error *err) MUST_CHECK;
+/* What is kept of a step with values: run->params and what undo needs. NULL: memory is out. */
+char *values_keep(const struct run *run, const char *undo);
+/* The other way round: run->undo, as it was kept, into run->params and run->undo. ERR_CORRUPT. */
+enum error_code values_take_kept(struct run *run, struct error *err) MUST_CHECK;
+
 /* ---- agent_report.c ------------------------------------------------------------------------ */
 
 /* Adds an entry to *batch (made when NULL) under the execution's next number. Takes `output` over
@@ -164,6 +192,8 @@ DEFINE_CLEANUP(run_free, struct run)
 enum error_code batch_record(struct agent *a, struct execution *x, struct batch **batch,
                              const struct executor_record *record, char *output,
                              struct error *err) MUST_CHECK;
+/* Adds what a step put out to the entry that was recorded last. Takes `json` over. */
+void batch_put_out(struct batch *batch, char *json);
 enum error_code batch_capture(struct agent *a, struct execution *x, struct batch **batch,
                               uint32_t step, const char *undo, struct error *err) MUST_CHECK;
 /* Makes a batch that carries the present state of the execution, if there is none yet. */

@@ -17,7 +17,9 @@
  * record. An order for round N is obeyed when fewer
  * than N rounds have begun; while one is under way it waits for its end.
  *
- * A step that succeeded without having changed anything in any of its attempts is not undone.
+ * A step that is skipped, by what its preparing gives, counts as succeeded; there is nothing of it
+ * to undo. A step that succeeded without having changed anything in any of its attempts is not
+ * undone.
  *
  * In a check the steps are checked in turn instead: nothing is prepared, executed or undone, and
  * `changed` says that a step would change something. What follows a step that would is looked at in
@@ -90,6 +92,7 @@ enum executor_outcome { EXECUTOR_OK, EXECUTOR_FAILED, EXECUTOR_STOPPED };
 struct executor_result {
     enum executor_outcome outcome;
     bool changed;   /* executed; checked: it would be */
+    bool skipped;   /* prepared, checked; EXECUTOR_OK: the step is not to be carried out here */
     bool retryable; /* EXECUTOR_FAILED */
     bool conflict;  /* undone, EXECUTOR_FAILED: refused, since somebody else has changed it */
     bool has_exit_code;

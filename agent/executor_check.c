@@ -50,6 +50,10 @@ void executor_checked(struct executor *x, const struct executor_event *event)
         executor_step_cancelled(x, event->time_ms, result);
         return;
     }
+    if (result->outcome == EXECUTOR_OK && result->skipped) {
+        executor_step_skipped(x, event->time_ms, result);
+        return;
+    }
     x->track[x->step].attempt++;
     if (result->outcome == EXECUTOR_OK) {
         executor_say(x->step_message, "%s", result->message ? result->message : "");

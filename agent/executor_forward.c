@@ -252,13 +252,24 @@ void executor_explain(struct executor *x, const struct executor_result *result)
         executor_say(x->step_message, "failed without a message");
 }
 
+void executor_step_skipped(struct executor *x, int64_t time_ms,
+                           const struct executor_result *result)
+{
+    executor_say(x->step_message, "%s", result->message ? result->message : "");
+    executor_step_end(x, time_ms, STEP_SKIPPED, result);
+    x->step++;
+    executor_forward(x, time_ms);
+}
+
 void executor_prepared(struct executor *x, const struct executor_event *event)
 {
     struct track *t = &x->track[x->step];
     bool ok = event->result.outcome == EXECUTOR_OK;
-    t->captured = ok;
+    t->captured = ok && !event->result.skipped;
     if (x->stop == STOP_CANCEL) {
         executor_step_cancelled(x, event->time_ms, &event->result);
+    } else if (ok && event->result.skipped) {
+        executor_step_skipped(x, event->time_ms, &event->result);
     } else if (ok) {
         executor_attempt_begin(x, event->time_ms, NULL);
     } else {

@@ -115,6 +115,9 @@ bool executor_tolerates(const struct plan_step *step);
 /* The step will not go on: it ends by the cancelling, if it had begun at all. */
 void executor_step_cancelled(struct executor *x, int64_t time_ms,
                              const struct executor_result *result);
+/* The step is not to be carried out on this server: the next one begins. */
+void executor_step_skipped(struct executor *x, int64_t time_ms,
+                           const struct executor_result *result);
 void executor_prepared(struct executor *x, const struct executor_event *event);
 void executor_executed(struct executor *x, const struct executor_event *event);
 /* Says why an operation of the step did not succeed. */

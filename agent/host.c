@@ -2,6 +2,7 @@
 
 #include "agent/carrier_net.h"
 #include "agent/carrier_process.h"
+#include "agent/facts.h"
 #include "agent/sandbox.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -262,6 +263,25 @@ static void machine_read(struct host *h)
     (void)fclose(file);
 }
 
+/* A few small files, read where the journal is read too: a plan that asks is to have an answer that
+ * is not old, and to wait for it would cost more than to read. */
+const struct value_set *host_facts(void *ctx)
+{
+    struct host *h = ctx;
+    struct value_set *facts = NULL;
+    int64_t now_ms = clock_mono_ms();
+    if (h->facts && now_ms - h->facts_ms < HOST_FACTS_MAX_AGE_MS)
+        return h->facts;
+    if (value_set_new(&facts, NULL) != ERR_OK || facts_collect("", facts, NULL) != ERR_OK) {
+        value_set_free(facts);
+        return h->facts; /* memory is out: old ones are better than none */
+    }
+    value_set_free(h->facts);
+    h->facts = facts;
+    h->facts_ms = now_ms;
+    return h->facts;
+}
+
 static void say_state(const struct undo_journal *j)
 {
     struct db_log log = undo_journal_log_found(j);
@@ -419,6 +439,7 @@ void host_free(struct host *h)
         return;
     assert(!h->journal && !h->ticker);
     mem_free(h->agents);
+    value_set_free(h->facts);
     trust_free(h->trust);
     mem_free(h);
 }

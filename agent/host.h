@@ -8,6 +8,7 @@
 
 #include "common/base/error.h"
 #include "common/base/log.h"
+#include "common/values/value_set.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,9 +34,10 @@ struct host_config {
     enum log_format log_format; /* that process's, as the next one */
     enum log_level log_level;
     const char *data_dir;
-    const char *installroot;  /* NULL: /; borrowed */
-    const char *trusted_keys; /* a file for trust_load; NULL: unsigned plans are run too */
-    int64_t retention_ms;     /* see undo_journal_config, as the next one */
+    const char *installroot;        /* NULL: /; borrowed */
+    const struct value_set *labels; /* of each agent's server; NULL: none; borrowed */
+    const char *trusted_keys;       /* a file for trust_load; NULL: unsigned plans are run too */
+    int64_t retention_ms;           /* see undo_journal_config, as the next one */
     int64_t undo_max_bytes;
     /* Nothing can be made durable any more, or memory is out: to be stopped. Called once. */
     void (*failed)(void *ctx, const struct error *err);

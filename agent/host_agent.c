@@ -262,6 +262,7 @@ static enum error_code make_agent(struct host_agent *ha, struct error *err)
                      .version = (char *)(uintptr_t)KITSUNE_VERSION,
                      .hostname = h->hostname,
                      .boot_id = h->boot_id},
+        .values = {h, h->config.labels, host_facts},
         .catalog = &handler_catalog,
         .trust = h->trust,
         .after_death = undo_journal_died(h->journal),

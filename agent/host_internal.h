@@ -13,7 +13,12 @@
 #include "common/base/age.h"
 #include "handlers/handler.h"
 
-enum { HOST_NAME_MAX_BYTES = 256, HOST_BOOT_ID_MAX = 64, HOST_ALARMS = 4 };
+enum {
+    HOST_NAME_MAX_BYTES = 256,
+    HOST_BOOT_ID_MAX = 64,
+    HOST_ALARMS = 4,
+    HOST_FACTS_MAX_AGE_MS = 60 * 1000
+};
 
 struct host_agent {
     struct host *host;
@@ -42,6 +47,8 @@ struct host {
     size_t count;
     struct age age; /* of what may be removed */
     bool clock_doubted;
+    struct value_set *facts; /* NULL: none were found out yet */
+    int64_t facts_ms;        /* when, by the monotonic clock */
     char hostname[HOST_NAME_MAX_BYTES];
     char boot_id[HOST_BOOT_ID_MAX];
     bool failed, stalled;
@@ -61,6 +68,9 @@ void host_agent_free(struct host_agent *ha); /* NULL is fine */
 
 /* The wall clock as far as it is believed: what is removed as old is measured by it. */
 int64_t host_age_ms(struct host *h);
+
+/* What is known of the machine, at most HOST_FACTS_MAX_AGE_MS old; ctx is the struct host. */
+const struct value_set *host_facts(void *ctx);
 
 /* Begins to connect, or to get what it takes. */
 void host_agent_connect(struct host_agent *ha);

@@ -2,6 +2,7 @@
 #include "agent/options.h"
 
 #include "agent/array_push.h"
+#include "agent/facts.h"
 #include "agent/undo_journal.h"
 #include "common/base/clock.h"
 #include "common/base/id.h"
@@ -20,6 +21,9 @@ const char options_help[] =
     "                          here without the dashes; what is said here counts more\n"
     "  --server-id ID          this server's name in plans (or SERVER_ID); may be repeated: then\n"
     "                          this process is the agent of each\n"
+    "  --label NAME=VALUE      what plans may ask of this server (\"when\", \"${server.labels."
+    "NAME}\");\n"
+    "                          may be repeated\n"
     "  --orchestrator URL      where to connect (or KITSUNE_ORCHESTRATOR; default\n"
     "                          http://127.0.0.1:7233); https:// where that is another machine\n"
     "  --ca FILE               the CA by which the orchestrator is known (PEM)\n"
@@ -59,6 +63,7 @@ enum { STOP_TIMEOUT_DEFAULT_MS = 30 * 1000 };
 enum option_key {
     KEY_CONFIG = 256,
     KEY_SERVER,
+    KEY_LABEL,
     KEY_ORCHESTRATOR,
     KEY_CA,
     KEY_FINGERPRINT,
@@ -80,6 +85,7 @@ static const char config_option[] = "config";
 static const struct option long_options[] = {
     {config_option, required_argument, NULL, KEY_CONFIG},
     {"server-id", required_argument, NULL, KEY_SERVER},
+    {"label", required_argument, NULL, KEY_LABEL},
     {"orchestrator", required_argument, NULL, KEY_ORCHESTRATOR},
     {"ca", required_argument, NULL, KEY_CA},
     {"ca-fingerprint", required_argument, NULL, KEY_FINGERPRINT},
@@ -110,6 +116,16 @@ static enum error_code server_add(struct options *options, const char *server, s
         return error_set(err, ERR_NO_MEMORY, NULL);
     *item = server;
     return ERR_OK;
+}
+
+static enum error_code label_add(struct options *options, const char *text, struct error *err)
+{
+    enum error_code code = ERR_OK;
+    if (!options->labels)
+        code = value_set_new(&options->labels, err);
+    if (code == ERR_OK)
+        code = facts_label(text, options->labels, err);
+    return code == ERR_OK ? ERR_OK : error_wrap(err, "--label");
 }
 
 /* A whole number of bytes, or of the unit behind it. */
@@ -158,6 +174,8 @@ static enum error_code option_take(void *ctx, int key, const char *value, struct
         return ERR_OK;
     case KEY_SERVER:
         return server_add(options, value, err);
+    case KEY_LABEL:
+        return label_add(options, value, err);
     case KEY_ORCHESTRATOR:
         options->orchestrator = value;
         return ERR_OK;
@@ -241,7 +259,7 @@ static bool is_said(const char *text)
     return text && text[0] != '\0';
 }
 
-/* Ids add up in one place, and those of another take their place. */
+/* Ids (and labels) add up in one place, and those of another take their place. */
 static enum error_code options_environment_take(const struct options_environment *environment,
                                                 struct options *options, struct error *err)
 {
@@ -257,12 +275,16 @@ static enum error_code options_command_line(int argc, char **argv, struct option
                                             struct error *err)
 {
     bool has_server = false;
+    bool has_label = false;
     int key;
     optind = 0;
     while ((key = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
         if (key == KEY_SERVER && !has_server)
             options->servers.count = 0;
+        if (key == KEY_LABEL && !has_label)
+            value_set_free(TAKE(options->labels));
         has_server = has_server || key == KEY_SERVER;
+        has_label = has_label || key == KEY_LABEL;
         enum error_code code = option_take(options, key, optarg, err);
         if (code != ERR_OK || options->help || options->version)
             return code;
@@ -338,6 +360,7 @@ enum error_code options_parse(int argc, char **argv, const struct options_enviro
 void options_done(struct options *options)
 {
     config_free(TAKE(options->config));
+    value_set_free(TAKE(options->labels));
     mem_free(options->servers.items);
     options->servers = (struct array){0};
 }

@@ -8,12 +8,14 @@
 #include "common/base/error.h"
 #include "common/base/log.h"
 #include "common/config/config.h"
+#include "common/values/value_set.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct options {
-    struct array servers; /* const char *; at least one */
+    struct array servers;     /* const char *; at least one */
+    struct value_set *labels; /* NULL: none */
     const char *orchestrator;
     const char *data_dir;
     const char *ca; /* NULL: not given, as the next two */

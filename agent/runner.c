@@ -6,6 +6,7 @@
 #include "common/base/output.h"
 #include "common/base/problems.h"
 #include "common/base/text.h"
+#include "handlers/outputs.h"
 #include "handlers/process.h"
 
 #include <assert.h>
@@ -211,6 +212,7 @@ void runner_clean(struct runner *r, const char *rollout, const char *step)
     char mark[HANDLER_MARK_MAX];
     handler_mark(r->config.host->server_id, rollout, step, mark);
     (void)process_kill_marked(mark);
+    outputs_clean(mark);
 }
 
 bool runner_busy(const struct runner *r)

@@ -55,6 +55,6 @@ void runner_free(struct runner *r);
 void runner_start(struct runner *r, const struct runner_operation *operation);
 /* Asks the operation under way to end early; nothing when there is none. */
 void runner_cancel(struct runner *r);
-/* Ends the programs of a step that an earlier agent left behind. */
+/* Ends the programs of a step that an earlier agent left behind, and removes their files. */
 void runner_clean(struct runner *r, const char *rollout, const char *step);
 bool runner_busy(const struct runner *r);

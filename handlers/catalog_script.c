@@ -380,13 +380,13 @@ const struct step_type script_type = {
         "leaves running is ended "
         "after a grace time. What it prints is kept, of a long output the beginning and the end. "
         "It finds KITSUNE_SERVER_ID, KITSUNE_ROLLOUT, KITSUNE_STEP, KITSUNE_ATTEMPT and "
-        "KITSUNE_PHASE (check, execute or rollback) in its environment. A script is tried once "
-        "unless "
-        "the step's retry says more.",
+        "KITSUNE_PHASE (check, execute or rollback) in its environment, and in KITSUNE_OUTPUT a "
+        "file to which it can append lines NAME=VALUE for later steps. A script is tried once "
+        "unless the step's retry says more.",
     .undo_doc = "Runs rollback_script or rollbackInline with the same args. Without one the step "
                 "cannot be undone, and "
                 "rolling back passes over it.",
-    .traits = STEP_TYPE_CHANGES,
+    .traits = STEP_TYPE_CHANGES | STEP_TYPE_OUTPUTS,
     .params = &script_table,
     .check = script_check,
     .undo_lacks = script_undo_lacks,

@@ -49,7 +49,8 @@ struct handler_result {
     bool has_exit_code;
     int64_t exit_code;
     char message[HANDLER_MESSAGE_MAX]; /* why it failed, or a line about what was done */
-    char *undo; /* prepare: JSON object, mem_ memory, taken over by handler_finish; NULL: {} */
+    char *undo;    /* prepare: JSON object, mem_ memory, taken over by handler_finish; NULL: {} */
+    char *outputs; /* execute: a set of values as JSON, for later steps; the same; NULL: none */
 };
 
 /* What every run on this host shares; borrowed for the run. */

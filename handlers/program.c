@@ -61,6 +61,8 @@ static enum error_code environment_write(const struct handler_run *run,
     buf_putc(b, '\0');
     variable_write(b, "KITSUNE_PHASE",
                    program->is_check ? phases[HANDLER_CHECK] : phases[run->operation]);
+    if (program->output_path)
+        variable_write(b, "KITSUNE_OUTPUT", program->output_path);
     user_write(program, b);
     return buf_check(b, err);
 }

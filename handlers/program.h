@@ -15,6 +15,7 @@ struct program {
     const struct array *args;          /* char * */
     const struct array *env;           /* char *: "NAME=value" on top of all others; NULL: none */
     const char *cwd;                   /* NULL: / */
+    const char *output_path;           /* KITSUNE_OUTPUT, see outputs.h; NULL: none */
     const struct process_setup *setup; /* NULL: none; its user's HOME and so on are in the
                                         * environment */
     bool is_check; /* it only looks, in whatever operation: KITSUNE_PHASE is check */

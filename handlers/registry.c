@@ -55,6 +55,7 @@ void handler_finish(struct handler_run *run, struct handler_result *result)
 {
     assert(!run->finished);
     AUTO_FREE char *undo = TAKE(result->undo);
+    AUTO_FREE char *outputs = result->outputs; /* borrowed for the call, as `undo` is */
     if (undo && strlen(undo) > HANDLER_UNDO_MAX)
         result_fail(result, false, "what undo needs to know is larger than %d bytes",
                     HANDLER_UNDO_MAX);

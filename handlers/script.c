@@ -4,6 +4,7 @@
 #include "common/base/buf.h"
 #include "common/base/text.h"
 #include "handlers/builtin.h"
+#include "handlers/outputs.h"
 #include "handlers/program.h"
 #include "handlers/script_setup.h"
 
@@ -17,6 +18,7 @@ struct script {
     struct handler_run *run;
     uv_work_t request;
     struct script_setup setup;
+    struct outputs outputs;
     enum error_code ready; /* what making the setup came to */
     struct error err;
     struct process *process;
@@ -47,6 +49,7 @@ static void script_free(struct script *s)
     if (s->cancelled)
         result.outcome = HANDLER_CANCELLED;
     run->state = NULL;
+    outputs_close(&s->outputs);
     script_setup_done(&s->setup);
     mem_free(s);
     handler_finish(run, &result);
@@ -175,6 +178,14 @@ static bool is_success(const struct script_params *params, int64_t exit_code)
     return codes->count == 0 && exit_code == 0;
 }
 
+/* What cannot be understood must not be missing later without a word. */
+static void take_outputs(struct script *s, struct handler_result *result)
+{
+    struct error err = {0};
+    if (outputs_read(&s->outputs, &result->outputs, &err) != ERR_OK)
+        result_fail_error(result, &err);
+}
+
 static void ended(struct script *s, int64_t exit_code, int signal)
 {
     char text[PROGRAM_END_MAX];
@@ -184,6 +195,8 @@ static void ended(struct script *s, int64_t exit_code, int signal)
         result_succeed(&result, true, "%s", text);
     else
         result_fail(&result, true, "%s", text);
+    if (result.outcome == HANDLER_OK)
+        take_outputs(s, &result);
     script_finish(s, &result);
 }
 
@@ -216,6 +229,15 @@ static struct script_source source_of(const struct script *s)
     return (struct script_source){params->script, params->inline_text};
 }
 
+static enum error_code outputs_begin(struct script *s, struct program *what, struct error *err)
+{
+    const struct account *user = s->setup.process.user;
+    char mark[HANDLER_MARK_MAX];
+    handler_mark(s->run->host->server_id, s->run->rollout, s->run->step, mark);
+    what->output_path = s->outputs.path;
+    return outputs_open(&s->outputs, mark, user ? user->uid : (uid_t)-1, err);
+}
+
 static enum error_code program_begin(struct script *s, struct error *err)
 {
     const struct script_params *params = params_of(s);
@@ -231,6 +253,8 @@ static enum error_code program_begin(struct script *s, struct error *err)
         .exited = script_exited,
     };
     enum error_code code = script_setup_program(&s->setup, params, &source, &what, err);
+    if (code == ERR_OK && s->run->operation == HANDLER_EXECUTE && !s->checking)
+        code = outputs_begin(s, &what, err);
     if (code != ERR_OK)
         return code;
     struct array args = {0};
@@ -305,6 +329,7 @@ static struct script *script_new(struct handler_run *run)
         return NULL;
     }
     script_setup_init(&s->setup);
+    s->outputs = OUTPUTS_INIT;
     s->run = run;
     s->request.data = s;
     run->state = s;

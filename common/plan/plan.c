@@ -54,6 +54,7 @@ void plan_step_done(struct plan_step *step)
     mem_free(step->name);
     mem_free(step->type);
     mem_free(step->params_json);
+    mem_free(step->when);
     mem_free(step->retry.non_retryable_exit_codes.items);
     *step = (struct plan_step){0};
 }
@@ -83,6 +84,7 @@ void plan_free(struct plan *plan)
     mem_free(plan->steps.items);
     mem_free(plan->strategy.batch_sizes.items);
     mem_free(plan->name);
+    mem_free(plan->vars_json);
     plan_signing_done(&plan->signing);
     plan_index_free(plan->index);
     mem_free(plan);
@@ -113,11 +115,11 @@ static bool copy_items(const struct array *from, size_t size, struct array *ret)
 static bool copy_step(const struct plan_step *from, struct plan_step *ret)
 {
     *ret = *from;
-    ret->name = ret->type = ret->params_json = NULL;
+    ret->name = ret->type = ret->params_json = ret->when = NULL;
     return copy_items(&from->retry.non_retryable_exit_codes, sizeof(int64_t),
                       &ret->retry.non_retryable_exit_codes) &&
            copy_text(from->name, &ret->name) && copy_text(from->type, &ret->type) &&
-           copy_text(from->params_json, &ret->params_json);
+           copy_text(from->params_json, &ret->params_json) && copy_text(from->when, &ret->when);
 }
 
 static bool copy_steps(const struct plan *from, struct plan *ret)
@@ -157,15 +159,15 @@ enum error_code plan_keep_servers(const struct plan *plan, bool (*keep)(void *ct
     if (!copy)
         return error_set(err, ERR_NO_MEMORY, NULL);
     *copy = *plan;
-    copy->name = NULL;
+    copy->name = copy->vars_json = NULL;
     copy->index = NULL;
     copy->is_signed = false;
     copy->signing = (struct plan_signing){0};
     copy->servers = copy->steps = copy->strategy.batch_sizes = (struct array){0};
     if (!copy_items(&plan->strategy.batch_sizes, sizeof(struct plan_size),
                     &copy->strategy.batch_sizes) ||
-        !copy_text(plan->name, &copy->name) || !copy_steps(plan, copy) ||
-        !copy_servers(plan, keep, ctx, copy))
+        !copy_text(plan->name, &copy->name) || !copy_text(plan->vars_json, &copy->vars_json) ||
+        !copy_steps(plan, copy) || !copy_servers(plan, keep, ctx, copy))
         return error_set(err, ERR_NO_MEMORY, NULL);
     assert(copy->servers.count > 0);
     enum error_code code = plan_finish(copy, err);

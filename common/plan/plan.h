@@ -74,7 +74,8 @@ struct plan_retry {
 struct plan_step {
     char *name;               /* unique in the plan */
     char *type;               /* a step type, see handlers/catalog.h */
-    char *params_json;        /* compact JSON object; "{}" when absent */
+    char *params_json;        /* compact JSON object; "{}" when absent; may have placeholders */
+    char *when;               /* a condition, see common/values/expr.h; NULL: none */
     bool required;            /* default true */
     bool continue_on_failure; /* wins over required */
     int64_t timeout_ms;       /* of one attempt; default PLAN_DEFAULT_TIMEOUT_MS */
@@ -120,6 +121,7 @@ enum {
 
 struct plan {
     char *name;           /* may be NULL */
+    char *vars_json;      /* a set of values, see common/values/value_json.h; NULL: none */
     struct array servers; /* char *; ids, unique */
     struct array steps;   /* struct plan_step; names unique */
     struct plan_strategy strategy;

@@ -150,6 +150,34 @@ void step_params_free(const struct step_type *type, void *params)
     mem_free(params);
 }
 
+/* Of params with placeholders what is there is looked at, whatever it will be. */
+static enum error_code find_lacks(const struct step_type *type, const struct plan_step *step,
+                                  const char **ret_lacks, struct error *err)
+{
+    AUTO(json_free) struct json_doc *doc = NULL;
+    struct problems ps = {0};
+    void *params = NULL;
+    enum error_code code = ERR_OK;
+    if (!plan_params_have_values(step->params_json)) {
+        code = step_params_decode(type, step->params_json, step->name, &params, &ps, err);
+    } else {
+        code = json_parse(step->params_json, strlen(step->params_json), CANONICAL_MAX_BYTES, &doc,
+                          err);
+        params = code == ERR_OK ? mem_zalloc(type->params->size) : NULL;
+        if (code == ERR_OK && !params)
+            code = error_set(err, ERR_NO_MEMORY, NULL);
+        if (params)
+            json_decode(json_root(doc), type->params, step->name, params, &ps);
+        if (ps.no_memory)
+            code = error_set(err, ERR_NO_MEMORY, NULL);
+    }
+    problems_done(&ps);
+    if (code == ERR_OK)
+        *ret_lacks = type->undo_lacks(params);
+    step_params_free(type, params);
+    return code;
+}
+
 enum error_code step_undo_find(const struct step_catalog *catalog, const struct plan_step *step,
                                enum step_undo *ret_undo, const char **ret_lacks, struct error *err)
 {
@@ -159,15 +187,9 @@ enum error_code step_undo_find(const struct step_catalog *catalog, const struct 
     const char *lacks = NULL;
     bool changes = (type->traits & STEP_TYPE_CHANGES) != 0;
     if (changes && type->undo_lacks) {
-        struct problems ps = {0};
-        void *params = NULL;
-        enum error_code code =
-            step_params_decode(type, step->params_json, step->name, &params, &ps, err);
-        problems_done(&ps);
+        enum error_code code = find_lacks(type, step, &lacks, err);
         if (code != ERR_OK)
             return code;
-        lacks = type->undo_lacks(params);
-        step_params_free(type, params);
     }
     *ret_undo = lacks ? STEP_UNDO_NO : STEP_UNDO_YES;
     if (!changes)

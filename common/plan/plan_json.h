@@ -1,6 +1,10 @@
 /*
  * plan_json: the plan's JSON text, in and out, and its schema.
  *
+ * Texts in params may have placeholders (common/values/template.h). Where only vars are in them
+ * they are checked as filled in; what another name stands for is known on the server alone, so the
+ * value that it is in is checked there, before the step.
+ *
  * What a step type's params are is not known here: the caller hands in a finder (handlers/catalog.h
  * has the product's). Threading: no shared state. I/O: none.
  */
@@ -19,7 +23,8 @@
 enum {
     STEP_TYPE_IDEMPOTENT = 1 << 0, /* running it again after a half-done run is right */
     STEP_TYPE_CHANGES = 1 << 1,    /* changes the host: what undo needs is made durable first */
-    STEP_TYPE_INSTANT = 1 << 2 /* done at once, changes nothing: needs no record that it began */
+    STEP_TYPE_INSTANT = 1 << 2, /* done at once, changes nothing: needs no record that it began */
+    STEP_TYPE_OUTPUTS = 1 << 3  /* can put out values for later steps */
 };
 
 /* What is known of a step type without its implementation. */
@@ -65,6 +70,10 @@ enum error_code plan_read(const char *text, size_t len, struct plan **ret_plan,
 void plan_write(struct buf *b, const struct plan *plan);
 /* Reads "12.5%": 0% to 100%, with up to six decimals. False: it is not that. */
 bool plan_percent_parse(const char *text, double *ret_percent);
+/* Whether what its steps do depends on values: vars, conditions, placeholders. */
+bool plan_has_values(const struct plan *plan);
+/* Whether a step's does. What was found for it is then kept: see agent/agent_values.c. */
+bool plan_step_has_values(const struct plan_step *step);
 /* Appends the JSON Schema of a plan, with each step type's params. */
 void plan_schema(struct buf *b, const struct step_catalog *catalog);
 
@@ -85,6 +94,11 @@ void plan_step_release(struct plan_step *step);
 enum error_code step_params_decode(const struct step_type *type, const char *params_json,
                                    const char *path, void **ret_params, struct problems *ps,
                                    struct error *err) MUST_CHECK;
+/* Appends params as filled in (template.h), of which `planned` is what they were before, with what
+ * placeholders have become turned into what the table wants there: a text that reads as a number
+ * into a number, a number into a text. */
+void plan_params_fit(const struct json_value *planned, const struct json_value *filled,
+                     const struct json_table *table, struct buf *out);
 void step_params_free(const struct step_type *type, void *params);
 /* Tells whether rolling back undoes a step of a plan without faults. *ret_lacks (static) is what it
  * lacks when it does not, else NULL. ERR_INVALID: no such type, or params that are not right;

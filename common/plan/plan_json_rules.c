@@ -132,15 +132,24 @@ static enum error_code check_params(const struct step_type *type, const struct j
     return step->params_json ? ERR_OK : error_set(err, ERR_NO_MEMORY, NULL);
 }
 
-static enum error_code check_step(const struct json_value *value, struct plan *plan, uint32_t i,
-                                  const struct step_catalog *catalog, struct problems *ps,
+/* What the steps are checked against. */
+struct step_rules {
+    const struct step_catalog *catalog;
+    struct plan_values values;
+};
+
+static enum error_code check_step(const struct json_value *value, const struct step_rules *rules,
+                                  struct plan *plan, uint32_t i, struct problems *ps,
                                   struct error *err)
 {
+    const struct step_catalog *catalog = rules->catalog;
     struct plan_step *step = ARRAY_AT(&plan->steps, struct plan_step, i);
     check_step_name(plan, i, ps);
     if (json_kind(value) != JSON_IS_OBJECT)
         return ERR_OK;
     check_retry(given(value, "retry"), &step->retry, i, ps);
+    if (step->when)
+        plan_when_check(&rules->values, i, ps);
     if (!step->type)
         return ERR_OK;
     char path[PROBLEM_PATH_MAX];
@@ -155,6 +164,8 @@ static enum error_code check_step(const struct json_value *value, struct plan *p
     if (params) {
         if (json_kind(params) != JSON_IS_OBJECT) /* has its problem already */
             return ERR_OK;
+        if (plan_params_have_values(step->params_json))
+            return plan_template_check(&rules->values, i, type, params, ps, err);
         return check_params(type, params, path, step, ps, err);
     }
     struct json_doc *empty;
@@ -174,12 +185,14 @@ static enum error_code check_steps(const struct json_value *root, struct plan *p
     if (!steps || plan->steps.count == 0)
         return ERR_OK; /* a problem of its own */
     const struct json_value *value = json_first(steps);
-    for (uint32_t i = 0; value && i < plan_step_count(plan); i++, value = json_next(value)) {
-        enum error_code code = check_step(value, plan, i, catalog, ps, err);
-        if (code != ERR_OK)
-            return code;
+    struct step_rules rules = {.catalog = catalog};
+    enum error_code code = plan_values_init(plan, catalog, &rules.values, err);
+    for (uint32_t i = 0; code == ERR_OK && value && i < plan_step_count(plan); i++) {
+        code = check_step(value, &rules, plan, i, ps, err);
+        value = json_next(value);
     }
-    return ERR_OK;
+    plan_values_done(&rules.values);
+    return code;
 }
 
 /* ---- Strategy ---------------------------------------------------------------------------- */

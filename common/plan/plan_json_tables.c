@@ -1,6 +1,8 @@
 /* The field tables of a plan. */
 #include "common/base/id.h"
 #include "common/plan/plan_json_internal.h"
+#include "common/values/expr.h"
+#include "common/values/value_json.h"
 
 #define X(value, name) [value] = (name),
 static const char *const strategy_names[STRATEGY_COUNT] = {PLAN_STRATEGIES(X)};
@@ -95,11 +97,20 @@ static const struct json_field step_fields[] = {
      .max = PLAN_MAX_NAME,
      .check = check_name,
      .doc = "The step type; it says which params there are."},
+    {.name = "when",
+     .type = JSON_STRING,
+     JSON_AT(struct plan_step, when),
+     .flags = JSON_OMIT_EMPTY,
+     .min = 1,
+     .max = EXPR_TEXT_MAX,
+     .doc = "A condition on the server's labels and facts, the plan's vars and what earlier steps "
+            "put out; where it is false the step is skipped."},
     {.name = "params",
      .type = JSON_RAW,
      JSON_AT(struct plan_step, params_json),
      .flags = JSON_RAW_OBJECT,
-     .doc = "The step type's parameters."},
+     .doc = "The step type's parameters. \"${NAME}\" in a text stands for a value: vars.NAME, "
+            "server.id, server.labels.NAME, facts.NAME, steps.STEP.outputs.NAME."},
     {.name = "required",
      .type = JSON_BOOL,
      JSON_AT(struct plan_step, required),
@@ -277,6 +288,13 @@ static const struct json_field document_fields[] = {
      .max = PLAN_MAX_SERVERS,
      .item = &server_item,
      .doc = "The ids of the servers the plan is for, each once. They are changed in this order."},
+    {.name = "vars",
+     .type = JSON_CUSTOM,
+     JSON_AT(struct plan_document, plan.vars_json),
+     .flags = JSON_OMIT_EMPTY,
+     .custom = &value_set_custom,
+     .doc = "Values that steps use as vars.NAME: texts, numbers, booleans, lists of these, and "
+            "objects that group them."},
     {.name = "steps",
      .type = JSON_ARRAY,
      JSON_AT(struct plan_document, plan.steps),

@@ -13,6 +13,8 @@ enum { NONCE_BYTES = PLAN_NONCE_DIGITS / 2 };
  * another form has another name. */
 static const char statement_label[] = "kitsune plan statement 1";
 static const char steps_label[] = "kitsune plan steps 1";
+/* Those of a plan that has vars or conditions; without them the bytes are as they always were. */
+static const char steps_values_label[] = "kitsune plan steps 1 with values";
 static const char strategy_label[] = "kitsune plan strategy 1";
 static_assert(PLAN_SIGNING_VERSION == 1, "the labels say it");
 
@@ -105,13 +107,36 @@ static void put_step(struct buf *b, const struct plan_step *step)
     put_text(b, plan_interrupt_name((enum plan_interrupt)step->on_interrupt));
 }
 
-enum error_code seal_hash_steps(const struct array *steps, struct seal_hash *ret, struct error *err)
+static void put_optional(struct buf *b, const char *text)
+{
+    put_flag(b, text != NULL);
+    put_text(b, text ? text : "");
+}
+
+static bool has_values(const struct array *steps, const char *vars)
+{
+    for (size_t i = 0; i < steps->count; i++) {
+        if (ARRAY_AT(steps, struct plan_step, i)->when)
+            return true;
+    }
+    return vars != NULL;
+}
+
+enum error_code seal_hash_steps(const struct array *steps, const char *vars, struct seal_hash *ret,
+                                struct error *err)
 {
     AUTO_BUF struct buf b = BUF_INIT;
-    put_text(&b, steps_label);
+    bool values = has_values(steps, vars);
+    put_text(&b, values ? steps_values_label : steps_label);
+    if (values)
+        put_optional(&b, vars);
     put_count(&b, steps->count);
-    for (size_t i = 0; i < steps->count; i++)
-        put_step(&b, ARRAY_AT(steps, struct plan_step, i));
+    for (size_t i = 0; i < steps->count; i++) {
+        const struct plan_step *step = ARRAY_AT(steps, struct plan_step, i);
+        put_step(&b, step);
+        if (values)
+            put_optional(&b, step->when);
+    }
     return hash_buf(&b, ret, err);
 }
 
@@ -230,6 +255,7 @@ bool seal_from_hex(const char *text, void *ret, size_t len)
             return false;
     uint8_t *bytes = ret;
     for (size_t i = 0; i < len; i++)
-        bytes[i] = (uint8_t)(digit_of(text[2 * i]) << 4 | digit_of(text[2 * i + 1]));
+        bytes[i] =
+            (uint8_t)((unsigned)digit_of(text[2 * i]) << 4 | (unsigned)digit_of(text[2 * i + 1]));
     return true;
 }

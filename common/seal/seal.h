@@ -41,8 +41,9 @@ struct seal_statement {
     const struct plan_signing *signing; /* version, nonce and times: not its signatures */
 };
 
-/* `steps`: struct plan_step, as they are to be run. ERR_NO_MEMORY, ERR_LIMIT. */
-enum error_code seal_hash_steps(const struct array *steps, struct seal_hash *ret,
+/* `steps`: struct plan_step, as they are to be run, with placeholders as they stand in the plan;
+ * `vars`: see struct plan. ERR_NO_MEMORY, ERR_LIMIT. */
+enum error_code seal_hash_steps(const struct array *steps, const char *vars, struct seal_hash *ret,
                                 struct error *err) MUST_CHECK;
 enum error_code seal_hash_strategy(const struct plan_strategy *strategy, struct seal_hash *ret,
                                    struct error *err) MUST_CHECK;

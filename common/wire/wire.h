@@ -82,6 +82,7 @@ struct wire_execute {
     bool check;               /* change nothing: say of each step what it would change */
     bool is_signed;
     struct wire_seal seal;
+    char *vars;         /* the plan's, as there */
     struct array steps; /* struct plan_step */
 };
 
@@ -121,6 +122,8 @@ struct wire_hello {
     int64_t undo_bytes;      /* on its disk, for undo */
     int64_t undo_max_bytes;  /* past it nothing more is captured; 0: no limit */
     bool checks;             /* knows execute's `check`; one that does not would pass it over */
+    bool values;             /* the same of `vars`, of `when` and of placeholders in params */
+    char *labels, *facts;    /* sets of values as JSON, see value_json.h; NULL: none */
     struct array handlers;   /* char *; step types */
     struct array executions; /* struct wire_execution: not ended, or not acknowledged to the end */
 };
@@ -143,6 +146,7 @@ struct wire_entry {
     int64_t duration_ms;
     char *message; /* NULL: none */
     char *output;  /* step_ended: head and tail of what the step printed; NULL: nothing */
+    char *outputs; /* step_ended: what it put out, a set of values as JSON; NULL: nothing */
 };
 
 struct wire_report {

@@ -1,5 +1,6 @@
 /* The entry of a report: one thing that happened. */
 #include "common/base/output.h"
+#include "common/values/value_json.h"
 #include "common/wire/wire_internal.h"
 
 #include <assert.h>
@@ -224,6 +225,12 @@ static const struct json_field entry_fields[] = {
      .flags = JSON_OMIT_EMPTY,
      .max = WIRE_MAX_OUTPUT,
      .doc = "Head and tail of what the step printed."},
+    {.name = "outputs",
+     .type = JSON_CUSTOM,
+     JSON_AT(struct wire_entry, outputs),
+     .flags = JSON_OMIT_EMPTY,
+     .custom = &value_set_custom,
+     .doc = "What the step put out for later ones."},
 };
 const struct json_table wire_entry_table =
     JSON_TABLE_OPEN("entry", struct wire_entry, entry_fields, "One thing that happened.");

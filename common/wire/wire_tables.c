@@ -2,6 +2,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
 #include "common/plan/plan_json.h"
+#include "common/values/value_json.h"
 #include "common/wire/wire_internal.h"
 
 enum {
@@ -142,6 +143,12 @@ static const struct json_field execute_fields[] = {
      JSON_HAS(struct wire_execute, is_signed),
      .table = &seal_table,
      .doc = "For agents that run signed plans alone."},
+    {.name = "vars",
+     .type = JSON_CUSTOM,
+     JSON_AT(struct wire_execute, vars),
+     .flags = JSON_OMIT_EMPTY,
+     .custom = &value_set_custom,
+     .doc = "The plan's variables."},
     {.name = "steps",
      .type = JSON_ARRAY,
      JSON_AT(struct wire_execute, steps),
@@ -285,6 +292,23 @@ static const struct json_field hello_fields[] = {
      JSON_AT(struct wire_hello, checks),
      .flags = JSON_OMIT_EMPTY,
      .doc = "Whether the agent knows check in execute."},
+    {.name = "values",
+     .type = JSON_BOOL,
+     JSON_AT(struct wire_hello, values),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "Whether the agent knows vars, when, and placeholders in params."},
+    {.name = "labels",
+     .type = JSON_CUSTOM,
+     JSON_AT(struct wire_hello, labels),
+     .flags = JSON_OMIT_EMPTY,
+     .custom = &value_set_custom,
+     .doc = "What the agent was told of its server."},
+    {.name = "facts",
+     .type = JSON_CUSTOM,
+     JSON_AT(struct wire_hello, facts),
+     .flags = JSON_OMIT_EMPTY,
+     .custom = &value_set_custom,
+     .doc = "What the agent found out about its server."},
     {.name = "handlers",
      .type = JSON_ARRAY,
      JSON_AT(struct wire_hello, handlers),

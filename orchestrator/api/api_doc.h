@@ -226,6 +226,7 @@ struct api_server {
     char *since;                        /* connected since, or gone since */
     char *rollout;                      /* that holds it; NULL: free */
     int64_t waiting;                    /* rollouts waiting for it */
+    char *labels, *facts;               /* sets as JSON; facts: of one server alone */
     struct array handlers;              /* char *: step types */
     int64_t undo_bytes, undo_max_bytes; /* kept by its agent for undo, and at most; 0: no limit */
     bool has_lock;

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "common/values/value_json.h"
 #include "orchestrator/api/api_doc.h"
 
 #define COUNT_MAX ((double)JSON_INT_MAX)
@@ -19,6 +20,12 @@
     {                                                                                              \
         .name = (name_), .type = JSON_STRING, JSON_AT(struct_, member_), .flags = JSON_OMIT_EMPTY, \
         .doc = (doc_)                                                                              \
+    }
+/* A set of values as JSON text. */
+#define VALUES(name_, struct_, member_, doc_)                                                      \
+    {                                                                                              \
+        .name = (name_), .type = JSON_CUSTOM, JSON_AT(struct_, member_), .flags = JSON_OMIT_EMPTY, \
+        .custom = &value_set_custom, .doc = (doc_)                                                 \
     }
 #define COUNT(name_, struct_, member_, doc_)                                                       \
     {                                                                                              \

@@ -16,6 +16,7 @@ static bool server_document(struct api_call *call, const struct server_view *v,
         .version = call_keep_string(call, v->version),
         .hostname = call_keep_string(call, v->hostname),
         .address = call_keep_string(call, v->peer),
+        .labels = call_keep_string(call, v->labels),
         .since = call_time(call, v->since_ms),
         .rollout = call_keep_string(call, v->rollout),
         .waiting = v->waiting,
@@ -41,13 +42,43 @@ struct server_page {
     struct api_call *call;
     struct api_server_list document;
     size_t limit;
+    struct buf label; /* as it stands in a server's labels; empty: all servers */
     bool no_memory;
 };
+
+/* A quote within a text has a backslash before it, so nothing else looks like a label. */
+static bool has_label(const struct server_page *page, const struct server_view *v)
+{
+    return page->label.len == 0 || (v->labels != NULL && strstr(v->labels, page->label.data));
+}
+
+/* "NAME=VALUE", as servers' labels have it. False: the call is answered. */
+static bool take_label(struct api_call *call, struct buf *ret)
+{
+    const char *text = net_request_query(call->req, "label");
+    const char *equals = text == NULL ? NULL : strchr(text, '=');
+    struct error err = {0};
+    if (text == NULL)
+        return true;
+    if (equals == NULL || equals == text) {
+        call_error(call, error_set(&err, ERR_INVALID, "label must be NAME=VALUE"), &err);
+        return false;
+    }
+    json_write_string(ret, text, (size_t)(equals - text));
+    buf_putc(ret, ':');
+    json_write_string(ret, equals + 1, strlen(equals + 1));
+    if (buf_check(ret, &err) == ERR_OK)
+        return true;
+    call_error(call, err.code, &err);
+    return false;
+}
 
 static bool server_each(void *ctx, const struct server_view *v)
 {
     struct server_page *page = ctx;
     size_t count = page->document.servers.count;
+    if (!has_label(page, v))
+        return true;
     if (count == page->limit) {
         if (count > 0)
             page->document.next =
@@ -68,8 +99,12 @@ void handle_server_list(struct api_call *call)
     int64_t limit = 0;
     if (!call_query_number(call, "limit", API_PAGE_MAX, API_PAGE_DEFAULT, &limit))
         return;
+    AUTO_BUF struct buf label = BUF_INIT;
+    if (!take_label(call, &label))
+        return;
     struct server_page page = {
         .call = call,
+        .label = label, /* borrowed */
         .limit = (size_t)limit,
         .document = {.connected = (int64_t)stats.connected, .known = (int64_t)stats.servers},
     };
@@ -150,6 +185,7 @@ void call_server(struct api_call *call, int status, const char *id)
     enum error_code code = server_document(call, &view, &document)
                                ? server_read(call, id, &document, &err)
                                : error_set(&err, ERR_NO_MEMORY, NULL);
+    document.facts = call_keep_string(call, view.facts);
     /* One that has not come since the start is known by what was done to it. */
     bool recorded = document.has_lock || document.touched_by.count > 0;
     if (code == ERR_OK && known != ERR_OK && !recorded)

@@ -1,5 +1,6 @@
 /* servers, server. */
 #include "common/base/cleanup.h"
+#include "common/values/value_json.h"
 #include "orchestrator/api/api_doc.h"
 #include "orchestrator/cli/commands.h"
 #include "orchestrator/cli/rows.h"
@@ -64,6 +65,10 @@ static int next_page(struct cli *cli, struct listing *l)
         buf_puts(&path, "&after=");
         url_put(&path, l->after);
     }
+    if (option_given(&cli->options, OPT_LABEL)) {
+        buf_puts(&path, "&label=");
+        url_put(&path, cli->options.texts[OPT_LABEL]);
+    }
     if (buf_check(&path, &err) != ERR_OK)
         return cli_fail(cli, &err);
     int status = cli_get_table(cli, path.data, &api_server_list_table, &page);
@@ -101,7 +106,9 @@ int cmd_servers(struct cli *cli)
     } else if (status == CLI_OK) {
         buf_printf(&b, "%lld of %lld servers are connected", (long long)l.connected,
                    (long long)l.known);
-        if (l.after)
+        if (l.after && option_given(&cli->options, OPT_LABEL))
+            buf_puts(&b, "; more have the label (--all shows them)");
+        else if (l.after)
             buf_printf(&b, "; %lld are not shown (--all shows them)",
                        (long long)(l.known - l.shown));
         buf_putc(&b, '\n');
@@ -174,6 +181,30 @@ static void put_touches(struct cli *cli, struct buf *b, const struct api_server 
     table_flush(&table, &cli->style, b);
 }
 
+/* "labels     tier=front", one below the other. */
+static void put_values(struct buf *b, const char *name, const char *json)
+{
+    struct value_set *set = NULL;
+    struct error err;
+    if (!json || value_set_read_json(json, &set, &err) != ERR_OK)
+        return;
+    for (size_t i = 0; i < value_set_count(set); i++) {
+        struct value v;
+        AUTO_BUF struct buf text = BUF_INIT;
+        const char *key = value_set_at(set, i, &v);
+        if (v.kind == VALUE_TEXT)
+            buf_puts(&text, v.text);
+        else
+            value_write_json(&v, &text);
+        buf_printf(b, "%-11s", i == 0 ? name : "");
+        render_text(b, key);
+        buf_putc(b, '=');
+        render_text(b, buf_check(&text, NULL) == ERR_OK && text.data ? text.data : "");
+        buf_putc(b, '\n');
+    }
+    value_set_free(set);
+}
+
 static void put_server_page(struct cli *cli, struct buf *b, const struct api_server *s)
 {
     put_field(b, "server", s->id);
@@ -188,6 +219,8 @@ static void put_server_page(struct cli *cli, struct buf *b, const struct api_ser
     buf_printf(b, "waiting    %lld\n", (long long)s->waiting);
     put_lock(b, s);
     put_undo(b, s);
+    put_values(b, "labels", s->labels);
+    put_values(b, "facts", s->facts);
     buf_puts(b, "handlers  ");
     for (size_t i = 0; i < s->handlers.count; i++) {
         buf_putc(b, ' ');

@@ -84,8 +84,8 @@ const struct command commands[] = {
      "No undo is owed for it any more, and what its agent says later changes nothing about it.",
      "kitsune resolve nginx-1.20.1 web-3 --as rolled_back --reason \"reinstalled\"",
      OPT_BIT(OPT_AS) | OPT_BIT(OPT_REASON), 2, 2, cmd_resolve},
-    {"servers", "", "List the servers and their agents", NULL, "kitsune servers --all",
-     OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL), 0, 0, cmd_servers},
+    {"servers", "", "List the servers and their agents", NULL, "kitsune servers --label tier=front",
+     OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_ALL) | OPT_BIT(OPT_LABEL), 0, 0, cmd_servers},
     {"server", "ID", "Show one server", NULL, "kitsune server web-3", 0, 1, 1, cmd_server},
     {"lock", "SERVER", "Let nothing new begin on a server",
      "Rollouts that name it wait until it is unlocked. What is under way there goes on, undo too.\n"

@@ -21,7 +21,7 @@ _kitsune()
         [resolve]="--as --reason"
         [lock]="--reason"
         [unlock]=""
-        [servers]="--limit --all"
+        [servers]="--limit --all --label"
         [server]=""
         [login]="--ca-fingerprint"
         [whoami]=""
@@ -81,7 +81,7 @@ _kitsune()
         return
         ;;
     --orchestrator | --id | --expires | --not-before | --limit | --server | --step | --after | --reason | \
-        --ca-fingerprint | --ttl | --servers | --head | --group | --parallel | --agent-url | --timeout | \
+        --ca-fingerprint | --ttl | --servers | --head | --label | --group | --parallel | --agent-url | --timeout | \
         --fail | --unreachable | --seed | --step-time | -n | -s | -m)
         COMPREPLY=()
         return

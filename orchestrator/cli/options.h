@@ -69,6 +69,7 @@ enum option_id {
     OPT_NO_START,
     OPT_DRY_RUN,
     OPT_PURGE,
+    OPT_LABEL,
     OPT_COUNT
 };
 #define OPT_BIT(id) (UINT64_C(1) << (id))

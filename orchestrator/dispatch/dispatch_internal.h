@@ -73,6 +73,7 @@ struct rollout {
     uint32_t slot_count;
     char *steps_json; /* the execute frames' steps, made when first needed */
     size_t steps_len;
+    enum { VALUES_UNKNOWN, VALUES_NO, VALUES_YES } values; /* see plan_has_values */
     struct sealed *sealed; /* of a signed plan, made when first needed */
     uint64_t last_seq;     /* of the last event appended */
     int64_t created_ms, ended_ms;
@@ -101,7 +102,8 @@ struct server {
     uint32_t queue_length;
     struct lock lock;
     int64_t undo_bytes, undo_max_bytes; /* as its agent said last */
-    bool checks;                        /* the same: it knows checks */
+    bool checks, values;                /* the same: it knows checks, and vars and when */
+    char *labels, *facts;               /* the same; sets as JSON, NULL: none */
     char *version, *hostname, *instance, *boot_id, *peer;
     struct array handlers; /* char * */
     int64_t since_ms;

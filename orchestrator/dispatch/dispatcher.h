@@ -218,6 +218,7 @@ struct server_view {
     const char *id;
     bool connected;
     const char *version, *hostname, *peer; /* NULL: never seen */
+    const char *labels, *facts;            /* sets as JSON, see value_json.h; NULL: none */
     int64_t since_ms;    /* wall clock; connected since, or gone since; 0: never seen */
     const char *rollout; /* that holds it; NULL */
     uint32_t waiting;

@@ -59,6 +59,8 @@ static void fleet_forget_description(struct server *server)
     mem_free(server->instance);
     mem_free(server->boot_id);
     mem_free(server->peer);
+    mem_free(TAKE(server->labels));
+    mem_free(TAKE(server->facts));
     for (size_t i = 0; i < server->handlers.count; i++)
         mem_free(*ARRAY_AT(&server->handlers, char *, i));
     mem_free(server->handlers.items);
@@ -89,12 +91,15 @@ void fleet_describe(struct dispatcher *d, struct server *server, const struct wi
     fleet_forget_description(server);
     fleet_count_undo(d, server, hello);
     server->checks = hello->checks;
+    server->values = hello->values;
     /* A description that does not fit into memory is only missing from a list. */
     server->version = hello->version == NULL ? NULL : mem_strdup(hello->version);
     server->hostname = hello->hostname == NULL ? NULL : mem_strdup(hello->hostname);
     server->instance = hello->instance == NULL ? NULL : mem_strdup(hello->instance);
     server->boot_id = hello->boot_id == NULL ? NULL : mem_strdup(hello->boot_id);
     server->peer = mem_strdup(peer);
+    server->labels = hello->labels == NULL ? NULL : mem_strdup(hello->labels);
+    server->facts = hello->facts == NULL ? NULL : mem_strdup(hello->facts);
     server->handlers.items = mem_array(hello->handlers.count, sizeof(char *));
     if (server->handlers.items == NULL)
         return;
@@ -149,6 +154,8 @@ static struct server_view fleet_view(const struct server *server)
         .version = server->version,
         .hostname = server->hostname,
         .peer = server->peer,
+        .labels = server->labels,
+        .facts = server->facts,
         .since_ms = server->since_ms,
         .rollout = server->head == NULL ? NULL : server->head->rollout->id,
         .waiting = server->queue_length > 1 ? server->queue_length - 1 : 0,

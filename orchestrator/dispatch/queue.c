@@ -2,6 +2,7 @@
 #include "orchestrator/dispatch/dispatch_internal.h"
 
 #include "common/base/failpoint.h"
+#include "common/plan/plan_json.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -110,6 +111,13 @@ static bool rollout_encode_steps(struct rollout *r)
     return r->steps_json != NULL;
 }
 
+static bool rollout_has_values(struct rollout *r)
+{
+    if (r->values == VALUES_UNKNOWN)
+        r->values = plan_has_values(r->plan) ? VALUES_YES : VALUES_NO;
+    return r->values == VALUES_YES;
+}
+
 static void slot_send_execute(struct slot *slot)
 {
     struct rollout *r = slot->rollout;
@@ -130,6 +138,7 @@ static void slot_send_execute(struct slot *slot)
         .confirm_ms = whole ? r->plan->confirm_timeout_ms : 0,
         .check = check,
         .is_signed = r->plan->is_signed,
+        .vars = r->plan->vars_json,
     };
     struct error err = {0};
     if (execute.is_signed && sealed_fill(r, slot->index, &execute.seal, &err) != ERR_OK) {
@@ -188,11 +197,16 @@ static void slot_await_start(struct slot *slot)
                   slot->rollout->plan->strategy.start_timeout_ms);
 }
 
-/* An agent from before there were checks would pass over that it is one, and carry it out. */
-static bool slot_cannot_check(const struct slot *slot)
+/* What an agent is too old for, NULL: nothing. One from before there were checks would pass over
+ * that it is one, and carry it out; and one from before there were conditions those. */
+static const char *slot_too_old(const struct slot *slot)
 {
-    return engine_is_check(slot->rollout->engine) && slot->server->session != NULL &&
-           !slot->server->checks;
+    const struct server *server = slot->server;
+    if (server->session == NULL)
+        return NULL;
+    if (engine_is_check(slot->rollout->engine) && !server->checks)
+        return "checks";
+    return rollout_has_values(slot->rollout) && !server->values ? "plans with values" : NULL;
 }
 
 /* Lets the head of a queue go when the engine wants it, nobody has locked the server, and nothing
@@ -203,7 +217,7 @@ static void slot_pump(struct slot *slot)
     if (slot == NULL || !slot->wanted || slot->server->head != slot || slot->server->lock.set ||
         engine_stopping(slot->rollout->engine))
         return;
-    if (slot_cannot_check(slot)) {
+    if (slot_too_old(slot) != NULL) {
         timers_disarm(&slot->rollout->d->timers, &slot->timer);
         queue_arm(slot->rollout->d, &slot->timer, TIMER_START, slot, 0);
         return;
@@ -250,8 +264,9 @@ void queue_timer(struct slot *slot, enum timer_kind kind)
     duration_format(limit_ms, text);
     struct event event = rollout_event(
         kind == TIMER_START ? EVENT_EXECUTION_UNREACHABLE : EVENT_EXECUTION_UNKNOWN, slot->index);
-    if (kind == TIMER_START && slot_cannot_check(slot))
-        (void)snprintf(why, sizeof(why), "its agent is too old for checks: update it");
+    const char *old = kind == TIMER_START ? slot_too_old(slot) : NULL;
+    if (old != NULL)
+        (void)snprintf(why, sizeof(why), "its agent is too old for %s: update it", old);
     else if (kind == TIMER_START)
         (void)snprintf(why, sizeof(why),
                        slot->server->session == NULL ? "its agent did not connect within %s"

@@ -136,13 +136,16 @@ static void a_plan_is_taken_whole_or_not_at_all(void **state)
     (void)state;
     sweep("plan: parse", plan_of_all_fields, NULL, run_parse);
     sweep("plan: parse, single-server form", plan_of_one_server, NULL, run_parse);
+    sweep("plan: parse, values", plan_of_values, NULL, run_parse);
     sweep("plan: read", plan_of_all_fields, NULL, run_read);
+    sweep("plan: read, values", plan_of_values, NULL, run_read);
 }
 
 static void all_faults_of_a_plan_are_told_or_none(void **state)
 {
     (void)state;
     sweep("plan: parse, with faults", plan_of_faults, NULL, run_parse);
+    sweep("plan: parse, with faults in values", plan_of_value_faults, NULL, run_parse);
     sweep("plan: parse, no JSON", "{\"name\":", NULL, run_parse);
     sweep("plan: parse, a member twice", "{\"name\":\"a\",\"name\":\"b\"}", NULL, run_parse);
 }
@@ -159,6 +162,7 @@ static void params_are_judged_by_what_they_say(void **state)
     (void)state;
     sweep("plan: params", plan_of_all_types, begin_with_plan, run_params);
     sweep("plan: undo", plan_of_all_types, begin_with_plan, run_undo_find);
+    sweep("plan: undo, values", plan_of_values, begin_with_plan, run_undo_find);
 }
 
 int main(void)

@@ -36,6 +36,21 @@ const char plan_of_all_types[] =
     "{\"name\":\"8\",\"type\":\"directory\",\"params\":{\"path\":\"/d\",\"state\":\"absent\"}},"
     "{\"name\":\"9\",\"type\":\"symlink\",\"params\":{\"path\":\"/l\",\"target\":\"t\"}}]}";
 
+#define VALUES_STEP                                                                                \
+    "{\"name\":\"s\",\"type\":\"script\",\"params\":{\"script\":\"${vars.a.b}\",\"args\":["        \
+    "\"${facts.cpus}\",\"x ${vars.n}\"],\"rollback_script\":\"x\"},\"when\":\"vars.n in [1, 2] "   \
+    "and not "                                                                                     \
+    "(server.id == 'a')\"}"
+const char plan_of_values[] =
+    "{\"servers\":[\"a\"],\"vars\":{\"a\":{\"b\":\"true\"},\"n\":2,\"l\":[1,\"x\"]},\"steps\":"
+    "[" VALUES_STEP
+    ",{\"name\":\"t\",\"type\":\"echo\",\"params\":{\"message\":\"${steps.s.outputs.x}\"}}]}";
+const char plan_of_value_faults[] =
+    "{\"servers\":[\"a\"],\"vars\":{\"m\":[1]},\"steps\":[" VALUES_STEP
+    ",{\"name\":\"t\",\"type\":\"sleep\",\"params\":{\"duration\":\"${vars.m}\",\"x\":\"${facts.a}"
+    "\"},"
+    "\"when\":\"vars.n =\"}]}";
+
 const char plan_of_one_server[] =
     "{\"serverID\":\"a\",\"steps\":[{\"name\":\"s\",\"type\":\"echo\",\"params\":{\"message\":"
     "\"m\"}}]}";

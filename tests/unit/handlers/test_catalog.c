@@ -59,7 +59,7 @@ static void traits_say_what_may_be_repeated(void **state)
     (void)state;
     assert_int_equal(echo_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_INSTANT);
     assert_int_equal(sleep_type.traits, STEP_TYPE_IDEMPOTENT);
-    assert_int_equal(script_type.traits, STEP_TYPE_CHANGES);
+    assert_int_equal(script_type.traits, STEP_TYPE_CHANGES | STEP_TYPE_OUTPUTS);
     assert_int_equal(file_write_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
     assert_int_equal(file_remove_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
     assert_int_equal(directory_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);

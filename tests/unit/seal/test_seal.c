@@ -88,9 +88,11 @@ static struct sample samples[] = {
     FIELD("serverID", LEFT_OUT, NULL), /* another way to write servers */
     FIELD("servers", "[\"a\",\"b\",\"c\"]", "[\"a\",\"b\"]", "[\"a\",\"c\",\"b\"]",
           "[\"a\",\"b\",\"d\"]", "[\"a\",\"b\",\"c\",\"d\"]", "[\"ab\",\"c\"]"),
+    FIELD("vars", "{\"v\":1}", "{\"v\":2}", "{\"w\":1}", LEFT_OUT),
     FIELD("steps[].name", "\"s\"", "\"t\"", "\"se\""),
     FIELD("steps[].type", "\"echo\"", "\"sleep\""),
     FIELD("steps[].params", "{\"message\":\"m\"}", "{\"message\":\"n\"}", "{}"),
+    FIELD("steps[].when", "\"vars.v == 1\"", "\"vars.v != 1\"", LEFT_OUT),
     FIELD("steps[].required", "true", "false"),
     FIELD("steps[].continueOnFailure", "false", "true"),
     FIELD("steps[].timeoutSeconds", "60", "61", "60.001"),
