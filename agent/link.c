@@ -286,7 +286,7 @@ static void conn_closed(void *ctx, struct carrier_conn *conn, enum net_end end, 
         return;
     }
     note_end(l);
-    log_end(l, end, why);
+    log_end(l, l->reason[0] != '\0' ? NET_END_LOST : end, why);
     if (was_up) {
         l->state = STATE_CLOSING;
         l->config.events.lost(l->config.events.ctx, why);

@@ -65,9 +65,10 @@ struct process {
     struct proctree tree; /* as the last scan found it */
     size_t watched;       /* of it, still alive */
     int kill_rounds;
-    bool seen_others;  /* a scan found more than the program itself */
-    int unknown_scans; /* the last ones that found nothing but what is to be looked at again */
-    int clean_scans;   /* the last ones that found nothing */
+    bool seen_others;     /* a scan found more than the program itself */
+    int unknown_scans;    /* the last ones that found nothing but the same to be looked at again */
+    uint64_t unknown_sum; /* which they are; see proctree.h */
+    int clean_scans;      /* the last ones that found nothing */
 
     bool scanning, scan_again;
     uv_work_t scan;
@@ -231,6 +232,10 @@ static void tree_absent(struct process *p)
     bool over = false;
     if (p->tree.unknown > 0) {
         p->clean_scans = 0;
+        /* What is only starting another program is soon known, or gone and followed by another. */
+        if (p->tree.unknown_sum != p->unknown_sum)
+            p->unknown_scans = 0;
+        p->unknown_sum = p->tree.unknown_sum;
         over = ++p->unknown_scans > UNKNOWN_SCANS_MAX;
     } else {
         over = ++p->clean_scans > (p->seen_others ? 1 : 0);
@@ -496,11 +501,14 @@ size_t process_kill_marked(const char *mark)
     const struct proctree_query query = {.mark = mark, .signal = SIGKILL};
     size_t found = 0;
     int unknown_scans = 0;
+    uint64_t unknown_sum = 0;
     for (int round = 0; round < KILL_ROUNDS_MAX; round++) {
         struct proctree tree = {0};
         if (proctree_scan(&query, &tree, NULL) != ERR_OK)
             break;
         if (tree.alive == 0) {
+            unknown_scans = tree.unknown_sum == unknown_sum ? unknown_scans : 0;
+            unknown_sum = tree.unknown_sum;
             if (tree.unknown == 0 || ++unknown_scans > UNKNOWN_SCANS_MAX)
                 break;
             /* Nothing tells when a program has started. */

@@ -255,6 +255,7 @@ static void tree_collect(const struct table *t, int proc_fd, const struct proctr
         int fd = entry_open(proc_fd, e, &unwatchable);
         if (fd < 0 && !unwatchable) {
             tree->unknown++;
+            tree->unknown_sum += (uint64_t)e->pid;
             continue;
         }
         tree->alive++;
@@ -283,7 +284,10 @@ enum error_code proctree_scan(const struct proctree_query *query, struct proctre
     size_t members = 0;
     for (size_t i = 0; i < table.count; i++) {
         members += table.items[i].member ? 1 : 0;
-        tree.unknown += table.items[i].unknown && !table.items[i].member ? 1 : 0;
+        if (table.items[i].unknown && !table.items[i].member) {
+            tree.unknown++;
+            tree.unknown_sum += (uint64_t)table.items[i].pid;
+        }
     }
     if (members > 0) {
         size_t room = members < PROCTREE_WATCH_MAX ? members : PROCTREE_WATCH_MAX;

@@ -34,7 +34,8 @@ struct proctree {
     size_t unknown; /* processes to be looked at again: one that is just starting another program
                      * has no environment for a moment, and one of the tree that ended during the
                      * scan may have started another that the scan had passed */
-    size_t alive;   /* processes of the tree, the leader not counted */
+    uint64_t unknown_sum; /* of their numbers: another one shows that they are others */
+    size_t alive;         /* processes of the tree, the leader not counted */
     int *pidfds; /* of those that could be had, at most PROCTREE_WATCH_MAX; each readable when its
                   * process ends */
     size_t watched;

@@ -8,7 +8,8 @@
 
 enum {
     SESSION_SILENT_HEARTBEATS = 3, /* that may be missed before a session is dropped */
-    CLOSE_PROTOCOL = 1002,         /* WebSocket close codes, RFC 6455 section 7.4.1 */
+    CLOSE_GOING_AWAY = 1001,
+    CLOSE_PROTOCOL = 1002, /* WebSocket close codes, RFC 6455 section 7.4.1 */
     CLOSE_POLICY = 1008,
     CLOSE_TRY_LATER = 1013,
     CLOSED_REASON_MAX = 160
@@ -62,9 +63,9 @@ static bool session_detach(struct session *s)
 }
 
 /* The connection may take long to notice its end; the server counts as gone from now on. */
-static void session_drop(struct session *s, const char *reason)
+static void session_drop(struct session *s, uint16_t code, const char *reason)
 {
-    session_end(s, CLOSE_POLICY, reason);
+    session_end(s, code, reason);
     if (session_detach(s))
         queue_disconnected(s->server);
 }
@@ -84,7 +85,10 @@ void session_timer(struct session *s)
     else
         session_note(s, "agent is silent",
                      s->server == NULL ? "no hello came" : "heartbeats missed");
-    session_drop(s, expired ? "its certificate has expired" : "silent for too long");
+    if (expired)
+        session_drop(s, CLOSE_POLICY, "its certificate has expired");
+    else
+        session_drop(s, CLOSE_GOING_AWAY, "silent for too long");
 }
 
 enum error_code dispatcher_session_bind(struct session *s, const char *server, int64_t not_after_ms,
@@ -108,7 +112,7 @@ void dispatcher_server_end(struct dispatcher *d, const char *server, const char 
                    (s->bound != NULL && strcmp(s->bound, server) == 0);
         if (its && !s->closing) {
             session_note(s, "agent's session is ended", reason);
-            session_drop(s, reason);
+            session_drop(s, CLOSE_POLICY, reason);
         }
     }
 }

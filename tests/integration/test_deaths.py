@@ -165,7 +165,7 @@ class Deaths(unittest.TestCase):
             with self.subTest(kind=kind), Fleet(agents=["a", "b"], heartbeat="10s") as fleet:
                 fleet.orchestrator.kill()
                 fleet.start_orchestrator(env={"KITSUNE_FAILPOINT": "dispatch.deadline.before=kill@1"})
-                servers = ["never", "b"] if kind == "execution_unreachable" else ["a", "b"]
+                servers = ["never"] if kind == "execution_unreachable" else ["a", "b"]
                 rollout = fleet.submit({"servers": servers, "steps": [echo_step()], "rolloutStrategy": strategy})
                 self.dies(fleet.orchestrator)
                 fleet.start_orchestrator()

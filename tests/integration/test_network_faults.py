@@ -106,11 +106,8 @@ class Partitions(unittest.TestCase):
             self.assertEqual([runs(fleet, s) for s in "abc"], [["execute"]] * 3)
 
     def test_a_link_that_carries_one_way_only_is_found_at_both_ends(self):
-        # The end that hears nothing more finds out, and its goodbye may still reach the other one.
-        for swallow, far in (
-            ("swallow_from", "closed by the peer: 1008 silent for too long"),
-            ("swallow_to", "the orchestrator is silent"),
-        ):
+        # The end that hears nothing more finds out, and its goodbye may still reach the other one first.
+        for swallow, far in (("swallow_from", "silent"), ("swallow_to", "the orchestrator is silent")):
             with self.subTest(lost=swallow), Network(["a"]) as network, \
                     Fleet(agents=["a", "b"], network=network) as fleet:
                 rollout = fleet.submit(
