@@ -121,11 +121,14 @@ static enum error_code server_add(struct options *options, const char *server, s
 static enum error_code label_add(struct options *options, const char *text, struct error *err)
 {
     enum error_code code = ERR_OK;
+    struct error why = {0};
     if (!options->labels)
-        code = value_set_new(&options->labels, err);
+        code = value_set_new(&options->labels, &why);
     if (code == ERR_OK)
-        code = facts_label(text, options->labels, err);
-    return code == ERR_OK ? ERR_OK : error_wrap(err, "--label");
+        code = facts_label(text, options->labels, &why);
+    if (code == ERR_OK || code == ERR_NO_MEMORY)
+        return code == ERR_OK ? ERR_OK : error_set(err, code, NULL);
+    return error_set(err, ERR_INVALID, "--label: %s", why.message);
 }
 
 /* A whole number of bytes, or of the unit behind it. */

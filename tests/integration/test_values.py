@@ -173,6 +173,27 @@ class Values(unittest.TestCase):
             self.assertEqual(shown["web-2"]["state"], "failed")
             self.assertIn("params.duration", shown["web-2"]["message"])
 
+    def test_a_signed_plan_is_signed_as_it_is_written(self):
+        with LabelledFleet({}) as fleet:
+            fleet.kitsune("key", "new", fleet.path("key"), check=0)
+            fleet.labels["web-1"] = ["tier=front"]
+            os.chmod(fleet.path("key.pub"), 0o644)
+            fleet.agent_args = ["--trusted-keys", fleet.path("key.pub")]
+            fleet.start("web-1")
+            out = fleet.path("out")
+            plan = {"servers": ["web-1"], "vars": {"word": "right"}, "steps": [
+                write_step(out, "${server.labels.tier} ${vars.word}", when="vars.word in ['right', 'wrong']")]}
+            path = fleet.plan(plan)
+            fleet.kitsune("sign", path, "--key", fleet.path("key"), "--out", path, check=0)
+            fleet.run(path)
+            self.assertEqual(read(out), "front right")
+            with open(path, encoding="utf-8") as file:
+                signed = json.load(file)
+            signed["vars"]["word"] = "wrong"
+            refused = fleet.kitsune("submit", fleet.plan(signed))
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn("not what was signed", refused.stderr)
+
     def test_the_plan_of_the_documentation_runs(self):
         with LabelledFleet({"web-1": ["role=web"], "web-2": ["role=web"], "db-1": ["role=db"]}) as fleet:
             with open(os.path.join(SOURCE, "plans", "per-server.json"), encoding="utf-8") as file:

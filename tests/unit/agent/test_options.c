@@ -35,6 +35,18 @@ static enum error_code parse(const char *line, const struct options_environment 
     return options_parse(argc, argv, environment, ret, err);
 }
 
+/* Writes a configuration; the path is static. */
+static const char *config_file(const char *text)
+{
+    static char path[64];
+    (void)snprintf(path, sizeof(path), "/tmp/kitsune-agent-conf-XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    (void)close(fd);
+    return path;
+}
+
 static void refuses(const char *line, const char *message)
 {
     struct options o;
@@ -61,6 +73,29 @@ static void one_id_is_enough(void **state)
     assert_null(o.installroot);
     assert_null(o.trusted_keys);
     options_done(&o);
+}
+
+static void labels_add_up_and_those_of_the_command_line_take_the_files_place(void **state)
+{
+    struct options o;
+    struct error err = {0};
+    struct value v;
+    char line[256];
+    (void)state;
+    const char *path = config_file("server-id = a\nlabel = tier=front\nlabel = zone=a\n");
+    (void)snprintf(line, sizeof(line), "agent --config %s", path);
+    assert_int_equal(parse(line, &empty, &o, &err), ERR_OK);
+    assert_int_equal(value_set_count(o.labels), 2);
+    options_done(&o);
+    (void)snprintf(line, sizeof(line), "agent --config %s --label x=1 --label y=a=b", path);
+    assert_int_equal(parse(line, &empty, &o, &err), ERR_OK);
+    assert_int_equal(value_set_count(o.labels), 2);
+    assert_true(value_set_find(o.labels, "y", &v));
+    assert_string_equal(v.text, "a=b");
+    options_done(&o);
+    (void)unlink(path);
+    refuses("agent --server-id a --label tier", "--label");
+    refuses("agent --server-id a --label t=1 --label t=2", "given twice");
 }
 
 static void all_options_are_taken(void **state)
@@ -179,18 +214,6 @@ static void what_is_wrong_is_said(void **state)
     refuses("agent --server-id a --installroot r", "--installroot r: must be an absolute path");
 }
 
-/* Writes a configuration; the path is static. */
-static const char *config_file(const char *text)
-{
-    static char path[64];
-    (void)snprintf(path, sizeof(path), "/tmp/kitsune-agent-conf-XXXXXX");
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-    (void)close(fd);
-    return path;
-}
-
 static void
 the_command_line_counts_more_than_the_environment_and_that_more_than_the_file(void **state)
 {
@@ -238,6 +261,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_id_is_enough),
+        cmocka_unit_test(labels_add_up_and_those_of_the_command_line_take_the_files_place),
         cmocka_unit_test(all_options_are_taken),
         cmocka_unit_test(the_environment_is_asked_second),
         cmocka_unit_test(a_size_is_a_number_of_bytes_or_of_the_unit_behind_it),
