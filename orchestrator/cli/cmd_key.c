@@ -76,8 +76,9 @@ static enum error_code public_save(const struct seal_key *key, const char *path,
     enum { PUBLIC_MODE = 0644 };
     char line[SEAL_KEY_LINE_MAX + 1];
     seal_key_line(key, line);
-    (void)strcat(line, "\n");
-    return pki_file_write(path, line, strlen(line), PUBLIC_MODE, err);
+    size_t len = strlen(line);
+    line[len++] = '\n';
+    return pki_file_write(path, line, len, PUBLIC_MODE, err);
 }
 
 DEFINE_CLEANUP(pki_signer_free, struct pki_signer)
