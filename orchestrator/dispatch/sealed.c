@@ -4,6 +4,8 @@
 
 #include "common/seal/seal_plan.h"
 
+#include <assert.h>
+
 struct sealed {
     struct seal_tree *tree;
     char strategy[SEAL_HASH_TEXT], root[SEAL_HASH_TEXT];
@@ -61,17 +63,19 @@ enum error_code sealed_fill(struct rollout *r, uint32_t server, struct wire_seal
     enum error_code code = r->sealed == NULL ? sealed_make(r->plan, &r->sealed, err) : ERR_OK;
     if (code != ERR_OK)
         return code;
-    size_t count = seal_tree_proof(r->sealed->tree, server, path);
+    struct sealed *sealed = r->sealed;
+    assert(sealed != NULL);
+    size_t count = seal_tree_proof(sealed->tree, server, path);
     for (size_t i = 0; i < count; i++)
-        seal_to_hex(path[i].bytes, SEAL_HASH_BYTES, r->sealed->path[i]);
+        seal_to_hex(path[i].bytes, SEAL_HASH_BYTES, sealed->path[i]);
     *ret = (struct wire_seal){
         .plan = r->plan->name,
-        .strategy = r->sealed->strategy,
+        .strategy = sealed->strategy,
         .scope = r->plan->rollback_scope,
         .servers = plan_server_count(r->plan),
-        .root = r->sealed->root,
+        .root = sealed->root,
         .index = server,
-        .path = {.items = r->sealed->path_items, .count = count},
+        .path = {.items = sealed->path_items, .count = count},
         .signing = r->plan->signing,
     };
     return ERR_OK;
