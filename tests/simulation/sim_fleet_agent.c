@@ -125,7 +125,11 @@ static enum error_code make_parts(struct sim_node *n, struct error *err)
         .ticker = &n->ticker,
         .url = "http://orchestrator:7233",
         .server = n->id,
-        .events = {n, link_hello, link_welcome, link_frame, link_lost},
+        .events = {.ctx = n,
+                   .hello = link_hello,
+                   .welcome = link_welcome,
+                   .frame = link_frame,
+                   .lost = link_lost},
     };
     sim_store_seam(n, &config.store);
     sim_host_seam(n, &config.runner);

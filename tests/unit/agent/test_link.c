@@ -185,7 +185,11 @@ static void link_make(struct rig *r)
         .ticker = r->ticker,
         .url = r->url,
         .server = "s1",
-        .events = {r, agent_says_hello, agent_welcomed, agent_frame, agent_lost},
+        .events = {.ctx = r,
+                   .hello = agent_says_hello,
+                   .welcome = agent_welcomed,
+                   .frame = agent_frame,
+                   .lost = agent_lost},
     };
     assert_int_equal(ticker_reserve(r->ticker, 1, &err), ERR_OK);
     assert_int_equal(link_new(&config, &r->link, &err), ERR_OK);
