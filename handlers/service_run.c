@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { CANCEL_WAIT_MS = 5000, STATES_MAX = 128 };
 
@@ -228,6 +229,21 @@ static void log_free(void *job)
     mem_free(log);
 }
 
+/* systemd notes when a unit began only once its program runs, and may by then have said why it
+ * cannot. */
+static uint64_t log_since(const struct service_run *s)
+{
+    bool ours = s->asked_usec > 0 && s->asked_usec < s->unit.began_usec;
+    return ours ? s->asked_usec : s->unit.began_usec;
+}
+
+static uint64_t now_usec(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 static bool log_start(struct service_run *s)
 {
     static const struct offload_job what = {log_work, log_done, log_free};
@@ -236,7 +252,7 @@ static bool log_start(struct service_run *s)
         return false;
     log->service = s;
     memcpy(log->unit, s->unit.id, sizeof(log->unit));
-    log->since_usec = s->unit.began_usec;
+    log->since_usec = log_since(s);
     if (offload_start(s->run->host->loop, &what, log, &s->log, NULL) == ERR_OK)
         return true;
     log_free(log);
@@ -344,6 +360,7 @@ static void job_begin(struct service_run *s)
 {
     struct error err = {0};
     int64_t timeout_ms = service_params_of(s)->timeout_ms;
+    s->asked_usec = now_usec();
     if (systemd_job_run(s->systemd, s->job, s->name, (struct systemd_reply){job_over, s}, &err) !=
         ERR_OK) {
         service_fail(s, &err);

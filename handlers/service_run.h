@@ -41,7 +41,8 @@ struct service_run {
     void (*enabled_then)(struct service_run *s);
     void (*job_then)(struct service_run *s);
     enum unit_job job;
-    uv_timer_t timer; /* of the job, or until it is looked at again */
+    uint64_t asked_usec; /* when the job was asked for, since 1970; 0: not yet */
+    uv_timer_t timer;    /* of the job, or until it is looked at again */
     void (*timer_fired)(struct service_run *s);
     uv_work_t work;
     enum error_code (*working)(struct service_run *s, struct error *err);

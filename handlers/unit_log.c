@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <systemd/sd-journal.h>
 
-enum { ENTRIES_MAX = 100000, SYNC_SECONDS = 10 }; /* a machine that is busy takes its time */
+enum { SYNC_SECONDS = 2 };
 #define JOURNAL_SOCKET "/run/systemd/journal/io.systemd.journal"
 
 /* What a program has printed takes a while to get into the journal. The journal's daemon answers
@@ -42,6 +42,12 @@ static bool match_unit(sd_journal *j, const char *unit)
            sd_journal_add_match(j, "_PID=1", 0) >= 0 && sd_journal_add_match(j, about, 0) >= 0;
 }
 
+static bool entry_since(sd_journal *j, uint64_t since_usec)
+{
+    uint64_t usec = 0;
+    return sd_journal_get_realtime_usec(j, &usec) >= 0 && usec >= since_usec;
+}
+
 static void line_put(sd_journal *j, struct buf *lines)
 {
     static const char field[] = "MESSAGE=";
@@ -57,21 +63,19 @@ static void line_put(sd_journal *j, struct buf *lines)
     buf_puts(lines, shown < len ? "...\n" : "\n");
 }
 
-/* From the time on forwards: what is being written at the same moment can hide the end from who
- * comes from there (sd_journal_seek_tail). The first pass counts, the second shows the last ones.
- */
+/* From the end backwards, then forwards again. */
 static void lines_put(sd_journal *j, uint64_t since_usec, struct buf *lines)
 {
     int count = 0;
-    if (sd_journal_seek_realtime_usec(j, since_usec) < 0)
+    if (sd_journal_seek_tail(j) < 0)
         return;
-    while (count < ENTRIES_MAX && sd_journal_next(j) > 0)
+    while (count < UNIT_LOG_LINES && sd_journal_previous(j) > 0 && entry_since(j, since_usec))
         count++;
-    if (sd_journal_seek_realtime_usec(j, since_usec) < 0)
-        return;
-    for (int i = 0; i < count && sd_journal_next(j) > 0; i++) {
-        if (i >= count - UNIT_LOG_LINES)
-            line_put(j, lines);
+    /* It stands at the oldest that is wanted, or at the one before it. */
+    bool more = count > 0 && (entry_since(j, since_usec) || sd_journal_next(j) > 0);
+    for (int i = 0; i < count && more; i++) {
+        line_put(j, lines);
+        more = sd_journal_next(j) > 0;
     }
 }
 
