@@ -13,7 +13,7 @@ struct offload {
     struct offload_job what;
     void *job;
     uv_async_t async;
-    pthread_mutex_t mutex; /* for `abandoned`, which the loop alone sets */
+    pthread_mutex_t mutex; /* for `abandoned`, which the loop alone sets, and for the job */
     bool abandoned;
     atomic_int holders; /* the thread and the loop */
 };
@@ -43,7 +43,11 @@ static void *thread_main(void *argument)
 static void handle_closed(uv_handle_t *handle)
 {
     struct offload *o = handle->data;
-    if (!o->abandoned)
+    /* What the thread did before it let go of the mutex is seen from here on. */
+    (void)pthread_mutex_lock(&o->mutex);
+    bool abandoned = o->abandoned;
+    (void)pthread_mutex_unlock(&o->mutex);
+    if (!abandoned)
         o->what.done(o->job);
     offload_release(o);
 }
