@@ -1,13 +1,16 @@
 #include "unit/handlers/support_peer.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -105,9 +108,19 @@ static void serve_one(struct peer *p, int fd)
 static void *peer_main(void *argument)
 {
     struct peer *p = argument;
-    for (int fd; (fd = accept(p->listen_fd, NULL, NULL)) >= 0;)
-        serve_one(p, fd);
-    return NULL;
+    bool ending = false;
+    for (;;) {
+        struct pollfd fds[] = {{.fd = p->listen_fd, .events = POLLIN},
+                               {.fd = p->end_fd, .events = POLLIN}};
+        /* Who connected before the end is served, too. */
+        int fd = accept(p->listen_fd, NULL, NULL);
+        if (fd >= 0)
+            serve_one(p, fd);
+        else if (ending)
+            return NULL;
+        else if (poll(fds, 2, -1) > 0)
+            ending = fds[1].revents != 0;
+    }
 }
 
 static int bind_at(const char *address, uint16_t port, uint16_t *ret_port)
@@ -132,15 +145,18 @@ void peer_open(struct peer *p)
     /* OpenSSL writes to connections that the other side has ended. */
     (void)signal(SIGPIPE, SIG_IGN);
     assert_int_equal(listen(p->listen_fd, 16), 0);
+    assert_int_equal(fcntl(p->listen_fd, F_SETFL, O_NONBLOCK), 0);
+    p->end_fd = eventfd(0, EFD_CLOEXEC);
+    assert_true(p->end_fd >= 0);
     assert_int_equal(pthread_create(&p->thread, NULL, peer_main, p), 0);
 }
 
 void peer_close(struct peer *p)
 {
-    /* Ends accept(2). */
-    assert_int_equal(shutdown(p->listen_fd, SHUT_RDWR), 0);
+    assert_int_equal(eventfd_write(p->end_fd, 1), 0);
     assert_int_equal(pthread_join(p->thread, NULL), 0);
     assert_int_equal(close(p->listen_fd), 0);
+    assert_int_equal(close(p->end_fd), 0);
     SSL_CTX_free(p->tls);
     p->tls = NULL;
 }

@@ -34,10 +34,11 @@ struct peer {
     int calls; /* read it after peer_close */
 
     pthread_t thread;
-    int listen_fd;
+    int listen_fd, end_fd;
 };
 
 void peer_open(struct peer *p);
+/* After all who have connected were served. */
 void peer_close(struct peer *p);
 /* A port of 127.0.0.1 that refuses, until the descriptor is closed. */
 uint16_t peer_refusing_port(int *ret_fd);
