@@ -218,31 +218,22 @@ static void rollback_work(const struct handler_run *run, struct handler_result *
 
 /* ---- The handler ------------------------------------------------------------------------- */
 
-static void directory_prepare(struct handler_run *run)
+static void directory_run(struct handler_run *run)
 {
-    file_run_start(run, prepare_work);
-}
-
-static void directory_execute(struct handler_run *run)
-{
-    file_run_start(run, execute_work);
-}
-
-static void directory_rollback(struct handler_run *run)
-{
-    file_run_start(run, rollback_work);
-}
-
-static void directory_check(struct handler_run *run)
-{
-    file_run_start(run, check_work);
+    static const file_work works[] = {
+        [HANDLER_PREPARE] = prepare_work,
+        [HANDLER_EXECUTE] = execute_work,
+        [HANDLER_ROLLBACK] = rollback_work,
+        [HANDLER_CHECK] = check_work,
+    };
+    file_run_start(run, works[run->operation]);
 }
 
 const struct handler directory_handler = {
     .type = &directory_type,
-    .prepare = directory_prepare,
-    .execute = directory_execute,
-    .rollback = directory_rollback,
-    .check = directory_check,
+    .prepare = directory_run,
+    .execute = directory_run,
+    .rollback = directory_run,
+    .check = directory_run,
     .cancel = file_run_cancel,
 };

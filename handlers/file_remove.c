@@ -106,31 +106,22 @@ static void rollback_work(const struct handler_run *run, struct handler_result *
     file_undo_rollback(run, file_left_nothing, result);
 }
 
-static void remove_prepare(struct handler_run *run)
+static void remove_run(struct handler_run *run)
 {
-    file_run_start(run, prepare_work);
-}
-
-static void remove_execute(struct handler_run *run)
-{
-    file_run_start(run, execute_work);
-}
-
-static void remove_rollback(struct handler_run *run)
-{
-    file_run_start(run, rollback_work);
-}
-
-static void remove_check(struct handler_run *run)
-{
-    file_run_start(run, check_work);
+    static const file_work works[] = {
+        [HANDLER_PREPARE] = prepare_work,
+        [HANDLER_EXECUTE] = execute_work,
+        [HANDLER_ROLLBACK] = rollback_work,
+        [HANDLER_CHECK] = check_work,
+    };
+    file_run_start(run, works[run->operation]);
 }
 
 const struct handler file_remove_handler = {
     .type = &file_remove_type,
-    .prepare = remove_prepare,
-    .execute = remove_execute,
-    .rollback = remove_rollback,
-    .check = remove_check,
+    .prepare = remove_run,
+    .execute = remove_run,
+    .rollback = remove_run,
+    .check = remove_run,
     .cancel = file_run_cancel,
 };

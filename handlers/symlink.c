@@ -158,31 +158,22 @@ static void rollback_work(const struct handler_run *run, struct handler_result *
 
 /* ---- The handler ------------------------------------------------------------------------- */
 
-static void symlink_prepare(struct handler_run *run)
+static void symlink_run(struct handler_run *run)
 {
-    file_run_start(run, prepare_work);
-}
-
-static void symlink_execute(struct handler_run *run)
-{
-    file_run_start(run, execute_work);
-}
-
-static void symlink_rollback(struct handler_run *run)
-{
-    file_run_start(run, rollback_work);
-}
-
-static void symlink_check(struct handler_run *run)
-{
-    file_run_start(run, check_work);
+    static const file_work works[] = {
+        [HANDLER_PREPARE] = prepare_work,
+        [HANDLER_EXECUTE] = execute_work,
+        [HANDLER_ROLLBACK] = rollback_work,
+        [HANDLER_CHECK] = check_work,
+    };
+    file_run_start(run, works[run->operation]);
 }
 
 const struct handler symlink_handler = {
     .type = &symlink_type,
-    .prepare = symlink_prepare,
-    .execute = symlink_execute,
-    .rollback = symlink_rollback,
-    .check = symlink_check,
+    .prepare = symlink_run,
+    .execute = symlink_run,
+    .rollback = symlink_run,
+    .check = symlink_run,
     .cancel = file_run_cancel,
 };
