@@ -1,4 +1,4 @@
-#include "handlers/rpmdb.h"
+#include "handlers/rpm_package.h"
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"

@@ -1,5 +1,5 @@
 /*
- * rpmdb: packages as rpm knows them: their names and versions, compared as rpm does, and the
+ * rpm_package: packages as rpm knows them: their names and versions, compared as rpm does, and the
  * documents in which kitsune's own rpm tool (rpm_tool.h) and the package handlers speak of them.
  *
  * Threading: no shared state: of librpm only what compares and takes apart texts is used here. I/O:

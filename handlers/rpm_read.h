@@ -6,7 +6,7 @@
 #pragma once
 
 #include "common/base/error.h"
-#include "handlers/rpmdb.h"
+#include "handlers/rpm_package.h"
 
 #include <rpm/header.h>
 #include <rpm/rpmts.h>

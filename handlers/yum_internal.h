@@ -4,7 +4,7 @@
 #include "common/base/buf.h"
 #include "handlers/builtin.h"
 #include "handlers/process.h"
-#include "handlers/rpmdb.h"
+#include "handlers/rpm_package.h"
 #include "handlers/yum_plan.h"
 #include "handlers/yum_record.h"
 

@@ -6,7 +6,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/error.h"
-#include "handlers/rpmdb.h"
+#include "handlers/rpm_package.h"
 
 #include <stdbool.h>
 #include <stddef.h>
