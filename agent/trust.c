@@ -1,5 +1,6 @@
 #include "agent/trust.h"
 
+#include "common/base/text.h"
 #include "common/pki/pki_file.h"
 #include "common/seal/seal_keys.h"
 #include "common/seal/seal_tree.h"
@@ -111,10 +112,10 @@ static enum error_code server_check(const struct wire_seal *seal, const char *se
 {
     struct seal_hash path[SEAL_PROOF_MAX];
     if (seal->path.count > SEAL_PROOF_MAX || seal->index >= seal->servers ||
-        !seal_from_hex(seal->root, ret_root->bytes, sizeof(ret_root->bytes)))
+        !text_unhex(seal->root, ret_root->bytes, sizeof(ret_root->bytes)))
         return denied(err, "the proof that this server is in the signed plan is none");
     for (size_t i = 0; i < seal->path.count; i++)
-        if (!seal_from_hex(*ARRAY_AT(&seal->path, char *, i), path[i].bytes, SEAL_HASH_BYTES))
+        if (!text_unhex(*ARRAY_AT(&seal->path, char *, i), path[i].bytes, SEAL_HASH_BYTES))
             return denied(err, "the proof that this server is in the signed plan is none");
     const struct seal_proof proof = {
         .index = (uint32_t)seal->index,
@@ -139,7 +140,7 @@ static enum error_code statement_write(const struct wire_execute *execute,
         .confirm_ms = execute->confirm_ms,
         .signing = &seal->signing,
     };
-    if (!seal_from_hex(seal->strategy, statement.strategy.bytes, SEAL_HASH_BYTES))
+    if (!text_unhex(seal->strategy, statement.strategy.bytes, SEAL_HASH_BYTES))
         return denied(err, "the strategy of the signed plan is none");
     enum error_code code = seal_hash_steps(&execute->steps, execute->vars, &statement.steps, err);
     return code == ERR_OK ? seal_write(&statement, out, err) : code;

@@ -117,7 +117,7 @@ static enum error_code attribute_read(const struct subject *of, const char *name
     char *value = mem_alloc(2 * (size_t)len + 1);
     if (!value)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    hex_write(bytes, (size_t)len, value);
+    text_hex(bytes, (size_t)len, value);
     *ret_value = value;
     return ERR_OK;
 }

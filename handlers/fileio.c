@@ -133,16 +133,6 @@ static enum error_code digest_bytes(EVP_MD_CTX *ctx, int fd, struct error *err)
     }
 }
 
-void hex_write(const unsigned char *bytes, size_t len, char *ret_text)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < len; i++) {
-        ret_text[2 * i] = digits[bytes[i] >> 4];
-        ret_text[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    ret_text[2 * len] = '\0';
-}
-
 enum error_code file_digest(int fd, char ret_digest[FILE_DIGEST_TEXT], struct error *err)
 {
     unsigned char bytes[EVP_MAX_MD_SIZE];
@@ -159,7 +149,7 @@ enum error_code file_digest(int fd, char ret_digest[FILE_DIGEST_TEXT], struct er
     if (code != ERR_OK)
         return code;
     assert(2 * len + 1 == FILE_DIGEST_TEXT);
-    hex_write(bytes, len, ret_digest);
+    text_hex(bytes, len, ret_digest);
     return ERR_OK;
 }
 
@@ -171,7 +161,7 @@ enum error_code data_digest(const char *data, size_t len, char ret_digest[FILE_D
     if (EVP_Digest(data, len, bytes, &digest_len, EVP_sha256(), NULL) != 1)
         return error_set(err, ERR_INTERNAL, "SHA-256 failed");
     assert(2 * digest_len + 1 == FILE_DIGEST_TEXT);
-    hex_write(bytes, digest_len, ret_digest);
+    text_hex(bytes, digest_len, ret_digest);
     return ERR_OK;
 }
 

@@ -36,8 +36,6 @@ enum error_code file_digest(int fd, char ret_digest[FILE_DIGEST_TEXT],
                             struct error *err) MUST_CHECK;
 enum error_code data_digest(const char *data, size_t len, char ret_digest[FILE_DIGEST_TEXT],
                             struct error *err) MUST_CHECK;
-/* Twice as many digits, and a NUL. */
-void hex_write(const unsigned char *bytes, size_t len, char *ret_text);
 /* Whether a file holds exactly these bytes. */
 enum error_code file_holds(int fd, const char *data, size_t len, bool *ret_same,
                            struct error *err) MUST_CHECK;

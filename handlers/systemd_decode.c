@@ -2,6 +2,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "common/base/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -90,8 +91,8 @@ static int read_id(sd_bus_message *m, char *ret, size_t size)
     const void *bytes;
     size_t len;
     int rc = sd_bus_message_read_array(m, 'y', &bytes, &len);
-    for (size_t i = 0; rc >= 0 && i < len && 2 * i + 2 < size; i++)
-        (void)snprintf(ret + 2 * i, 3, "%02x", ((const unsigned char *)bytes)[i]);
+    if (rc >= 0)
+        text_hex(bytes, len < (size - 1) / 2 ? len : (size - 1) / 2, ret);
     return rc;
 }
 

@@ -188,3 +188,36 @@ const char *text_closest(const char *name, const char *const *candidates, size_t
     }
     return closest;
 }
+
+void text_hex(const void *bytes, size_t len, char *ret_text)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *from = bytes;
+    for (size_t i = 0; i < len; i++) {
+        *ret_text++ = digits[from[i] >> 4];
+        *ret_text++ = digits[from[i] & 15];
+    }
+    *ret_text = '\0';
+}
+
+static int digit_of(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool text_unhex(const char *text, void *ret_bytes, size_t len)
+{
+    unsigned char *bytes = ret_bytes;
+    if (strlen(text) != 2 * len)
+        return false;
+    for (const char *at = text; *at; at++) {
+        if (digit_of(*at) < 0)
+            return false;
+    }
+    for (size_t i = 0; i < len; i++)
+        bytes[i] = (unsigned char)((unsigned)digit_of(text[2 * i]) << 4 |
+                                   (unsigned)digit_of(text[2 * i + 1]));
+    return true;
+}

@@ -25,3 +25,7 @@ size_t text_escape(const char *s, size_t len, char ret[TEXT_ESCAPE_MAX]);
  * TEXT_CLOSEST_MAX bytes. */
 enum { TEXT_CLOSEST_MAX = 64 };
 const char *text_closest(const char *name, const char *const *candidates, size_t count);
+/* Writes bytes as lower-case hexadecimal digits and a NUL: 2 * len + 1 bytes. */
+void text_hex(const void *bytes, size_t len, char *ret_text);
+/* False: the text is not exactly `len` bytes written so. */
+bool text_unhex(const char *text, void *ret_bytes, size_t len);

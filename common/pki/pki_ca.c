@@ -124,19 +124,14 @@ static enum error_code validity_check(const struct pki_validity *validity, struc
     return ERR_OK;
 }
 
-static enum error_code ca_name(const EVP_PKEY *pkey, char ret_name[COMMON_NAME_MAX],
-                               struct error *err)
+static enum error_code ca_name(EVP_PKEY *pkey, char ret_name[COMMON_NAME_MAX], struct error *err)
 {
-    unsigned char *der = NULL;
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    int len = i2d_PUBKEY(pkey, &der);
-    bool had = len > 0 && EVP_Digest(der, (size_t)len, digest, NULL, EVP_sha256(), NULL) == 1;
-    OPENSSL_free(der);
-    if (!had)
-        return pki_error(err, ERR_INTERNAL, "naming a CA");
-    (void)snprintf(ret_name, COMMON_NAME_MAX, "Kitsune CA %02x%02x%02x%02x%02x%02x%02x%02x",
-                   digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6],
-                   digest[7]);
+    enum { DIGITS = 16 };
+    char hex[PKI_FINGERPRINT_MAX];
+    enum error_code code = pki_pkey_fingerprint(pkey, hex, err);
+    if (code != ERR_OK)
+        return code;
+    (void)snprintf(ret_name, COMMON_NAME_MAX, "Kitsune CA %.*s", DIGITS, hex);
     return ERR_OK;
 }
 

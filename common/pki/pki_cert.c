@@ -1,5 +1,6 @@
 #include "common/pki/pki_cert.h"
 
+#include "common/base/text.h"
 #include "common/pki/pki_file.h"
 #include "common/pki/pki_openssl.h"
 
@@ -112,16 +113,6 @@ enum error_code pki_certs_save(const struct pki_certs *certs, const char *path, 
 /* ---- What it says -----------------------------------------------------------------------------
  */
 
-static void hex(const unsigned char *bytes, size_t len, char *ret_text)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < len; i++) {
-        ret_text[2 * i] = digits[bytes[i] >> 4];
-        ret_text[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    ret_text[2 * len] = '\0';
-}
-
 bool pki_x509_fingerprint(const X509 *x509, char ret_hex[PKI_FINGERPRINT_MAX])
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
@@ -129,7 +120,7 @@ bool pki_x509_fingerprint(const X509 *x509, char ret_hex[PKI_FINGERPRINT_MAX])
     bool had = X509_digest(x509, EVP_sha256(), digest, &len) == 1 && len == FINGERPRINT_BYTES;
     ERR_clear_error();
     if (had)
-        hex(digest, FINGERPRINT_BYTES, ret_hex);
+        text_hex(digest, FINGERPRINT_BYTES, ret_hex);
     return had;
 }
 
@@ -142,7 +133,7 @@ static bool serial_text(const X509 *x509, char ret_text[PKI_SERIAL_MAX])
         return false;
     size_t zeros = len < SERIAL_BYTES_MIN ? SERIAL_BYTES_MIN - (size_t)len : 0;
     memset(ret_text, '0', 2 * zeros);
-    hex(bytes, (size_t)len, ret_text + 2 * zeros);
+    text_hex(bytes, (size_t)len, ret_text + 2 * zeros);
     return true;
 }
 

@@ -49,17 +49,5 @@ enum error_code pki_csr_key(const char *pem, char ret_hex[PKI_FINGERPRINT_MAX], 
 {
     AUTO(EVP_PKEY_free) EVP_PKEY *pkey = NULL;
     enum error_code code = pki_csr_read(pem, &pkey, err);
-    if (code != ERR_OK)
-        return code;
-    unsigned char *der = NULL;
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned size = 0;
-    int len = i2d_PUBKEY(pkey, &der);
-    bool had = len > 0 && EVP_Digest(der, (size_t)len, digest, &size, EVP_sha256(), NULL) == 1;
-    OPENSSL_free(der);
-    if (!had)
-        return pki_error(err, ERR_INTERNAL, "certificate request");
-    for (unsigned i = 0; i < size; i++)
-        (void)snprintf(ret_hex + (size_t)i * 2, 3, "%02x", digest[i]);
-    return ERR_OK;
+    return code == ERR_OK ? pki_pkey_fingerprint(pkey, ret_hex, err) : code;
 }

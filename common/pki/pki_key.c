@@ -1,5 +1,6 @@
 #include "common/pki/pki_key.h"
 
+#include "common/base/text.h"
 #include "common/pki/pki_file.h"
 #include "common/pki/pki_openssl.h"
 
@@ -79,6 +80,21 @@ enum error_code pki_pkey_check(const EVP_PKEY *pkey, const char *name, struct er
         ERR_clear_error();
         return error_set(err, ERR_INVALID, "%.100s: only keys on the curve P-256 are taken", name);
     }
+    return ERR_OK;
+}
+
+enum error_code pki_pkey_fingerprint(EVP_PKEY *pkey, char ret_hex[PKI_FINGERPRINT_MAX],
+                                     struct error *err)
+{
+    unsigned char *der = NULL;
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned size = 0;
+    int len = i2d_PUBKEY(pkey, &der);
+    bool had = len > 0 && EVP_Digest(der, (size_t)len, digest, &size, EVP_sha256(), NULL) == 1;
+    OPENSSL_free(der);
+    if (!had)
+        return pki_error(err, ERR_INTERNAL, "the fingerprint of a key");
+    text_hex(digest, size, ret_hex);
     return ERR_OK;
 }
 

@@ -75,6 +75,9 @@ enum error_code pki_csr_read(const char *pem, EVP_PKEY **ret_pkey, struct error 
 /* The facts of one certificate. ERR_INVALID: it has none that could be relied on. */
 enum error_code pki_x509_facts(X509 *x509, struct pki_facts *ret_facts,
                                struct error *err) MUST_CHECK;
+/* SHA-256 of a key's public half (SubjectPublicKeyInfo), lower-case hexadecimal. */
+enum error_code pki_pkey_fingerprint(EVP_PKEY *pkey, char ret_hex[PKI_FINGERPRINT_MAX],
+                                     struct error *err) MUST_CHECK;
 bool pki_x509_fingerprint(const X509 *x509, char ret_hex[PKI_FINGERPRINT_MAX]);
 int64_t pki_asn1_time_ms(const ASN1_TIME *time); /* INT64_MIN when it is no time */
 enum { PKI_NAME_TEXT_MAX = 72 };

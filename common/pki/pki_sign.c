@@ -1,5 +1,6 @@
 #include "common/pki/pki_sign.h"
 
+#include "common/base/text.h"
 #include "common/pki/pki_file.h"
 #include "common/pki/pki_openssl.h"
 
@@ -177,7 +178,6 @@ enum error_code pki_public_id(const struct pki_public *key, char ret_id[PKI_SIGN
     unsigned char digest[EVP_MAX_MD_SIZE];
     if (EVP_Digest(key->bytes, sizeof(key->bytes), digest, NULL, EVP_sha256(), NULL) != 1)
         return pki_error(err, ERR_INTERNAL, "naming a key");
-    for (size_t i = 0; i < ID_BYTES; i++)
-        (void)snprintf(ret_id + 2 * i, 3, "%02x", digest[i]);
+    text_hex(digest, ID_BYTES, ret_id);
     return ERR_OK;
 }

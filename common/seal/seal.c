@@ -1,6 +1,7 @@
 #include "common/seal/seal.h"
 
 #include "common/base/clock.h"
+#include "common/base/text.h"
 
 #include <assert.h>
 #include <openssl/err.h>
@@ -187,7 +188,7 @@ enum error_code seal_write(const struct seal_statement *statement, struct buf *o
         return error_set(err, ERR_UNSUPPORTED,
                          "the plan is signed in form %lld, and only form %d is known here",
                          (long long)signing->version, PLAN_SIGNING_VERSION);
-    if (!signing->nonce || !seal_from_hex(signing->nonce, nonce, sizeof(nonce)))
+    if (!signing->nonce || !text_unhex(signing->nonce, nonce, sizeof(nonce)))
         return error_set(err, ERR_INVALID, "the nonce of the signed plan is none");
     put_text(out, statement_label);
     put_flag(out, statement->name != NULL);
@@ -223,39 +224,4 @@ enum error_code seal_check_time(const struct plan_signing *signing, int64_t now_
                          now);
     }
     return ERR_OK;
-}
-
-/* ---- Digits ------------------------------------------------------------------------------------
- */
-
-void seal_to_hex(const void *data, size_t len, char *ret)
-{
-    static const char digits[] = "0123456789abcdef";
-    const uint8_t *bytes = data;
-    for (size_t i = 0; i < len; i++) {
-        *ret++ = digits[bytes[i] >> 4];
-        *ret++ = digits[bytes[i] & 15];
-    }
-    *ret = '\0';
-}
-
-static int digit_of(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-bool seal_from_hex(const char *text, void *ret, size_t len)
-{
-    if (strlen(text) != 2 * len)
-        return false;
-    for (const char *at = text; *at; at++)
-        if (digit_of(*at) < 0)
-            return false;
-    uint8_t *bytes = ret;
-    for (size_t i = 0; i < len; i++)
-        bytes[i] =
-            (uint8_t)((unsigned)digit_of(text[2 * i]) << 4 | (unsigned)digit_of(text[2 * i + 1]));
-    return true;
 }

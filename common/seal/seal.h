@@ -57,8 +57,3 @@ enum error_code seal_hash_bytes(const void *data, size_t len, struct seal_hash *
 /* Whether it is the time to begin. ERR_STALE: too late or too early, with both times. */
 enum error_code seal_check_time(const struct plan_signing *signing, int64_t now_ms,
                                 struct error *err) MUST_CHECK;
-
-/* Lower-case hexadecimal digits, for any bytes; `ret` has room for two a byte and the NUL. */
-void seal_to_hex(const void *data, size_t len, char *ret);
-/* False: it is not exactly `len` bytes as such digits. */
-bool seal_from_hex(const char *text, void *ret, size_t len);

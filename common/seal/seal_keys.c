@@ -1,5 +1,6 @@
 #include "common/seal/seal_keys.h"
 
+#include "common/base/text.h"
 #include "common/pki/pki_file.h"
 
 #include <stdio.h>
@@ -49,7 +50,7 @@ enum error_code seal_key_of(const struct pki_public *public, const char *name,
 void seal_key_line(const struct seal_key *key, char ret_line[SEAL_KEY_LINE_MAX])
 {
     char digits[2 * PKI_SIGN_PUBLIC_BYTES + 1];
-    seal_to_hex(key->public.bytes, sizeof(key->public.bytes), digits);
+    text_hex(key->public.bytes, sizeof(key->public.bytes), digits);
     (void)snprintf(ret_line, SEAL_KEY_LINE_MAX, "%s %s%s%s", key_word, digits,
                    key->name[0] ? " " : "", key->name);
 }
@@ -59,7 +60,7 @@ static enum error_code key_take(struct reader *r, const char *digits, const char
 {
     struct seal_keys *keys = r->keys;
     struct pki_public public;
-    if (!digits || !seal_from_hex(digits, public.bytes, sizeof(public.bytes)))
+    if (!digits || !text_unhex(digits, public.bytes, sizeof(public.bytes)))
         return error_set(err, ERR_INVALID,
                          "%.80s: line %zu: a key is \"ed25519\", its %d lower-case hexadecimal "
                          "digits and a name",
@@ -201,7 +202,7 @@ enum error_code seal_key_check(const struct seal_key *key, const struct plan_sig
         uint8_t bytes[PKI_SIGNATURE_BYTES];
         if (strcmp(s->key, key->id) != 0)
             continue;
-        if (seal_from_hex(s->signature, bytes, sizeof(bytes)))
+        if (text_unhex(s->signature, bytes, sizeof(bytes)))
             code = pki_sign_check(&key->public, statement->data, statement->len, bytes, err);
         else
             code = error_set(err, ERR_DENIED, "its signature is none");

@@ -1,5 +1,7 @@
 #include "common/seal/seal_plan.h"
 
+#include "common/base/text.h"
+
 #include <string.h>
 
 enum error_code seal_plan_write(const struct plan *plan, const struct seal_tree *tree,
@@ -30,7 +32,7 @@ enum error_code seal_plan_check(const struct plan *plan, const struct seal_tree 
         code = seal_hash_bytes(statement.data, statement.len, &hash, err);
     if (code != ERR_OK)
         return code;
-    seal_to_hex(hash.bytes, sizeof(hash.bytes), digest);
+    text_hex(hash.bytes, sizeof(hash.bytes), digest);
     if (strcmp(digest, plan->signing.digest) != 0)
         return error_set(err, ERR_CONFLICT,
                          "the plan is not what was signed: it was changed since, or signed with "

@@ -1,6 +1,8 @@
 /* access: life, and changes on their way to the disk. */
 #include "orchestrator/access/access_internal.h"
 
+#include "common/base/text.h"
+
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -16,17 +18,11 @@ DEFINE_CLEANUP(db_close, struct db)
 enum error_code sha256_hex(const void *data, size_t len, char ret_hash[HASH_BUFFER],
                            struct error *err)
 {
-    static const char digits[] = "0123456789abcdef";
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int size = 0;
     if (EVP_Digest(data, len, digest, &size, EVP_sha256(), NULL) != 1)
         return error_set(err, ERR_NO_MEMORY, "SHA-256 is not available");
-    char *end = ret_hash;
-    for (unsigned int i = 0; i < size; i++) {
-        *end++ = digits[digest[i] >> 4];
-        *end++ = digits[digest[i] & 15];
-    }
-    *end = '\0';
+    text_hex(digest, size, ret_hash);
     return ERR_OK;
 }
 

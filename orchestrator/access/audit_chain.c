@@ -1,6 +1,7 @@
 #include "orchestrator/access/audit_chain.h"
 
 #include "common/base/buf.h"
+#include "common/base/text.h"
 
 #include <inttypes.h>
 #include <openssl/evp.h>
@@ -29,8 +30,7 @@ static enum error_code sha256_hex(const struct buf *b, char ret_hash[AUDIT_HASH_
     unsigned int len = 0;
     if (EVP_Digest(b->data, b->len, digest, &len, EVP_sha256(), NULL) != 1)
         return error_set(err, ERR_NO_MEMORY, "SHA-256 cannot be had");
-    for (unsigned int i = 0; i < len; i++)
-        (void)snprintf(ret_hash + (size_t)i * 2, 3, "%02x", digest[i]);
+    text_hex(digest, len, ret_hash);
     return ERR_OK;
 }
 

@@ -2,6 +2,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/id.h"
+#include "common/base/text.h"
 #include "common/pki/pki_file.h"
 #include "common/pki/pki_key.h"
 #include "common/plan/plan_json.h"
@@ -59,7 +60,7 @@ static enum error_code signing_begin(const struct cli *cli, struct plan *plan, s
     signing->digest = mem_zalloc(SEAL_HASH_TEXT);
     if (!signing->nonce || !signing->digest)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    seal_to_hex(nonce, sizeof(nonce), signing->nonce);
+    text_hex(nonce, sizeof(nonce), signing->nonce);
     plan->is_signed = true;
     return ERR_OK;
 }
@@ -100,7 +101,7 @@ static enum error_code signature_add(struct plan_signing *signing, const char *k
         signing->signatures.items = items;
     if (!items || !key_copy || !text)
         return error_set(err, ERR_NO_MEMORY, NULL);
-    seal_to_hex(signature, PKI_SIGNATURE_BYTES, text);
+    text_hex(signature, PKI_SIGNATURE_BYTES, text);
     items[signing->signatures.count++] =
         (struct plan_signature){.key = TAKE(key_copy), .signature = TAKE(text)};
     return ERR_OK;
@@ -120,7 +121,7 @@ static enum error_code plan_seal(struct plan *plan, const struct seal_tree *tree
         code = pki_sign(signer, statement.data, statement.len, signature, err);
     if (code != ERR_OK)
         return code;
-    seal_to_hex(hash.bytes, sizeof(hash.bytes), plan->signing.digest);
+    text_hex(hash.bytes, sizeof(hash.bytes), plan->signing.digest);
     return signature_add(&plan->signing, key, signature, err);
 }
 

@@ -2,6 +2,7 @@
  */
 #include "orchestrator/dispatch/dispatch_internal.h"
 
+#include "common/base/text.h"
 #include "common/seal/seal_plan.h"
 
 #include <assert.h>
@@ -35,8 +36,8 @@ static enum error_code sealed_make(const struct plan *plan, struct sealed **ret_
         code = seal_hash_strategy(&plan->strategy, &strategy, err);
     if (code != ERR_OK)
         return code;
-    seal_to_hex(strategy.bytes, SEAL_HASH_BYTES, sealed->strategy);
-    seal_to_hex(seal_tree_root(sealed->tree)->bytes, SEAL_HASH_BYTES, sealed->root);
+    text_hex(strategy.bytes, SEAL_HASH_BYTES, sealed->strategy);
+    text_hex(seal_tree_root(sealed->tree)->bytes, SEAL_HASH_BYTES, sealed->root);
     for (size_t i = 0; i < SEAL_PROOF_MAX; i++)
         sealed->path_items[i] = sealed->path[i];
     *ret_sealed = TAKE(sealed);
@@ -67,7 +68,7 @@ enum error_code sealed_fill(struct rollout *r, uint32_t server, struct wire_seal
     assert(sealed != NULL);
     size_t count = seal_tree_proof(sealed->tree, server, path);
     for (size_t i = 0; i < count; i++)
-        seal_to_hex(path[i].bytes, SEAL_HASH_BYTES, sealed->path[i]);
+        text_hex(path[i].bytes, SEAL_HASH_BYTES, sealed->path[i]);
     *ret = (struct wire_seal){
         .plan = r->plan->name,
         .strategy = sealed->strategy,

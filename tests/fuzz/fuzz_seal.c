@@ -4,6 +4,7 @@
  * private half, so what is let through can only be the plan that was signed, to the letter.
  */
 #include "agent/trust.h"
+#include "common/base/text.h"
 #include "common/seal/seal_keys.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/input.h"
@@ -49,7 +50,7 @@ static void check_let_through(const struct wire_execute *execute, const char *se
     char text[SEAL_HASH_TEXT];
     enum error_code code = seal_hash_steps(&execute->steps, execute->vars, &steps, NULL);
     assert(code == ERR_OK);
-    seal_to_hex(steps.bytes, sizeof(steps.bytes), text);
+    text_hex(steps.bytes, sizeof(steps.bytes), text);
     assert(strcmp(text, signed_steps) == 0);
     assert(strcmp(execute->seal.signing.nonce, signed_nonce) == 0);
     assert(execute->rollback_on_failure && execute->confirm_ms == SIGNED_CONFIRM_MS);

@@ -1,5 +1,6 @@
 #include "orchestrator/cli/install/inventory.h"
 
+#include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "orchestrator/cli/install/inventory_internal.h"
 
@@ -100,20 +101,19 @@ static enum error_code add_host(struct reader *r, const char *name, const struct
 {
     struct target parsed = {0};
     size_t at = 0;
-    if (vars->server[0]) {
-        AUTO_FREE char *full = mem_alloc(strlen(name) + sizeof(vars->server) + 2);
-        if (!full)
-            return error_set(err, ERR_NO_MEMORY, NULL);
-        (void)sprintf(full, "%s=%s", vars->server, name);
-        enum error_code code = target_parse(strchr(name, '=') ? name : full, &parsed, err);
-        if (code != ERR_OK)
-            return code;
+    enum error_code code = ERR_OK;
+    if (vars->server[0] && !strchr(name, '=')) {
+        AUTO_BUF struct buf full = BUF_INIT;
+        buf_printf(&full, "%s=%s", vars->server, name);
+        code = buf_check(&full, err);
+        if (code == ERR_OK)
+            code = target_parse(full.data, &parsed, err);
     } else {
-        enum error_code code = target_parse(name, &parsed, err);
-        if (code != ERR_OK)
-            return code;
+        code = target_parse(name, &parsed, err);
     }
-    enum error_code code = inventory_host(r->inventory, &parsed, &at, err);
+    if (code != ERR_OK)
+        return code;
+    code = inventory_host(r->inventory, &parsed, &at, err);
     if (code != ERR_OK)
         return code;
     if (strcmp(parsed.server, parsed.host) == 0)

@@ -1,11 +1,14 @@
 #include "orchestrator/cli/install/payload.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/text.h"
 
+#include <assert.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,8 +37,8 @@ void payload_sum(const void *data, size_t len, char ret[FACTS_SUM_MAX])
     ret[0] = '\0';
     if (EVP_Digest(data, len, sum, &size, EVP_sha256(), NULL) != 1)
         return;
-    for (unsigned i = 0; i < size && i * 2 + 2 < FACTS_SUM_MAX; i++)
-        (void)snprintf(ret + (size_t)i * 2, 3, "%02x", sum[i]);
+    static_assert(FACTS_SUM_MAX > 2 * SHA256_DIGEST_LENGTH, "room for the sum");
+    text_hex(sum, size, ret);
 }
 
 static void machine_of_name(const char *path, bool deb, char ret[FACTS_TEXT_MAX])

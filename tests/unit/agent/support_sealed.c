@@ -1,6 +1,7 @@
 #include "unit/agent/support_sealed.h"
 
 #include "common/base/clock.h"
+#include "common/base/text.h"
 #include "common/plan/plan_json.h"
 #include "common/seal/seal_keys.h"
 #include "common/seal/seal_plan.h"
@@ -51,7 +52,7 @@ static void signature_put(struct sealed_rig *s)
     assert_non_null(signature);
     signature->key = mem_strdup(s->key);
     signature->signature = mem_alloc(PLAN_SIGNATURE_DIGITS + 1);
-    seal_to_hex(bytes, sizeof(bytes), signature->signature);
+    text_hex(bytes, sizeof(bytes), signature->signature);
     signing->signatures = (struct array){signature, 1};
 }
 
@@ -91,11 +92,11 @@ char *sealed_rig_frame(const struct sealed_rig *s, const char *rollout, uint32_t
     assert_int_equal(seal_hash_strategy(&plan->strategy, &strategy, NULL), ERR_OK);
     size_t count = seal_tree_proof(tree, server, path);
     for (size_t i = 0; i < count; i++) {
-        seal_to_hex(path[i].bytes, SEAL_HASH_BYTES, texts[i]);
+        text_hex(path[i].bytes, SEAL_HASH_BYTES, texts[i]);
         items[i] = texts[i];
     }
-    seal_to_hex(seal_tree_root(tree)->bytes, SEAL_HASH_BYTES, texts[SEAL_PROOF_MAX]);
-    seal_to_hex(strategy.bytes, SEAL_HASH_BYTES, texts[SEAL_PROOF_MAX + 1]);
+    text_hex(seal_tree_root(tree)->bytes, SEAL_HASH_BYTES, texts[SEAL_PROOF_MAX]);
+    text_hex(strategy.bytes, SEAL_HASH_BYTES, texts[SEAL_PROOF_MAX + 1]);
     const struct wire_frame frame = {
         .type = WIRE_EXECUTE,
         .execute = {.rollout = (char *)(uintptr_t)rollout,

@@ -1,5 +1,7 @@
 #include "common/base/text.h"
 
+#include "common/base/cleanup.h"
+
 #include <string.h>
 
 #include <setjmp.h>
@@ -165,9 +167,26 @@ static void names_of_any_length_are_looked_at_in_bounded_time(void **state)
     assert_string_equal(text_closest("durations", long_ones, 2), "duration");
 }
 
+static void digits_are_read_in_one_form_alone(void **state)
+{
+    static const char *const wrong[] = {"", "0", "00", "00ffa", "00FF", "00fg", " 0ff", "00ff00"};
+    uint8_t bytes[2] = {9, 9};
+    char text[5];
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        assert_false(text_unhex(wrong[i], bytes, sizeof(bytes)));
+    assert_int_equal(bytes[0], 9);
+    assert_true(text_unhex("0aff", bytes, sizeof(bytes)));
+    assert_int_equal(bytes[0], 0x0a);
+    assert_int_equal(bytes[1], 0xff);
+    text_hex(bytes, sizeof(bytes), text);
+    assert_string_equal(text, "0aff");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(digits_are_read_in_one_form_alone),
         cmocka_unit_test(well_formed_text_is_valid),
         cmocka_unit_test(ill_formed_text_is_refused_where_it_begins),
         cmocka_unit_test(a_cut_never_splits_a_character),

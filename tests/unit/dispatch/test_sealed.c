@@ -1,5 +1,6 @@
 /* Signed plans at the orchestrator: what it takes, and what it says of them to agents. */
 #include "common/base/cleanup.h"
+#include "common/base/text.h"
 #include "common/plan/plan_json.h"
 #include "common/seal/seal_plan.h"
 #include "unit/dispatch/support_dispatch.h"
@@ -56,7 +57,7 @@ static char *signed_plan(int64_t not_before_ms, int64_t expires_ms)
     assert_int_equal(seal_tree_new(plan, &tree, NULL), ERR_OK);
     assert_int_equal(seal_plan_write(plan, tree, &statement, NULL), ERR_OK);
     assert_int_equal(seal_hash_bytes(statement.data, statement.len, &hash, NULL), ERR_OK);
-    seal_to_hex(hash.bytes, sizeof(hash.bytes), plan->signing.digest);
+    text_hex(hash.bytes, sizeof(hash.bytes), plan->signing.digest);
     buf_clear(&text);
     plan_write(&text, plan);
     char *copy = buf_take(&text, NULL);
@@ -105,10 +106,10 @@ static void assert_proof(const struct fake_conn *c, const char *server, int64_t 
     assert_string_equal(execute->seal.plan, "n");
     assert_string_equal(execute->seal.signing.nonce, "000102030405060708090a0b0c0d0e0f");
     assert_int_equal(execute->seal.signing.signatures.count, 1);
-    assert_true(seal_from_hex(execute->seal.root, root.bytes, sizeof(root.bytes)));
+    assert_true(text_unhex(execute->seal.root, root.bytes, sizeof(root.bytes)));
     for (size_t i = 0; i < execute->seal.path.count; i++)
-        assert_true(seal_from_hex(*ARRAY_AT(&execute->seal.path, char *, i), path[i].bytes,
-                                  SEAL_HASH_BYTES));
+        assert_true(
+            text_unhex(*ARRAY_AT(&execute->seal.path, char *, i), path[i].bytes, SEAL_HASH_BYTES));
     const struct seal_proof proof = {(uint32_t)index, 3, path, execute->seal.path.count};
     assert_int_equal(seal_proof_check(&proof, server, &root, NULL), ERR_OK);
 }

@@ -1,5 +1,7 @@
 #include "unit/seal/support_seal.h"
 
+#include "common/base/text.h"
+
 #include <string.h>
 
 #include <setjmp.h>
@@ -50,7 +52,7 @@ void digest_of(const struct plan *plan, char ret[SEAL_HASH_TEXT])
     AUTO_BUF struct buf b = statement_of(plan);
     struct seal_hash hash;
     assert_int_equal(seal_hash_bytes(b.data, b.len, &hash, NULL), ERR_OK);
-    seal_to_hex(hash.bytes, sizeof(hash.bytes), ret);
+    text_hex(hash.bytes, sizeof(hash.bytes), ret);
 }
 
 struct seal_keys *keys_of(const char *text)

@@ -1,4 +1,5 @@
 /* What is signed: known bytes, and that no field of a plan is left out of them. */
+#include "common/base/text.h"
 #include "common/plan/plan_json_internal.h"
 #include "unit/seal/support_seal.h"
 
@@ -32,7 +33,7 @@ static void the_bytes_of_a_plan_are_those_of_the_description(void **state)
     AUTO(plan_free) struct plan *plan = plan_of(golden_plan);
     AUTO_BUF struct buf b = statement_of(plan);
     assert_int_equal(2 * b.len, strlen(expected));
-    seal_to_hex(b.data, b.len, digits);
+    text_hex(b.data, b.len, digits);
     assert_string_equal(digits, expected);
     digest_of(plan, digest);
     assert_string_equal(digest, GOLDEN_DIGEST);
@@ -255,22 +256,6 @@ static void a_plan_holds_from_one_time_to_another_give_or_take_a_little(void **s
     assert_non_null(strstr(err.message, "expired at 1970-01-01T00:33:20.000Z"));
 }
 
-static void digits_are_read_in_one_form_alone(void **state)
-{
-    static const char *const wrong[] = {"", "0", "00", "00ffa", "00FF", "00fg", " 0ff", "00ff00"};
-    uint8_t bytes[2] = {9, 9};
-    char text[5];
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
-        assert_false(seal_from_hex(wrong[i], bytes, sizeof(bytes)));
-    assert_int_equal(bytes[0], 9);
-    assert_true(seal_from_hex("0aff", bytes, sizeof(bytes)));
-    assert_int_equal(bytes[0], 0x0a);
-    assert_int_equal(bytes[1], 0xff);
-    seal_to_hex(bytes, sizeof(bytes), text);
-    assert_string_equal(text, "0aff");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,7 +265,6 @@ int main(void)
         cmocka_unit_test(each_field_of_a_plan_is_signed),
         cmocka_unit_test(what_moves_from_one_field_to_the_next_is_another_plan),
         cmocka_unit_test(a_plan_holds_from_one_time_to_another_give_or_take_a_little),
-        cmocka_unit_test(digits_are_read_in_one_form_alone),
     };
     return cmocka_run_group_tests_name("seal", tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 /* The tree of a plan's servers, and the proofs that one is among them. */
 #include "unit/seal/support_seal.h"
 
+#include "common/base/text.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -55,7 +57,7 @@ static void the_roots_are_those_of_the_rfc(void **state)
         char text[SEAL_HASH_TEXT];
         AUTO(plan_free) struct plan *plan = plan_with(known[i].count);
         AUTO(seal_tree_free) struct seal_tree *tree = tree_of(plan);
-        seal_to_hex(seal_tree_root(tree)->bytes, SEAL_HASH_BYTES, text);
+        text_hex(seal_tree_root(tree)->bytes, SEAL_HASH_BYTES, text);
         assert_string_equal(text, known[i].root);
     }
 }
