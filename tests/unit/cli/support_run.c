@@ -1,11 +1,19 @@
 #include "unit/cli/support_run.h"
 
+#include "common/json/json.h"
 #include "orchestrator/cli/cli.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
 
 enum { WORDS_MAX = 32 };
 
@@ -81,4 +89,19 @@ void run_done(struct run *run)
     free(run->err);
     run->out = NULL;
     run->err = NULL;
+}
+
+void contains(const char *text, const char *part)
+{
+    if (!text || !strstr(text, part))
+        fail_msg("\"%s\" is not in:\n%s", part, text ? text : "(nothing)");
+}
+
+void expect_json(const char *text)
+{
+    struct json_doc *doc = NULL;
+    struct error err = {0};
+    if (json_parse(text, strlen(text), 1 << 24, &doc, &err) != ERR_OK)
+        fail_msg("%s:\n%s", err.message, text);
+    json_free(doc);
 }

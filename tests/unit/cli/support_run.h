@@ -19,3 +19,6 @@ struct run {
 /* The words of the command line after "kitsune", separated by single spaces. */
 void run_cli(struct run *run, const char *words);
 void run_done(struct run *run);
+/* Fails the test unless the part is in the text (NULL: nothing is), or the text is JSON. */
+void contains(const char *text, const char *part);
+void expect_json(const char *text);

@@ -36,12 +36,6 @@
     "\"peer\":\"127.0.0.1:5\",\"action\":\"token.create\",\"target\":\"deploy\",\"result\":"       \
     "\"" result "\",\"hash\":\"" HASH "\"}"
 
-static void contains(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in:\n%s", part, text);
-}
-
 struct play {
     struct server *server;
     struct run run;

@@ -66,12 +66,6 @@ static const char found[] = "step 1 (write)\n"
                             "  unchanged on web-1..web-3 (3 servers): healthy\n"
                             "  failed on web-4: unhealthy\\x1b[2J\n";
 
-static void contains(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in:\n%s", part, text);
-}
-
 static void equal_results_are_shown_once(void **state)
 {
     (void)state;

@@ -22,12 +22,6 @@
     "\"true\"}},{\"name\":\"once\",\"type\":\"script\",\"params\":{\"script\":\"true\"}}]"
 #define SERVERS_3 "\"servers\":[\"web-1\",\"web-2\",\"web-3\"]"
 
-static void contains(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in:\n%s", part, text);
-}
-
 /* A plan of so many servers. Caller frees. */
 static char *plan_text(int servers, const char *strategy)
 {

@@ -21,12 +21,6 @@
     "{" SERVERS ",\"steps\":[" STEP("") "],\"rolloutStrategy\":{\"type\":\"Rolling\",\"batchSize"  \
                                         "\":2,\"maxFailures\":2}}"
 
-static void contains(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in:\n%s", part, text);
-}
-
 static void what_goes_well_is_told(void **state)
 {
     (void)state;

@@ -46,12 +46,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void contains(const char *text, const char *part)
-{
-    if (!text || !strstr(text, part))
-        fail_msg("\"%s\" is not in:\n%s", part, text ? text : "(nothing)");
-}
-
 /* An orchestrator whose /v1/ca gives `ca`. */
 static struct canned answers[3];
 static struct server *serve(const char *ca, const char *pair)

@@ -17,12 +17,6 @@
 
 #include <cmocka.h>
 
-static void contains(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in:\n%s", part, text);
-}
-
 static char name_1[] = "web-1";
 static char message[] = "somebody else has changed /etc/x";
 

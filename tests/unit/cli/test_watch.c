@@ -36,12 +36,6 @@ static char *ended(enum rollout_state state, const char *reason)
     return doc_rollout(&r);
 }
 
-static void contains(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in:\n%s", part, text);
-}
-
 static void lacks(const char *text, const char *part)
 {
     if (strstr(text, part))

@@ -249,3 +249,24 @@ bool yum_missing_tool(void)
     }
     return false;
 }
+
+void yum_open_with_repo(struct bed *bed, const struct yum_fixture *f)
+{
+    char text[PATH_MAX];
+    yum_open(bed, f);
+    run_program((const char *const[]){"cp", "-a", f->repo, bed_path(bed, "repo"), NULL});
+    (void)snprintf(text, sizeof(text),
+                   "[kitsune]\nname=Local\nbaseurl=file://%s\nenabled=1\ngpgcheck=0\n"
+                   "metadata_expire=1\n",
+                   bed_path(bed, "repo"));
+    bed_write(bed_path(bed, "root/etc/yum.repos.d/kitsune.repo"), text);
+    bed_remove_tree(bed_path(bed, "root/var/cache/dnf"));
+}
+
+void yum_repo_prune(struct bed *bed, const char *file)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof(path), "%s/repo/%s", bed->dir, file);
+    assert_int_equal(unlink(path), 0);
+    run_program((const char *const[]){"createrepo_c", "--quiet", bed_path(bed, "repo"), NULL});
+}

@@ -26,6 +26,10 @@ int yum_fixture_remove(void **state);
 
 /* A bed with a root of its own. */
 void yum_open(struct bed *bed, const struct yum_fixture *f);
+/* And its repository is a copy, which the test may change. */
+void yum_open_with_repo(struct bed *bed, const struct yum_fixture *f);
+/* Takes a package's file out of that copy. */
+void yum_repo_prune(struct bed *bed, const char *file);
 void yum_close(struct bed *bed);
 /* Waits for it; it must succeed. */
 void run_program(const char *const *args);
@@ -45,3 +49,9 @@ void run_ok(struct bed *bed, const char *type, enum handler_operation operation,
 void assert_message(const struct bed *bed, const char *text);
 /* A program in dnf's place. */
 void use_program(struct bed *bed, const char *text);
+
+#define UPGRADE "yum_upgrade"
+#define DEMO(version) "{\"package\":\"kitsune-demo\",\"version\":\"" version "\"}"
+#define GLIBC_OLD "2.34-100.el9_6"
+#define GLIBC_NEW "2.34-168.0.1.el9_6.24"
+#define GLIBC "{\"package\":\"glibc\",\"version\":\"" GLIBC_NEW "\"}"

@@ -32,11 +32,20 @@ static void an_answer_of_2xx_is_healthy(void **state)
     assert_int_equal(t.peer.calls, 1);
 }
 
+/* What the path of the test's URL ends with. */
+static int path_number(const struct test *t)
+{
+    char *end = NULL;
+    const char *text = strrchr(t->url, '/') + 1;
+    long number = strtol(text, &end, 10);
+    assert_true(end != text && *end == '\0' && number >= 0 && number < 1000);
+    return (int)number;
+}
+
 /* Answers with the status that its path names. */
 static void serve_status(struct peer_call *call)
 {
-    const struct test *t = call->peer->ctx;
-    peer_answer(call, atoi(strrchr(t->url, '/') + 1), "", "");
+    peer_answer(call, path_number(call->peer->ctx), "", "");
 }
 
 static void the_status_decides(void **state)
@@ -258,8 +267,7 @@ static void a_proxy_is_used_only_when_it_is_given(void **state)
 static void serve_redirects(struct peer_call *call)
 {
     char header[64];
-    const struct test *t = call->peer->ctx;
-    if (call->number > atoi(strrchr(t->url, '/') + 1)) {
+    if (call->number > path_number(call->peer->ctx)) {
         peer_answer(call, 200, "", "arrived");
         return;
     }

@@ -20,7 +20,6 @@
 
 #include <cmocka.h>
 
-#define UPGRADE "yum_upgrade"
 #define BIG "{\"package\":\"kitsune-big\"}"
 
 /* System calls that such an upgrade makes, about how many of them, and how many points are tried.
