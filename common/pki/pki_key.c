@@ -101,7 +101,10 @@ enum error_code pki_pkey_fingerprint(EVP_PKEY *pkey, char ret_hex[PKI_FINGERPRIN
 /* ---- Files ------------------------------------------------------------------------------------
  */
 
-enum error_code pki_key_load(const char *path, struct pki_key **ret_key, struct error *err)
+enum error_code pki_pkey_load(const char *path,
+                              enum error_code (*check)(const EVP_PKEY *pkey, const char *name,
+                                                       struct error *err),
+                              EVP_PKEY **ret_pkey, struct error *err)
 {
     AUTO_SECRET struct pki_secret text = {0};
     AUTO(EVP_PKEY_free) EVP_PKEY *pkey = NULL;
@@ -109,7 +112,29 @@ enum error_code pki_key_load(const char *path, struct pki_key **ret_key, struct 
     if (code == ERR_OK)
         code = pki_pkey_parse(text.data, text.len, path, &pkey, err);
     if (code == ERR_OK)
-        code = pki_pkey_check(pkey, path, err);
+        code = check(pkey, path, err);
+    if (code == ERR_OK)
+        *ret_pkey = TAKE(pkey);
+    return code;
+}
+
+enum error_code pki_pkey_save(EVP_PKEY *pkey, const char *path, struct error *err)
+{
+    AUTO(BIO_free_all) BIO *bio = BIO_new(BIO_s_secmem()); /* wiped when it is freed */
+    if (bio == NULL)
+        return pki_error(err, ERR_NO_MEMORY, "%.100s", path);
+    enum error_code code = pki_pkey_write(pkey, bio, err);
+    if (code != ERR_OK)
+        return code;
+    char *text = NULL;
+    long len = BIO_get_mem_data(bio, &text);
+    return pki_file_write(path, text, (size_t)len, 0600, err);
+}
+
+enum error_code pki_key_load(const char *path, struct pki_key **ret_key, struct error *err)
+{
+    AUTO(EVP_PKEY_free) EVP_PKEY *pkey = NULL;
+    enum error_code code = pki_pkey_load(path, pki_pkey_check, &pkey, err);
     if (code == ERR_OK)
         code = pki_key_wrap(pkey, ret_key, err);
     if (code == ERR_OK)
@@ -119,13 +144,5 @@ enum error_code pki_key_load(const char *path, struct pki_key **ret_key, struct 
 
 enum error_code pki_key_save(const struct pki_key *key, const char *path, struct error *err)
 {
-    AUTO(BIO_free_all) BIO *bio = BIO_new(BIO_s_secmem()); /* wiped when it is freed */
-    if (bio == NULL)
-        return pki_error(err, ERR_NO_MEMORY, "%.100s", path);
-    enum error_code code = pki_pkey_write(key->pkey, bio, err);
-    if (code != ERR_OK)
-        return code;
-    char *text = NULL;
-    long len = BIO_get_mem_data(bio, &text);
-    return pki_file_write(path, text, (size_t)len, 0600, err);
+    return pki_pkey_save(key->pkey, path, err);
 }

@@ -65,6 +65,13 @@ enum error_code pki_pkey_parse(const char *pem, size_t len, const char *name, EV
                                struct error *err) MUST_CHECK;
 /* Writes a private key behind what the BIO has. */
 enum error_code pki_pkey_write(EVP_PKEY *pkey, BIO *bio, struct error *err) MUST_CHECK;
+/* A private key's file, read as pki_key_load says; `check` says whether it is of the right kind.
+ * The file is written for its owner alone, and replaced as a whole. */
+enum error_code pki_pkey_load(const char *path,
+                              enum error_code (*check)(const EVP_PKEY *pkey, const char *name,
+                                                       struct error *err),
+                              EVP_PKEY **ret_pkey, struct error *err) MUST_CHECK;
+enum error_code pki_pkey_save(EVP_PKEY *pkey, const char *path, struct error *err) MUST_CHECK;
 /* ERR_INVALID unless it is a key on P-256. */
 enum error_code pki_pkey_check(const EVP_PKEY *pkey, const char *name,
                                struct error *err) MUST_CHECK;

@@ -60,13 +60,8 @@ static enum error_code ed25519_check(const EVP_PKEY *pkey, const char *name, str
 
 enum error_code pki_signer_load(const char *path, struct pki_signer **ret_signer, struct error *err)
 {
-    AUTO_SECRET struct pki_secret text = {0};
     AUTO(EVP_PKEY_free) EVP_PKEY *pkey = NULL;
-    enum error_code code = pki_secret_read(path, PKI_PEM_MAX, &text, err);
-    if (code == ERR_OK)
-        code = pki_pkey_parse(text.data, text.len, path, &pkey, err);
-    if (code == ERR_OK)
-        code = ed25519_check(pkey, path, err);
+    enum error_code code = pki_pkey_load(path, ed25519_check, &pkey, err);
     if (code == ERR_OK)
         code = signer_wrap(pkey, ret_signer, err);
     if (code == ERR_OK)
@@ -77,15 +72,7 @@ enum error_code pki_signer_load(const char *path, struct pki_signer **ret_signer
 enum error_code pki_signer_save(const struct pki_signer *signer, const char *path,
                                 struct error *err)
 {
-    AUTO(BIO_free_all) BIO *bio = BIO_new(BIO_s_secmem());
-    if (bio == NULL)
-        return pki_error(err, ERR_NO_MEMORY, "%.100s", path);
-    enum error_code code = pki_pkey_write(signer->pkey, bio, err);
-    if (code != ERR_OK)
-        return code;
-    char *text = NULL;
-    long len = BIO_get_mem_data(bio, &text);
-    return pki_file_write(path, text, (size_t)len, 0600, err);
+    return pki_pkey_save(signer->pkey, path, err);
 }
 
 static enum error_code public_of(const EVP_PKEY *pkey, struct pki_public *ret_public,
