@@ -3,7 +3,6 @@
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
-#include "common/base/sum.h"
 #include "common/plan/plan_json.h"
 #include "handlers/process.h"
 #include "handlers/proctree.h"
@@ -64,33 +63,47 @@ void bed_close(struct bed *bed)
     buf_done(&bed->output);
 }
 
-static uint64_t sum_seen;
+static struct buf tree_seen;
 
-static int sum_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+static int tree_take(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {
     (void)kind;
     (void)ftw;
-    /* Packages are SQLite's and dnf's to look after, in files that change with every look. */
-    if (strstr(path, "/root/") != NULL)
+    /* Packages are SQLite's and dnf's to look after, in files that change with every look: also a
+     * repository that is a folder, where librepo notes checksums in extended attributes. */
+    if (strstr(path, "/root/") || strstr(path, "/repo/"))
         return 0;
-    const int64_t numbers[] = {st->st_mode,         st->st_uid,          st->st_gid,
-                               (int64_t)st->st_ino, st->st_size,         st->st_mtim.tv_sec,
-                               st->st_mtim.tv_nsec, st->st_ctim.tv_nsec, (int64_t)st->st_nlink};
-    uint64_t sum = sum_string(SUM_INIT, path);
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
-        sum = sum_int(sum, numbers[i]);
-    sum_seen += sum; /* in whatever order */
+    buf_printf(&tree_seen,
+               "%s: mode %o, owner %u:%u, inode %ju, %jd bytes, %ju links, %jd.%09ld, %jd.%09ld\n",
+               path, st->st_mode, st->st_uid, st->st_gid, (uintmax_t)st->st_ino,
+               (intmax_t)st->st_size, (uintmax_t)st->st_nlink, (intmax_t)st->st_mtim.tv_sec,
+               st->st_mtim.tv_nsec, (intmax_t)st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
     return 0;
 }
 
-/* Of what is below a folder: names, kinds, owners, sizes and the times of changes. */
-static uint64_t tree_sum(const char *path)
+/* What is below a folder, a line each: names, kinds, owners, sizes and the times of changes. */
+static char *tree_list(const char *path)
 {
-    sum_seen = 0;
+    tree_seen = BUF_INIT;
     /* A machine that is just booting may clean up where beds stand. */
-    if (nftw(path, sum_one, 16, FTW_PHYS) != 0 && errno != ENOENT)
+    if (nftw(path, tree_take, 16, FTW_PHYS) != 0 && errno != ENOENT)
         fail_msg("%s: %s", path, strerror(errno));
-    return sum_seen;
+    char *list = buf_take(&tree_seen, NULL);
+    assert_non_null(list);
+    return list;
+}
+
+static void assert_tree(const char *path, const char *before)
+{
+    char *now = tree_list(path);
+    size_t line = 0;
+    for (size_t i = 0; now[i] != '\0' && now[i] == before[i]; i++)
+        line = now[i] == '\n' ? i + 1 : line;
+    if (strcmp(now, before) != 0)
+        fail_msg("a check has changed what is there, from\n%.*s\nto\n%.*s",
+                 (int)strcspn(before + line, "\n"), before + line, (int)strcspn(now + line, "\n"),
+                 now + line);
+    mem_free(now);
 }
 
 static void take_output(struct handler_run *run, const char *data, size_t len)
@@ -177,7 +190,7 @@ void bed_run(struct bed *bed, const char *type, enum handler_operation operation
         ERR_OK)
         fail_msg("%s: %s", params_json, err.message);
     bool checks = operation == HANDLER_CHECK;
-    uint64_t before = checks ? tree_sum(bed->dir) : 0;
+    char *before = checks ? tree_list(bed->dir) : NULL;
     struct handler_run run = {
         .host = &bed->host,
         .handler = handler,
@@ -213,7 +226,8 @@ void bed_run(struct bed *bed, const char *type, enum handler_operation operation
     assert_null(run.state);
     assert_nothing_left(bed);
     if (checks)
-        assert_int_equal(tree_sum(bed->dir), before);
+        assert_tree(bed->dir, before);
+    mem_free(before);
     step_params_free(handler->type, params);
     problems_done(&problems);
 }
