@@ -28,6 +28,7 @@
 #pragma once
 
 #include "common/base/error.h"
+#include "handlers/artifact.h"
 #include "handlers/catalog.h"
 
 #include <stdbool.h>
@@ -46,6 +47,8 @@ struct handler_result {
     bool retryable; /* HANDLER_FAILED: another attempt may succeed */
     bool conflict;  /* rollback, HANDLER_FAILED: somebody else has changed it since */
     bool no_room;   /* prepare, HANDLER_FAILED: what it would keep does not fit */
+    bool reboot;    /* execute, HANDLER_OK: not done yet. The server is to be rebooted, and then
+                     * execute runs again, with one more of run->reboots */
     bool has_exit_code;
     int64_t exit_code;
     char message[HANDLER_MESSAGE_MAX]; /* why it failed, or a line about what was done */
@@ -57,9 +60,10 @@ struct handler_result {
 struct handler_host {
     uv_loop_t *loop;
     const char *server_id;
-    const char *installroot; /* package handlers act below it; NULL: / */
-    const char *yum_program; /* NULL: dnf, else yum, as found in PATH */
-    int64_t kill_grace_ms;   /* between TERM and KILL */
+    const char *installroot;                 /* package handlers act below it; NULL: / */
+    const char *yum_program;                 /* NULL: dnf, else yum, as found in PATH */
+    int64_t kill_grace_ms;                   /* between TERM and KILL */
+    const struct artifact_source *artifacts; /* NULL: there is none to be had */
 };
 
 /* How much may be kept for undo on this host. */
@@ -78,6 +82,7 @@ struct handler_run {
     const char *rollout;      /* for the environment of what is started: KITSUNE_ROLLOUT */
     const char *step;         /* the step's name: KITSUNE_STEP */
     int64_t attempt;          /* KITSUNE_ATTEMPT */
+    int64_t reboots;          /* execute: so often the server was rebooted for this step so far */
     const void *params;       /* decoded by handler->type->params */
     const char *undo;         /* rollback, execute: what prepare captured; "{}" when nothing */
     const char *undo_dir;     /* exists, 0700, this step's own; prepare may put files there */
