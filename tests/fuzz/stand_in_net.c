@@ -240,9 +240,11 @@ const char *net_request_body(const struct net_request *req, size_t *ret_len)
 char *net_request_take_body(struct net_request *req, size_t *ret_len)
 {
     *ret_len = req->body_len;
-    char *copy = req->body_len > 0 ? mem_strndup(req->body, req->body_len) : NULL;
-    if (copy != NULL)
+    char *copy = req->body_len > 0 ? mem_alloc(req->body_len) : NULL;
+    if (copy != NULL) {
+        memcpy(copy, req->body, req->body_len);
         req->body_len = 0;
+    }
     return copy;
 }
 
