@@ -379,6 +379,43 @@ class Artifacts(unittest.TestCase):
         self.assertEqual(200, self.fleet.ask("GET", "/healthz").status)
 
 
+class Plans(unittest.TestCase):
+    """file_write stands for every step type with a parameter that names an artifact."""
+
+    def test_a_plan_is_refused_while_what_it_names_is_not_there(self):
+        with SecureFleet() as fleet:
+            if "source" not in fleet.json("handlers", "file_write")["params"]["properties"]:
+                self.skipTest("no step type takes an artifact")
+            data = content(1000, seed=20)
+            name = "sha256:" + digest_of(data)
+            write = {"name": "write", "type": "file_write", "params": {"path": "/tmp/x", "source": "${vars.file}"}}
+            plan = {"servers": ["far-1"], "vars": {"file": name}, "steps": [echo_step(), write]}
+            refused = fleet.kitsune("submit", fleet.plan(plan), "--id", "r1", check=1)
+            self.assertIn(f"steps[1].params.source: there is no artifact {name}; kitsune artifact put FILE stores it",
+                          refused.stderr)
+            fault = fleet.asks("POST", "/v1/plans/validate", plan, status=422)["errors"]
+            self.assertEqual(["steps[1].params.source"], [each["path"] for each in fault])
+            fleet.asks("POST", "/v1/artifacts", {"sha256": digest_of(data), "size": len(data)})
+            fleet.asks("PUT", f"/v1/artifacts/{digest_of(data)}/content", body=data[:400])
+            self.assertIn("still being uploaded: 400 of its 1000 bytes",
+                          fleet.kitsune("submit", fleet.plan(plan), "--id", "r1", check=1).stderr)
+            self.assertEqual(404, fleet.ask("GET", "/v1/rollouts/r1", token=fleet.admin).status)
+            path = fleet.path("file")
+            with open(path, "wb") as file:
+                file.write(data)
+            fleet.kitsune("artifact", "put", path, check=0)
+            fleet.asks("POST", "/v1/plans/validate", plan, status=200)
+            fleet.submit(plan, "--id", "r1")
+            fleet.kitsune("artifact", "delete", name, check=1)
+            fleet.kitsune("cancel", "r1", check=0)
+            fleet.kitsune("artifact", "delete", name, check=0)
+            # What was taken on is known without it; what would begin anew is not begun.
+            self.assertEqual("r1", fleet.submit(plan, "--id", "r1"))
+            self.assertIn("there is no artifact", fleet.kitsune("retry", "r1", check=1).stderr)
+            fleet.kitsune("artifact", "put", path, check=0)
+            fleet.kitsune("retry", "r1", check=0)
+
+
 class Unchanged(unittest.TestCase):
     def test_a_plan_that_names_an_artifact_where_none_is_wanted_runs(self):
         with SecureFleet(agents=["web-1"]) as fleet:
