@@ -217,6 +217,8 @@ static void request_give(struct artifact_request *request, const struct artifact
     struct artifact artifact = {.fd = -1, .size_bytes = file->size_bytes};
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file->fd);
     if (request->max_bytes > 0 && file->size_bytes > request->max_bytes) {
+        if (request->progress)
+            request->progress(request->ctx, file->size_bytes, file->size_bytes);
         error_ignore(error_set(
             &err, ERR_LIMIT, "the artifact has %" PRId64 " bytes; at most %" PRId64 " are allowed",
             file->size_bytes, request->max_bytes));

@@ -82,6 +82,11 @@ static enum error_code write_all(int fd, const char *data, size_t len, struct er
     return ERR_OK;
 }
 
+static enum error_code stop_check(const atomic_bool *stop, struct error *err)
+{
+    return stop && atomic_load(stop) ? error_set(err, ERR_CANCELLED, NULL) : ERR_OK;
+}
+
 static enum error_code copy_bytes(int fd, const struct file_source *source, struct error *err)
 {
     char chunk[CHUNK_BYTES];
@@ -96,7 +101,9 @@ static enum error_code copy_bytes(int fd, const struct file_source *source, stru
         offset += len;
         if (offset > source->len)
             return error_set(err, ERR_BUSY, "it grows: somebody else is writing to it");
-        code = write_all(fd, chunk, len, err);
+        code = stop_check(source->stop, err);
+        if (code == ERR_OK)
+            code = write_all(fd, chunk, len, err);
         if (code != ERR_OK)
             return code;
     }
