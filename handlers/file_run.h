@@ -17,8 +17,8 @@ typedef void (*file_work)(const struct handler_run *run, struct handler_result *
 
 /* Ends in handler_finish. */
 void file_run_start(struct handler_run *run, file_work work);
-/* The same, once the artifact `name` is there. One of more than `max_bytes` (0: any) is not fetched,
- * and the work begins without it. */
+/* The same, once the artifact `name` is there. One of more than `max_bytes` (0: any) is not
+ * fetched, and the work begins without it. */
 void file_run_start_with(struct handler_run *run, const char *name, int64_t max_bytes,
                          file_work work);
 /* For the work of such a run. One that was too large has fd -1, and its size. */

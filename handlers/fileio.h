@@ -37,8 +37,7 @@ enum error_code file_digest(int fd, char ret_digest[FILE_DIGEST_TEXT],
                             struct error *err) MUST_CHECK;
 /* The same, until *stop becomes true: ERR_CANCELLED. */
 enum error_code file_digest_until(int fd, const atomic_bool *stop,
-                                  char ret_digest[FILE_DIGEST_TEXT],
-                                  struct error *err) MUST_CHECK;
+                                  char ret_digest[FILE_DIGEST_TEXT], struct error *err) MUST_CHECK;
 enum error_code data_digest(const char *data, size_t len, char ret_digest[FILE_DIGEST_TEXT],
                             struct error *err) MUST_CHECK;
 /* Whether a file holds exactly these bytes. */
