@@ -107,7 +107,10 @@ static void answer(struct content_peer *peer)
     struct content_server *s = peer->server;
     const char *range = strcasestr(peer->head, "\r\nrange: bytes=");
     int64_t offset = range ? strtoll(range + strlen("\r\nrange: bytes="), NULL, 10) : 0;
-    (void)sscanf(peer->head, "GET %255s", s->path);
+    if (sscanf(peer->head, "GET %255s", s->path) != 1) {
+        refuse(peer, 405);
+        return;
+    }
     assert_true(s->requests < CONTENT_SEEN_MAX);
     s->offsets[s->requests++] = offset;
     const struct content *content = find(s, s->path);
@@ -196,6 +199,14 @@ const struct content *content_add(struct content_server *s, size_t len, uint32_t
         content->data[i] = (char)(((i + seed) * 2654435761U) >> 23);
     assert_int_equal(data_digest(content->data, len, content->digest, &err), ERR_OK);
     return content;
+}
+
+size_t content_unsent(const struct content_server *s)
+{
+    size_t bytes = 0;
+    for (const struct content_peer *peer = s->peers; peer; peer = peer->next)
+        bytes += uv_stream_get_write_queue_size((const uv_stream_t *)&peer->tcp);
+    return bytes;
 }
 
 void content_stop(struct content_server *s)

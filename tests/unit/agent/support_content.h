@@ -46,6 +46,8 @@ struct content_server {
 void content_start(struct content_server *s, uv_loop_t *loop);
 /* Bytes that are made from `seed`. */
 const struct content *content_add(struct content_server *s, size_t len, uint32_t seed);
+/* Bytes of answers that are not even with the kernel. */
+size_t content_unsent(const struct content_server *s);
 /* The loop is run by the test afterwards. */
 void content_stop(struct content_server *s);
 /* After the loop has let go of it. */
