@@ -6,6 +6,7 @@
 #include "common/net/net.h"
 #include "common/net/pacer.h"
 #include "orchestrator/api/api.h"
+#include "orchestrator/artifacts/artifact_store.h"
 #include "orchestrator/check.h"
 #include "orchestrator/dispatch/dispatcher.h"
 #include "orchestrator/guard.h"
@@ -39,6 +40,7 @@ struct program {
     struct net *net;
     struct journal *journal;
     struct dispatcher *dispatcher;
+    struct artifact_store *artifacts;
     struct api *api;
     struct guard guard;
     struct retention retention;
@@ -161,6 +163,7 @@ static void program_closed(void *ctx)
     guard_close(&p->guard);
     p->journal = NULL;
     journal_close(journal);
+    artifact_store_close(p->artifacts);
     dispatcher_free(p->dispatcher);
     api_free(p->api);
     uv_close((uv_handle_t *)&p->wake, NULL);
@@ -283,11 +286,24 @@ static enum error_code program_start_dispatcher(struct program *p, struct error 
     return code == ERR_CORRUPT ? program_say_damage(p, err) : code;
 }
 
+static enum error_code program_open_artifacts(struct program *p, struct error *err)
+{
+    const struct artifact_store_config config = {
+        .loop = &p->loop,
+        .dir = p->options.data_dir,
+        .max_bytes = p->options.artifact_max_bytes,
+        .free_min_bytes = ARTIFACT_FREE_MIN,
+        .stale_ms = ARTIFACT_STALE_MS,
+    };
+    return artifact_store_open(&config, &p->artifacts, err);
+}
+
 static enum error_code program_serve(struct program *p, struct error *err)
 {
     struct api_config api = {
         .journal = p->journal,
         .dispatcher = p->dispatcher,
+        .artifacts = p->artifacts,
         .host = p->options.host,
         .port = p->options.port,
         .held = program_held(p),
@@ -308,6 +324,8 @@ static enum error_code program_start(struct program *p, struct error *err)
         code = program_open_journal(p, err);
     if (code == ERR_OK)
         code = program_start_dispatcher(p, err);
+    if (code == ERR_OK)
+        code = program_open_artifacts(p, err);
     if (code == ERR_OK)
         code = program_serve(p, err);
     if (code != ERR_OK)

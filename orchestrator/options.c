@@ -2,6 +2,7 @@
 #include "orchestrator/options.h"
 
 #include "common/base/clock.h"
+#include "common/base/size.h"
 #include "common/net/net.h"
 #include "orchestrator/api/api_doc.h"
 
@@ -37,6 +38,10 @@ const char options_help[] =
     "  --heartbeat DURATION    how often agents say that they live (default 15s); an agent is\n"
     "                          taken for gone after three\n"
     "  --retain DURATION       how long ended rollouts are kept (default 90d; 0: forever)\n"
+    "  --artifact-max-size SIZE\n"
+    "                          how much the artifacts may take on the disk, as 500M; K, M, G and "
+    "T\n"
+    "                          are powers of 1024 (default 20G; 0: no limit)\n"
     "  --check                 look for damage in the journal, say what there is, and exit: 0 "
     "when\n"
     "                          it is sound, else 1; nothing is changed\n"
@@ -62,6 +67,7 @@ const char options_help[] =
 enum { HEARTBEAT_MIN_MS = 100, HEARTBEAT_MAX_MS = 3600 * 1000, HEARTBEAT_DEFAULT_MS = 15 * 1000 };
 #define DAY_MS (INT64_C(24) * 3600 * 1000)
 static const int64_t retain_default_ms = 90 * DAY_MS;
+static const int64_t artifact_default_bytes = INT64_C(20) * 1024 * 1024 * 1024;
 static const int64_t agent_default_ms = 30 * DAY_MS, server_default_ms = 365 * DAY_MS;
 static const int64_t lifetime_max_ms = 3650 * DAY_MS;
 enum { LIFETIME_MIN_MS = 3000 };
@@ -112,6 +118,14 @@ static enum error_code options_retain(const char *text, struct options *options,
     return ERR_OK;
 }
 
+static enum error_code options_artifacts(const char *text, struct options *options,
+                                         struct error *err)
+{
+    if (size_parse(text, &options->artifact_max_bytes, err) != ERR_OK)
+        return error_wrap(err, "--artifact-max-size");
+    return ERR_OK;
+}
+
 static enum error_code options_accept(const char *text, struct options *options, struct error *err)
 {
     char *end = NULL;
@@ -132,6 +146,7 @@ enum option_key {
     KEY_DATA,
     KEY_BEAT,
     KEY_RETAIN,
+    KEY_ARTIFACTS,
     KEY_INSECURE,
     KEY_SOCKET,
     KEY_GROUP,
@@ -155,6 +170,7 @@ static const struct option long_options[] = {
     {"data-dir", required_argument, NULL, KEY_DATA},
     {"heartbeat", required_argument, NULL, KEY_BEAT},
     {"retain", required_argument, NULL, KEY_RETAIN},
+    {"artifact-max-size", required_argument, NULL, KEY_ARTIFACTS},
     {"insecure-dev", no_argument, NULL, KEY_INSECURE},
     {"socket", required_argument, NULL, KEY_SOCKET},
     {"socket-group", required_argument, NULL, KEY_GROUP},
@@ -246,6 +262,8 @@ static enum error_code options_take(void *ctx, int key, const char *value, struc
         return options_heartbeat(value, options, err);
     case KEY_RETAIN:
         return options_retain(value, options, err);
+    case KEY_ARTIFACTS:
+        return options_artifacts(value, options, err);
     case KEY_CHECK:
         options->check = true;
         return ERR_OK;
@@ -343,6 +361,7 @@ enum error_code options_parse(int argc, char **argv, struct options *ret_options
         .data_dir = "/var/lib/kitsune-orchestrator",
         .heartbeat_ms = HEARTBEAT_DEFAULT_MS,
         .retain_ms = retain_default_ms,
+        .artifact_max_bytes = artifact_default_bytes,
         .agent_certificate_ms = agent_default_ms,
         .server_certificate_ms = server_default_ms,
         .log_format = LOG_LOGFMT,

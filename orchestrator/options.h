@@ -20,6 +20,7 @@ struct options {
     const char *data_dir;         /* default /var/lib/kitsune-orchestrator */
     int64_t heartbeat_ms;         /* default 15000 */
     int64_t retain_ms;            /* ended rollouts are kept so long; default 90 days; 0: forever */
+    int64_t artifact_max_bytes;   /* of all artifacts together; default 20 GiB; 0: no limit */
     bool insecure_dev;            /* plain HTTP, on a loopback address, and everybody may all */
     const char *socket;           /* path of a Unix socket to serve on too; NULL: none */
     const char *socket_group;     /* whose members are operators there; NULL: nobody's */

@@ -113,6 +113,9 @@ const char *net_request_query(struct net_request *req, const char *name);
  * before are known. */
 const char *net_request_header(struct net_request *req, const char *name);
 const char *net_request_body(const struct net_request *req, size_t *ret_len);
+/* Hands the body over (caller owns, mem_free), which is empty here from then on. NULL: there is
+ * none. */
+char *net_request_take_body(struct net_request *req, size_t *ret_len);
 const char *net_request_peer(const struct net_request *req);
 /* Who is at the other end of a Unix socket, as the kernel says. False: it is none, or the peer is
  * gone. */
@@ -134,6 +137,16 @@ void net_respond(struct net_request *req, int status, const char *content_type, 
  * called when everything queued has gone out. */
 void net_stream_begin(struct net_request *req, int status, const char *content_type,
                       void (*writable)(void *ctx, struct net_request *req));
+/* The same with more in its head. */
+struct net_stream_head {
+    int status;
+    const char *content_type;
+    const char *headers; /* as net_respond's; NULL: none */
+    int64_t
+        length_bytes; /* that will be sent: a Content-Length. An end before that breaks it off */
+};
+void net_stream_begin_sized(struct net_request *req, const struct net_stream_head *head,
+                            void (*writable)(void *ctx, struct net_request *req));
 enum error_code net_stream_send(struct net_request *req, const char *data, size_t len,
                                 struct error *err) MUST_CHECK;
 /* Bytes queued and not yet written. */

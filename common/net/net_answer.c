@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ static const struct {
     {201, "Created"},
     {202, "Accepted"},
     {204, "No Content"},
+    {206, "Partial Content"},
     {301, "Moved Permanently"},
     {302, "Found"},
     {303, "See Other"},
@@ -33,6 +35,7 @@ static const struct {
     {413, "Content Too Large"},
     {414, "URI Too Long"},
     {415, "Unsupported Media Type"},
+    {416, "Range Not Satisfiable"},
     {422, "Unprocessable Content"},
     {429, "Too Many Requests"},
     {431, "Request Header Fields Too Large"},
@@ -115,8 +118,9 @@ void net_respond(struct net_request *req, int status, const char *content_type, 
     net_request_writable(req);
 }
 
-void net_stream_begin(struct net_request *req, int status, const char *content_type,
-                      void (*writable)(void *ctx, struct net_request *req))
+/* `framing` tells where the answer ends. */
+static void stream_begin(struct net_request *req, const struct net_stream_head *how,
+                         const char *framing, void (*writable)(void *ctx, struct net_request *req))
 {
     assert(!req->answered);
     req->answered = true;
@@ -125,11 +129,11 @@ void net_stream_begin(struct net_request *req, int status, const char *content_t
     if (req->dropping)
         return;
     req->keep_alive = req->keep_alive && req->body_complete && req->http_1_1;
-    req->chunked = req->http_1_1 && req->method != NET_HEAD;
     AUTO_BUF struct buf head = BUF_INIT;
-    head_begin(&head, status, content_type, "Cache-Control: no-store\r\n");
-    if (req->http_1_1)
-        buf_puts(&head, "Transfer-Encoding: chunked\r\n");
+    head_begin(&head, how->status, how->content_type, "Cache-Control: no-store\r\n");
+    if (how->headers != NULL)
+        buf_puts(&head, how->headers);
+    buf_puts(&head, framing);
     buf_printf(&head, "Connection: %s\r\n\r\n", req->keep_alive ? "keep-alive" : "close");
     if (!answer_push(req, &head, NULL, 0)) {
         request_drop(req);
@@ -141,6 +145,24 @@ void net_stream_begin(struct net_request *req, int status, const char *content_t
     net_request_writable(req);
 }
 
+void net_stream_begin(struct net_request *req, int status, const char *content_type,
+                      void (*writable)(void *ctx, struct net_request *req))
+{
+    const struct net_stream_head head = {.status = status, .content_type = content_type};
+    req->chunked = req->http_1_1 && req->method != NET_HEAD;
+    stream_begin(req, &head, req->http_1_1 ? "Transfer-Encoding: chunked\r\n" : "", writable);
+}
+
+void net_stream_begin_sized(struct net_request *req, const struct net_stream_head *head,
+                            void (*writable)(void *ctx, struct net_request *req))
+{
+    char framing[64];
+    req->sized = true;
+    req->sized_bytes = req->method == NET_HEAD ? 0 : head->length_bytes;
+    (void)snprintf(framing, sizeof(framing), "Content-Length: %" PRId64 "\r\n", head->length_bytes);
+    stream_begin(req, head, framing, writable);
+}
+
 enum error_code net_stream_send(struct net_request *req, const char *data, size_t len,
                                 struct error *err)
 {
@@ -149,6 +171,7 @@ enum error_code net_stream_send(struct net_request *req, const char *data, size_
         return error_set(err, ERR_UNAVAILABLE, "the answer has ended");
     if (len == 0 || req->method == NET_HEAD)
         return ERR_OK;
+    assert(!req->sized || (int64_t)len <= req->sized_bytes);
     char size[24]; /* a chunk is its length in hexadecimal, the bytes, and an empty line */
     int size_len = req->chunked ? snprintf(size, sizeof(size), "%zx\r\n", len) : 0;
     size_t before = size_len > 0 ? (size_t)size_len : 0;
@@ -168,6 +191,7 @@ enum error_code net_stream_send(struct net_request *req, const char *data, size_
         to[before + len] = '\r';
         to[before + len + 1] = '\n';
     }
+    req->sized_bytes -= (int64_t)len;
     net_queue_push(&req->queue, segment);
     net_request_writable(req);
     return ERR_OK;
@@ -192,6 +216,10 @@ void net_stream_end(struct net_request *req)
     assert(req->streaming);
     if (req->dropping || req->ended)
         return;
+    if (req->sized && req->sized_bytes > 0) { /* the peer would wait for the rest */
+        request_drop(req);
+        return;
+    }
     req->ended = true;
     if (req->chunked) {
         static const char last[] = "0\r\n\r\n";

@@ -515,6 +515,12 @@ const char *net_request_body(const struct net_request *req, size_t *ret_len)
     return req->body.data == NULL ? "" : req->body.data;
 }
 
+char *net_request_take_body(struct net_request *req, size_t *ret_len)
+{
+    *ret_len = req->body.len;
+    return req->body.data == NULL ? NULL : buf_take(&req->body, ret_len);
+}
+
 const char *net_request_peer(const struct net_request *req)
 {
     return req->peer;

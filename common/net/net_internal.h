@@ -210,6 +210,8 @@ struct net_request {
     bool http_1_1;
     bool keep_alive;
     bool chunked;
+    bool sized;          /* the answer's length was said: */
+    int64_t sized_bytes; /* so many are still to be sent */
     bool answered;
     bool streaming;
     bool ended;    /* the answer is complete in the queue */

@@ -3,9 +3,10 @@
 #include <stddef.h>
 #include <string.h>
 
+static const char digits[] = "0123456789abcdef";
+
 const char *artifact_digest(const char *name)
 {
-    static const char digits[] = "0123456789abcdef";
     size_t prefix = strlen(ARTIFACT_PREFIX);
     if (strncmp(name, ARTIFACT_PREFIX, prefix) != 0)
         return NULL;
@@ -13,6 +14,17 @@ const char *artifact_digest(const char *name)
     if (strlen(digest) != ARTIFACT_DIGEST_DIGITS || digest[strspn(digest, digits)] != '\0')
         return NULL;
     return digest;
+}
+
+const char *artifact_find(const char *text)
+{
+    for (const char *at = strstr(text, ARTIFACT_PREFIX); at != NULL;
+         at = strstr(at, ARTIFACT_PREFIX)) {
+        at += strlen(ARTIFACT_PREFIX);
+        if (strspn(at, digits) == ARTIFACT_DIGEST_DIGITS)
+            return at;
+    }
+    return NULL;
 }
 
 const char *artifact_check_name(const char *name)

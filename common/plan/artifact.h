@@ -17,5 +17,7 @@ enum {
 
 /* The digits of a name; NULL: it is none. Borrowed from `name`. */
 const char *artifact_digest(const char *name);
+/* The digits of the first name in a text, which goes on behind them; NULL: there is none. */
+const char *artifact_find(const char *text);
 /* A rule for a string in a table, see json_field.check. */
 const char *artifact_check_name(const char *name);

@@ -74,6 +74,12 @@ bool plan_percent_parse(const char *text, double *ret_percent);
 bool plan_has_values(const struct plan *plan);
 /* Whether a step's does. What was found for it is then kept: see agent/agent_values.c. */
 bool plan_step_has_values(const struct plan_step *step);
+/* Tells of every artifact that params name outright, or through vars alone: in fields whose rule is
+ * artifact_check_name, under a path like "steps[0].params.source". What other placeholders will
+ * stand for is known on the servers alone. ERR_NO_MEMORY. */
+enum error_code plan_artifacts(const struct plan *plan, const struct step_catalog *catalog,
+                               void (*each)(void *ctx, const char *path, const char *digest),
+                               void *ctx, struct error *err) MUST_CHECK;
 /* Appends the JSON Schema of a plan, with each step type's params. */
 void plan_schema(struct buf *b, const struct step_catalog *catalog);
 

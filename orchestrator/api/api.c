@@ -244,10 +244,10 @@ static bool call_may_send(struct api_call *call)
 {
     struct error err = {0};
     const char *length = net_request_header(call->req, "content-length");
-    if (call->route->role != API_ANYBODY || length == NULL ||
-        strtoull(length, NULL, 10) <= API_OPEN_BODY_MAX)
+    size_t max = call->route->role == API_ANYBODY ? API_OPEN_BODY_MAX : call->route->body_max;
+    if (max == 0 || length == NULL || strtoull(length, NULL, 10) <= max)
         return true;
-    (void)error_set(&err, ERR_LIMIT, "the body may have at most %d bytes here", API_OPEN_BODY_MAX);
+    (void)error_set(&err, ERR_LIMIT, "the body may have at most %zu bytes here", max);
     call_error(call, err.code, &err);
     return false;
 }
@@ -303,6 +303,7 @@ static void api_request_closed(void *ctx, struct net_request *req)
     call->stream = NULL;
     if (call->pending == 0)
         call_backup_free(call);
+    call_download_free(call);
     call_free(call);
 }
 

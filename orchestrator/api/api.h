@@ -17,6 +17,7 @@
 #include "common/base/error.h"
 #include "common/net/net.h"
 #include "orchestrator/access/access.h"
+#include "orchestrator/artifacts/artifact_store.h"
 #include "orchestrator/dispatch/dispatcher.h"
 #include "orchestrator/identity.h"
 #include "orchestrator/journal/journal.h"
@@ -36,13 +37,16 @@ enum {
     API_OPEN_BODY_MAX = 64 * 1024, /* bytes of a body that comes without a token */
     API_FAILURES_MAX = 10,         /* of authentication, from one address in a minute */
     API_RENEWALS_MAX = 6,          /* of one server's certificate in a minute */
-    API_TOLD_MAX = 120, /* refusals written down one by one in a minute; more are counted */
-    API_TICK_MS = 5000  /* how often api_tick is to be called */
+    API_TOLD_MAX = 120,      /* refusals written down one by one in a minute; more are counted */
+    API_PIECES_MAX = 64,     /* pieces of artifacts on their way to the disk */
+    API_DOWNLOADS_MAX = 512, /* artifacts being handed out at once */
+    API_TICK_MS = 5000       /* how often api_tick is to be called */
 };
 
 struct api_config {
     struct journal *journal;
     struct dispatcher *dispatcher;
+    struct artifact_store *artifacts; /* NULL: there are none */
     const char *host;
     uint16_t port;
     const char *held; /* why nothing is acted upon (borrowed); NULL: as usual */
@@ -99,6 +103,7 @@ struct api_route {
     bool barrier; /* answered only when all that was decided before is durable */
     enum api_role role;
     const char *action; /* in the audit log, of what changes or gives away something; NULL: reads */
+    size_t body_max;    /* bytes; 0: as many as a plan may have */
 };
 /* The table; ends after *ret_count. */
 const struct api_route *api_routes(size_t *ret_count);

@@ -29,6 +29,13 @@ static const struct json_field problem_fields[] = {
     COUNT_MAYBE("status", struct api_problem, status, "The HTTP status."),
     TEXT_MAYBE("detail", struct api_problem, detail, "What is wrong and what would be right."),
     LIST_MAYBE("errors", struct api_problem, errors, plan_error_item, "All faults of a plan."),
+    {.name = "offset",
+     .type = JSON_INT,
+     JSON_AT(struct api_problem, offset),
+     JSON_HAS(struct api_problem, has_offset),
+     .min = 0,
+     .max = COUNT_MAX,
+     .doc = "Of an artifact's upload: where it goes on."},
 };
 const struct json_table api_problem_table =
     JSON_TABLE_OPEN("Problem", struct api_problem, problem_fields,

@@ -31,6 +31,8 @@ struct api_problem {
     int64_t status;
     char *detail;        /* what is wrong, and what would be right */
     struct array errors; /* struct api_plan_error: all faults of a plan */
+    bool has_offset;
+    int64_t offset; /* of an artifact's upload: where it goes on */
 };
 struct api_plan_error {
     char *path; /* "steps[2].params.duration" */

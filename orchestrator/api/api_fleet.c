@@ -125,6 +125,19 @@ static void metrics_access(const struct api *api, struct buf *b)
            access_stalled(api->config.access, NULL, NULL));
 }
 
+static void metrics_artifacts(const struct api *api, struct buf *b)
+{
+    if (api->config.artifacts == NULL)
+        return;
+    struct artifact_stats a = artifact_store_stats(api->config.artifacts);
+    metric(b, "artifacts", "gauge", "Artifacts stored.", a.count);
+    metric(b, "artifact_uploads", "gauge", "Uploads of artifacts that are not whole.", a.uploads);
+    metric(b, "artifact_bytes", "gauge", "What both take, uploads in full.", (uint64_t)a.bytes);
+    metric(b, "artifact_max_bytes", "gauge", "What they may take; 0: no limit.",
+           (uint64_t)a.max_bytes);
+    metric(b, "artifact_downloads", "gauge", "Artifacts being fetched.", api->downloads);
+}
+
 void handle_metrics(struct api_call *call)
 {
     AUTO_BUF struct buf b = BUF_INIT;
@@ -155,6 +168,7 @@ void handle_metrics(struct api_call *call)
     metric(&b, "journal_stalled", "gauge", "1 while the journal cannot be written.", stalled);
     metric(&b, "journal_bytes", "gauge", "Size of the journal on disk.",
            size < 0 ? 0 : (uint64_t)size);
+    metrics_artifacts(call->api, &b);
     metrics_access(call->api, &b);
     call_text(call, 200, "text/plain; version=0.0.4; charset=utf-8", &b);
 }

@@ -11,6 +11,7 @@
 #include "orchestrator/api/api.h"
 #include "orchestrator/api/api_doc.h"
 #include "orchestrator/api/api_doc_access.h"
+#include "orchestrator/api/api_doc_artifacts.h"
 
 enum { API_MAX_PARAMS = 3, API_PARAM_MAX = PLAN_MAX_NAME, API_PEER_BUFFER = 80 };
 
@@ -53,6 +54,7 @@ struct api_call {
     struct buf held;      /* the answer's body, that waits for the journal */
     struct stream *stream;
     struct api_backup *backup;
+    struct api_download *download;
     struct api_text *texts; /* freed with the call */
 };
 
@@ -92,7 +94,8 @@ struct api {
     struct refusals refusals;
     struct stream *streams;
     size_t stream_count;
-    size_t backups; /* being made or handed out */
+    size_t backups;           /* being made or handed out */
+    size_t pieces, downloads; /* of artifacts */
     bool stopping;
 };
 
@@ -241,6 +244,25 @@ void stream_break(struct stream *stream);
  * -------------------------------------------------------------------------------- */
 void handle_backup(struct api_call *call);
 void call_backup_free(struct api_call *call);
+
+/* ---- api_artifacts.c ---------------------------------------------------------------------------
+ */
+
+void handle_artifact_begin(struct api_call *call);
+void handle_artifact_piece(struct api_call *call);
+void handle_artifact_list(struct api_call *call);
+void handle_artifact_get(struct api_call *call);
+void handle_artifact_delete(struct api_call *call);
+/* Whether there is a store; the digits that the path names. False: answered. */
+bool call_artifacts(struct api_call *call);
+bool call_digest(struct api_call *call, char ret_digest[ARTIFACT_DIGEST_BUFFER]);
+
+/* ---- api_download.c ----------------------------------------------------------------------------
+ */
+
+void handle_artifact_content(struct api_call *call);
+void handle_agent_artifact(struct api_call *call);
+void call_download_free(struct api_call *call);
 
 /* ---- api_servers.c
  * ------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* api_submit: plans in, and the rollouts made of them. */
 #include "orchestrator/api/api_internal.h"
 
+#include "common/plan/artifact.h"
 #include "common/plan/plan_json.h"
 #include "handlers/catalog.h"
 
@@ -48,10 +49,61 @@ static struct plan *call_plan(struct api_call *call)
     return plan;
 }
 
+/* ---- The artifacts that a plan names ----------------------------------------------------------
+ */
+
+struct artifact_look {
+    const struct artifact_store *store;
+    struct problems *problems;
+};
+
+static void artifact_named(void *ctx, const char *path, const char *digest)
+{
+    const struct artifact_look *look = ctx;
+    struct artifact_facts facts = {0};
+    bool there = look->store != NULL && artifact_store_find(look->store, digest, &facts);
+    if (!there)
+        problems_add(look->problems, path,
+                     "there is no artifact " ARTIFACT_PREFIX
+                     "%s; kitsune artifact put FILE stores it",
+                     digest);
+    else if (!facts.whole)
+        problems_add(look->problems, path,
+                     "artifact " ARTIFACT_PREFIX "%s is still being uploaded: %" PRId64
+                     " of its %" PRId64 " bytes are there; kitsune artifact put FILE goes on",
+                     digest, facts.offset_bytes, facts.size_bytes);
+}
+
+/* Those that are not there. False: answered here. */
+static bool call_artifacts_missing(struct api_call *call, const struct plan *plan,
+                                   struct problems *problems)
+{
+    struct artifact_look look = {call->api->config.artifacts, problems};
+    struct error err = {0};
+    enum error_code code = plan_artifacts(plan, &handler_catalog, artifact_named, &look, &err);
+    if (code == ERR_OK && problems->no_memory)
+        code = error_set(&err, ERR_NO_MEMORY, NULL);
+    if (code != ERR_OK)
+        call_error(call, code, &err);
+    return code == ERR_OK;
+}
+
+/* False: answered here. */
+static bool call_plan_artifacts(struct api_call *call, const struct plan *plan)
+{
+    struct problems problems = {0};
+    bool known = call_artifacts_missing(call, plan, &problems);
+    bool there = known && problems.total == 0;
+    if (known && !there)
+        call_plan_problem(call, &problems);
+    problems_done(&problems);
+    return there;
+}
+
 void handle_plan_validate(struct api_call *call)
 {
     AUTO(plan_free) struct plan *plan = call_plan(call);
-    if (plan == NULL)
+    if (plan == NULL || !call_plan_artifacts(call, plan))
         return;
     const char *strategy = plan_strategy_name((enum plan_strategy_type)plan->strategy.type);
     int64_t batches = 0;
@@ -149,10 +201,35 @@ static struct submission *call_submission(struct api_call *call, struct plan *pl
     return code == ERR_OK ? s : NULL;
 }
 
+static bool submission_is_repeat(const struct api_call *call, const struct submission *s)
+{
+    struct rollout_view view;
+    return s->request.id != NULL &&
+           dispatcher_rollout(call->api->config.dispatcher, s->request.id, &view, NULL) == ERR_OK;
+}
+
+/* A rollout that was taken on before needs nothing any more. False: answered here. */
+static bool submission_artifacts(struct api_call *call, const struct submission *s,
+                                 const struct plan *plan)
+{
+    struct problems problems = {0};
+    bool known = call_artifacts_missing(call, plan, &problems);
+    bool refused = known && problems.total > 0 && !submission_is_repeat(call, s);
+    if (refused && call->audited)
+        call_audit_refusal(call, ERR_INVALID, "an artifact that the plan names is not there");
+    if (refused)
+        call_plan_problem(call, &problems);
+    problems_done(&problems);
+    return known && !refused;
+}
+
+/* The artifacts may have gone while the audit log was written; from here on they stay. */
 static void rollout_submit(struct api_call *call)
 {
     struct error err = {0};
     struct submission *s = call->order;
+    if (!submission_artifacts(call, s, s->plan))
+        return;
     struct plan *plan = TAKE(s->plan);
     call_await(call, 201);
     enum error_code code =
@@ -168,7 +245,7 @@ void handle_rollout_submit(struct api_call *call)
     struct plan *plan = call_plan(call);
     struct submission *s = plan == NULL ? NULL : call_submission(call, plan);
     char detail[160];
-    if (s == NULL || !call_may_plan(call, s->plan))
+    if (s == NULL || !call_may_plan(call, s->plan) || !submission_artifacts(call, s, s->plan))
         return;
     (void)snprintf(detail, sizeof(detail), "%.100s on %" PRIu32 " servers",
                    plan->name == NULL ? "a plan" : plan->name, plan_server_count(plan));
@@ -177,8 +254,12 @@ void handle_rollout_submit(struct api_call *call)
 
 static void rollout_retry(struct api_call *call)
 {
+    struct rollout_view view;
     struct error err = {0};
     const struct submission *s = call->order;
+    if (dispatcher_rollout(call->api->config.dispatcher, s->of, &view, NULL) == ERR_OK &&
+        !submission_artifacts(call, s, view.plan))
+        return;
     call_await(call, 201);
     enum error_code code =
         dispatcher_retry(call->api->config.dispatcher, s->of, &s->request, &call->repeat, &err);

@@ -256,7 +256,9 @@ static bool setup_request(struct client *client, const struct request *request,
     CURLcode codes[] = {
         curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers),
         curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L),
-        curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)CLIENT_SILENCE_SECONDS),
+        curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME,
+                         request->silence_s > 0 ? (long)request->silence_s
+                                                : (long)CLIENT_SILENCE_SECONDS),
         curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header),
         curl_easy_setopt(easy, CURLOPT_HEADERDATA, answer),
         curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body),
@@ -280,8 +282,8 @@ static enum error_code call_once(struct client *client, const struct request *re
 {
     CLEANUP(slist_free_auto) struct curl_slist *headers = NULL;
     /* Without the empty Expect, libcurl waits a second for leave to send a longer plan. */
-    static const char *const lines[] = {"Accept: application/json, text/plain, */*;q=0.1",
-                                        "Content-Type: application/json", "Expect:"};
+    const char *const lines[] = {"Accept: application/json, text/plain, */*;q=0.1", "Expect:",
+                                 request->type ? request->type : "Content-Type: application/json"};
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         struct curl_slist *more = curl_slist_append(headers, lines[i]);
         if (!more)

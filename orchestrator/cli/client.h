@@ -45,10 +45,12 @@ DEFINE_CLEANUP(client_free, struct client)
 const char *client_url(const struct client *client);
 
 struct request {
-    const char *method; /* "GET", "POST" */
+    const char *method; /* "GET", "POST", "PUT", "DELETE" */
     const char *path;   /* "/v1/rollouts?limit=10", escaped already */
-    const char *body;   /* JSON; NULL: none */
+    const char *body;   /* NULL: none */
     size_t len;
+    const char *type;  /* of the body, "Content-Type: ..."; NULL: JSON */
+    int64_t silence_s; /* how long no byte may come; 0: CLIENT_SILENCE_SECONDS */
     /* Doing it twice is doing it once: tried again when an answer was lost on the way. */
     bool repeatable;
 };

@@ -141,23 +141,13 @@ static void put_lock(struct buf *b, const struct api_server *s)
     buf_putc(b, '\n');
 }
 
-static void put_size(struct buf *b, int64_t bytes)
-{
-    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-    double size = (double)bytes;
-    size_t unit = 0;
-    for (; size >= 1024 && unit + 1 < ARRAY_LEN(units); unit++)
-        size /= 1024;
-    buf_printf(b, unit == 0 ? "%.0f %s" : "%.1f %s", size, units[unit]);
-}
-
 static void put_undo(struct buf *b, const struct api_server *s)
 {
     buf_printf(b, "%-11s", "undo data");
-    put_size(b, s->undo_bytes);
+    render_size(b, s->undo_bytes);
     if (s->undo_max_bytes > 0) {
         buf_puts(b, " of at most ");
-        put_size(b, s->undo_max_bytes);
+        render_size(b, s->undo_max_bytes);
     }
     buf_putc(b, '\n');
 }

@@ -139,6 +139,20 @@ const struct command commands[] = {
      "What is needed to undo rollouts stays on the host, unless --purge is given.",
      "kitsune agent uninstall web-3", SSH_OPTIONS | OPT_BIT(OPT_PURGE) | OPT_BIT(OPT_REPLACE), 0,
      COMMAND_ARGS_MAX, cmd_agent_uninstall},
+    {"artifact put", "FILE", "Store a file that plans can name",
+     "Prints its name, sha256: and 64 digits, alone: that is what goes into a plan. It can be "
+     "ended\n"
+     "and started again at any time: what the orchestrator has already is not sent twice.",
+     "kitsune artifact put app-1.4.2.tar.gz", OPT_BIT(OPT_NAME), 1, 1, cmd_artifact_put},
+    {"artifact list", "", "List what is stored, newest first", NULL, "kitsune artifact list", 0, 0,
+     0, cmd_artifact_list},
+    {"artifact get", "ARTIFACT FILE", "Save a stored file",
+     "What comes is compared with its name before FILE appears. ARTIFACT may be cut to the first\n"
+     "digits of its name, as long as no other begins so.",
+     "kitsune artifact get sha256:3f2a app.tar.gz", OPT_BIT(OPT_FORCE), 2, 2, cmd_artifact_get},
+    {"artifact delete", "ARTIFACT", "Delete a stored file, or an upload that was not finished",
+     "Refused while a rollout that has not ended names it.", "kitsune artifact delete sha256:3f2a",
+     0, 1, 1, cmd_artifact_delete},
     {"audit list", "", "Show who did what, and what was refused",
      "Oldest first; --after N goes on behind an entry.",
      "kitsune audit list --after 1200 --limit 50",

@@ -34,6 +34,10 @@ _kitsune()
         [agent install]="HOST --inventory --group --ssh-config --accept-new --parallel --dry-run --package --binary --agent-url --timeout --no-start --replace"
         [agent upgrade]="HOST --inventory --group --ssh-config --accept-new --parallel --dry-run --package --binary --agent-url --timeout --no-start --replace"
         [agent uninstall]="HOST --inventory --group --ssh-config --accept-new --parallel --dry-run --purge --replace"
+        [artifact put]="FILE --name"
+        [artifact list]=""
+        [artifact get]="FILE --force"
+        [artifact delete]=""
         [audit list]="--after --limit --all"
         [audit verify]="--head"
         [backup]="FILE --force"
@@ -81,7 +85,7 @@ _kitsune()
         return
         ;;
     --orchestrator | --id | --expires | --not-before | --limit | --server | --step | --after | --reason | \
-        --ca-fingerprint | --ttl | --servers | --head | --label | --group | --parallel | --agent-url | --timeout | \
+        --ca-fingerprint | --name | --ttl | --servers | --head | --label | --group | --parallel | --agent-url | --timeout | \
         --fail | --unreachable | --seed | --step-time | -n | -s | -m)
         COMPREPLY=()
         return

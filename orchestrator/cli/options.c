@@ -91,6 +91,7 @@ const struct option_spec option_specs[OPT_COUNT] = {
     [OPT_PURGE] = {"purge", 0, OPTION_FLAG, NULL, 0,
                    "also what undoing rollouts needs, and the configuration"},
     [OPT_LABEL] = {"label", 0, OPTION_TEXT, "NAME=VALUE", 0, "those with this label alone"},
+    [OPT_NAME] = {"name", 0, OPTION_TEXT, "NAME", 0, "what people know it by; else FILE's name"},
 };
 _Static_assert(OPT_COUNT <= 63, "the last bit says something else");
 

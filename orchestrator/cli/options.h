@@ -70,6 +70,7 @@ enum option_id {
     OPT_DRY_RUN,
     OPT_PURGE,
     OPT_LABEL,
+    OPT_NAME,
     OPT_COUNT
 };
 #define OPT_BIT(id) (UINT64_C(1) << (id))

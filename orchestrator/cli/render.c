@@ -291,6 +291,16 @@ int64_t render_time_ms(const char *time)
     return strcmp(rest, "Z") == 0 ? (int64_t)timegm(&tm) * 1000 + ms : -1;
 }
 
+void render_size(struct buf *b, int64_t bytes)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double size = (double)bytes;
+    size_t unit = 0;
+    for (; size >= 1024 && unit + 1 < ARRAY_LEN(units); unit++)
+        size /= 1024;
+    buf_printf(b, unit == 0 ? "%.0f %s" : "%.1f %s", size, units[unit]);
+}
+
 /* ---- Tables ------------------------------------------------------------------------------------
  */
 

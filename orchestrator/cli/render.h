@@ -54,6 +54,8 @@ enum ink step_ink(enum step_state state);
 void render_time(struct buf *b, const char *time);
 /* Milliseconds since 1970 of an RFC 3339 text in UTC; -1 when it is none. */
 int64_t render_time_ms(const char *time);
+/* "1.5 GiB", "12 bytes" */
+void render_size(struct buf *b, int64_t bytes);
 
 /* ---- Tables ------------------------------------------------------------------------------------
  */

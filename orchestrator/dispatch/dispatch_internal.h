@@ -10,6 +10,7 @@
  *   session.c     what agents say
  *   fleet.c       the servers that are known
  *   sealed.c      signed plans
+ *   mention.c     the artifacts that plans name
  */
 #pragma once
 
@@ -74,8 +75,9 @@ struct rollout {
     char *steps_json; /* the execute frames' steps, made when first needed */
     size_t steps_len;
     enum { VALUES_UNKNOWN, VALUES_NO, VALUES_YES } values; /* see plan_has_values */
-    struct sealed *sealed; /* of a signed plan, made when first needed */
-    uint64_t last_seq;     /* of the last event appended */
+    struct sealed *sealed;     /* of a signed plan, made when first needed */
+    struct mentions *mentions; /* the artifacts that its plan names, found when first needed */
+    uint64_t last_seq;         /* of the last event appended */
     int64_t created_ms, ended_ms;
     struct timer batch_timer;
     uint32_t batch_due;
@@ -269,6 +271,11 @@ enum error_code sealed_check(const struct plan *plan, int64_t now_ms, struct err
 enum error_code sealed_fill(struct rollout *r, uint32_t server, struct wire_seal *ret,
                             struct error *err) MUST_CHECK;
 void sealed_free(struct sealed *sealed); /* NULL is fine */
+
+/* ---- mention.c ----------------------------------------------------------------------------------
+ */
+
+void mentions_free(struct mentions *mentions); /* NULL is fine */
 
 /* ---- lock.c -------------------------------------------------------------------------------------
  */

@@ -214,6 +214,18 @@ bool dispatcher_connected(struct dispatcher *d, const char *server);
 bool dispatcher_live_output(struct dispatcher *d, const char *id, uint32_t server, uint32_t step,
                             struct buf *b, int32_t *ret_attempt);
 
+/* ---- Artifacts: which plan names which, anywhere in its params and vars. Found once per plan
+ * -----
+ */
+
+/* Whether a server may have it for the sake of that rollout: it is one of the rollout's, and the
+ * plan names it. ERR_NOT_FOUND: no. */
+enum error_code dispatcher_artifact_for(struct dispatcher *d, const char *id, const char *server,
+                                        const char *digest, struct error *err) MUST_CHECK;
+/* Whether no rollout that has not ended names it. ERR_CONFLICT: which one does. */
+enum error_code dispatcher_artifact_free(struct dispatcher *d, const char *digest,
+                                         struct error *err) MUST_CHECK;
+
 struct server_view {
     const char *id;
     bool connected;

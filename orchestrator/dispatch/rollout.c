@@ -87,6 +87,7 @@ void rollout_free(struct rollout *r)
     mem_free(r->slots);
     mem_free(r->steps_json);
     sealed_free(r->sealed);
+    mentions_free(r->mentions);
     mem_free(r);
 }
 

@@ -237,6 +237,17 @@ const char *net_request_body(const struct net_request *req, size_t *ret_len)
     return req->body;
 }
 
+char *net_request_take_body(struct net_request *req, size_t *ret_len)
+{
+    *ret_len = req->body_len;
+    char *copy = req->body_len > 0 ? mem_alloc(req->body_len) : NULL;
+    if (copy != NULL) {
+        memcpy(copy, req->body, req->body_len);
+        req->body_len = 0;
+    }
+    return copy;
+}
+
 const char *net_request_peer(const struct net_request *req)
 {
     (void)req;
@@ -274,6 +285,12 @@ void net_stream_begin(struct net_request *req, int status, const char *content_t
     req->streaming = true;
     req->writable = writable;
     (void)snprintf(req->content_type, sizeof(req->content_type), "%s", content_type);
+}
+
+void net_stream_begin_sized(struct net_request *req, const struct net_stream_head *head,
+                            void (*writable)(void *ctx, struct net_request *req))
+{
+    net_stream_begin(req, head->status, head->content_type, writable);
 }
 
 enum error_code net_stream_send(struct net_request *req, const char *data, size_t len,

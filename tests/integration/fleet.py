@@ -210,10 +210,10 @@ class Fleet:
         self.agents[agent].wait_line("ready ")
         return self.agents[agent]
 
-    def kitsune(self, *args, timeout=DEADLINE, check=None, stdin=None, env=None):
-        """Runs the CLI; with `check` the exit status must be that."""
+    def kitsune(self, *args, timeout=DEADLINE, check=None, stdin=None, env=None, url=None):
+        """Runs the CLI; with `check` the exit status must be that. `url`: another way to the orchestrator."""
         done = subprocess.run(
-            [*self.hub, program("kitsune"), "--orchestrator", self.url, *args],
+            [*self.hub, program("kitsune"), "--orchestrator", url or self.url, *args],
             capture_output=True,
             timeout=timeout,
             input=stdin,

@@ -15,7 +15,8 @@ from secure import SecureFleet, until
 
 ROLES = ["anybody", "viewer", "operator", "admin"]
 REFUSED = (401, 403, 429)
-PARAMETERS = {"{id}": "none", "{server}": "web-9", "{name}": "no-such", "{step}": "1", "{type}": "echo"}
+PARAMETERS = {"{id}": "none", "{server}": "web-9", "{name}": "no-such", "{step}": "1", "{type}": "echo",
+              "{sha256}": "0" * 64}
 with open(os.path.join(os.environ.get("KITSUNE_SOURCE", "."), "docs", "openapi.json"), encoding="utf-8") as file:
     PATHS = json.load(file)["paths"]  # held against the product's table of routes by a unit test
 

@@ -1,5 +1,6 @@
 #include "orchestrator/api/api_doc.h"
 #include "orchestrator/api/api_doc_access.h"
+#include "orchestrator/api/api_doc_artifacts.h"
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
@@ -17,18 +18,19 @@
 #include <cmocka.h>
 
 static const struct json_table *const tables[] = {
-    &api_problem_table,        &api_counts_table,      &api_rollout_summary_table,
-    &api_rollout_list_table,   &api_execution_table,   &api_rollout_table,
-    &api_validation_table,     &api_cancel_table,      &api_request_table,
-    &api_event_table,          &api_event_list_table,  &api_output_table,
-    &api_server_table,         &api_server_list_table, &api_handler_table,
-    &api_handler_list_table,   &api_health_table,      &api_rollback_table,
-    &api_resolve_table,        &api_lock_table,        &api_unlock_table,
-    &api_principal_table,      &api_token_table,       &api_token_request_table,
-    &api_token_made_table,     &api_token_list_table,  &api_ticket_table,
-    &api_ticket_request_table, &api_enrol_table,       &api_renew_table,
-    &api_identity_table,       &api_agent_table,       &api_agent_list_table,
-    &api_audit_entry_table,    &api_audit_page_table,  &api_audit_state_table,
+    &api_problem_table,        &api_counts_table,        &api_rollout_summary_table,
+    &api_rollout_list_table,   &api_execution_table,     &api_rollout_table,
+    &api_validation_table,     &api_cancel_table,        &api_request_table,
+    &api_event_table,          &api_event_list_table,    &api_output_table,
+    &api_server_table,         &api_server_list_table,   &api_handler_table,
+    &api_handler_list_table,   &api_health_table,        &api_rollback_table,
+    &api_resolve_table,        &api_lock_table,          &api_unlock_table,
+    &api_principal_table,      &api_token_table,         &api_token_request_table,
+    &api_token_made_table,     &api_token_list_table,    &api_ticket_table,
+    &api_ticket_request_table, &api_enrol_table,         &api_renew_table,
+    &api_identity_table,       &api_agent_table,         &api_agent_list_table,
+    &api_audit_entry_table,    &api_audit_page_table,    &api_audit_state_table,
+    &api_artifact_table,       &api_artifact_list_table, &api_artifact_request_table,
 };
 
 /* ---- The description against the tables --------------------------------------------------------
@@ -194,7 +196,7 @@ static void every_answer_of_the_description_is_a_known_document(void **state)
             }
         }
     }
-    assert_int_equal(operations, 35);
+    assert_int_equal(operations, 42);
     json_free(doc);
 }
 
@@ -314,6 +316,11 @@ static void documents_come_out_as_they_went_in(void **state)
     expect_round_trip(&api_handler_list_table,
                       "{\"handlers\":[{\"type\":\"echo\",\"doc\":\"d\",\"undo\":\"u\","
                       "\"idempotent\":true,\"changes\":false,\"params\":{\"type\":\"object\"}}]}");
+    expect_round_trip(&api_problem_table, "{\"type\":\"about:blank\",\"status\":409,\"offset\":0}");
+    expect_round_trip(&api_artifact_list_table,
+                      "{\"artifacts\":[{\"sha256\":\"ab\",\"size\":9,\"offset\":4,\"whole\":false,"
+                      "\"name\":\"n\",\"by\":\"b\",\"created\":\"c\"}],\"next\":\"ab\","
+                      "\"bytes\":9,\"maxBytes\":10}");
     expect_round_trip(&api_health_table, "{\"status\":\"ok\",\"detail\":\"d\"}");
 }
 

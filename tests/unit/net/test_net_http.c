@@ -1,5 +1,7 @@
 #include "unit/net/support_net.h"
 
+#include "common/base/alloc.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -473,6 +475,93 @@ static void a_stream_is_sent_piece_by_piece(void **state)
     assert_int_equal(f.requests_closed, 2);
 }
 
+static void answer_sized(struct fixture *f, struct net_request *req)
+{
+    (void)f;
+    const struct net_stream_head head = {.status = 206,
+                                         .content_type = "application/octet-stream",
+                                         .headers = "Content-Range: bytes 5-13/14\r\n",
+                                         .length_bytes = 9};
+    net_stream_begin_sized(req, &head, on_writable);
+}
+
+static void sized_start(struct fixture *f, struct raw *r, const char *request)
+{
+    asked = 0;
+    start(f, r, answer_sized);
+    raw_puts(r, request);
+    raw_expect(r, "HTTP/1.1 206 Partial Content\r\n");
+    raw_expect(r, "Content-Range: bytes 5-13/14\r\n");
+    raw_expect(r, "Content-Length: 9\r\n");
+    raw_expect(r, "\r\n\r\n");
+    run_until(f, &asked, 1);
+}
+
+static void a_stream_of_a_known_length_has_it_in_its_head_and_no_chunks(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct raw r;
+    sized_start(&f, &r, "GET /events HTTP/1.1\r\nHost: t\r\n\r\n");
+    send_event(&f, "12345");
+    run_until(&f, &asked, 2);
+    send_event(&f, "6789");
+    net_stream_end(f.last_request);
+    raw_expect(&r, "\r\n\r\n123456789");
+    run_until(&f, &f.requests_closed, 1);
+    assert_null(memmem(r.in.data, r.in.len, "chunked", 7));
+    buf_clear(&r.in); /* the connection goes on */
+    raw_puts(&r, "HEAD /events HTTP/1.1\r\nHost: t\r\n\r\n");
+    raw_expect(&r, "Content-Length: 9\r\n");
+    run_until(&f, &f.requests, 2);
+    net_stream_end(f.last_request);
+    run_until(&f, &f.requests_closed, 2);
+    raw_puts(&r, "GET /events HTTP/1.1\r\nHost: t\r\n\r\n");
+    run_until(&f, &f.requests, 3);
+    stop(&f, &r);
+}
+
+static void a_stream_that_ends_before_its_length_is_broken_off(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct raw r;
+    sized_start(&f, &r, "GET /events HTTP/1.1\r\nHost: t\r\n\r\n");
+    send_event(&f, "12345");
+    run_until(&f, &asked, 2);
+    net_stream_end(f.last_request);
+    run_until(&f, &f.requests_closed, 1);
+    raw_expect_end(&r);
+    stop(&f, &r);
+}
+
+static void answer_with_taken_body(struct fixture *f, struct net_request *req)
+{
+    size_t len = 0;
+    size_t left = 0;
+    (void)f;
+    char *body = net_request_take_body(req, &len);
+    (void)net_request_body(req, &left);
+    assert_int_equal(left, 0);
+    char none[] = "none";
+    net_respond(req, 200, "text/plain", NULL, body == NULL ? none : body, body == NULL ? 4 : len);
+    mem_free(body);
+}
+
+static void a_body_can_be_taken_over(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct raw r;
+    start(&f, &r, answer_with_taken_body);
+    raw_puts(&r, "PUT /x HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello");
+    raw_expect(&r, "\r\n\r\nhello");
+    buf_clear(&r.in);
+    raw_puts(&r, "PUT /x HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n");
+    raw_expect(&r, "\r\n\r\nnone");
+    stop(&f, &r);
+}
+
 static void an_old_client_gets_a_stream_that_ends_with_the_connection(void **state)
 {
     (void)state;
@@ -699,6 +788,9 @@ int main(void)
         cmocka_unit_test(other_methods_reach_the_user_or_end_the_connection),
         cmocka_unit_test(a_large_answer_arrives_whole),
         cmocka_unit_test(a_stream_is_sent_piece_by_piece),
+        cmocka_unit_test(a_stream_of_a_known_length_has_it_in_its_head_and_no_chunks),
+        cmocka_unit_test(a_stream_that_ends_before_its_length_is_broken_off),
+        cmocka_unit_test(a_body_can_be_taken_over),
         cmocka_unit_test(an_old_client_gets_a_stream_that_ends_with_the_connection),
         cmocka_unit_test(a_streams_client_that_goes_is_noticed),
         cmocka_unit_test(a_client_that_half_closes_or_sends_on_does_not_keep_the_loop_busy),

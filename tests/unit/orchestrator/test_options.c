@@ -72,6 +72,7 @@ static void what_is_wrong_is_said(void **state)
     refuses("orchestrator --listen a:b", "0 to 65535");
     refuses("orchestrator --heartbeat 1ms", "from 100ms to 1h");
     refuses("orchestrator --retain never", "--retain");
+    refuses("orchestrator --artifact-max-size 1.5G", "--artifact-max-size");
     refuses("orchestrator --data-dir", "needs a value");
     refuses("orchestrator --datadir x", "unknown option");
     refuses("orchestrator serve", "unexpected argument serve");

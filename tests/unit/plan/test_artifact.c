@@ -35,11 +35,27 @@ static void what_is_no_name_is_refused(void **state)
     }
 }
 
+static void names_are_found_one_after_the_other_in_any_text(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "sha256:ab sha256:sha256:" DIGITS "1,sha256:" DIGITS "22 x=sha256:" DIGITS "3";
+    const char *at = artifact_find(text);
+    assert_non_null(at);
+    assert_memory_equal(at, DIGITS "1", ARTIFACT_DIGEST_DIGITS);
+    at = artifact_find(at + ARTIFACT_DIGEST_DIGITS);
+    assert_non_null(at);
+    assert_memory_equal(at, DIGITS "3", ARTIFACT_DIGEST_DIGITS);
+    assert_null(artifact_find(at + ARTIFACT_DIGEST_DIGITS));
+    assert_null(artifact_find(""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_name_gives_its_digest),
         cmocka_unit_test(what_is_no_name_is_refused),
+        cmocka_unit_test(names_are_found_one_after_the_other_in_any_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
