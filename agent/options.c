@@ -7,7 +7,7 @@
 #include "agent/undo_journal.h"
 #include "common/base/clock.h"
 #include "common/base/id.h"
-#include "common/json/json.h"
+#include "common/base/size.h"
 #include "common/net/net.h"
 #include "common/pki/pki_verify.h"
 
@@ -138,28 +138,13 @@ static enum error_code label_add(struct options *options, const char *text, stru
     return error_set(err, ERR_INVALID, "--label: %s", why.message);
 }
 
-/* A whole number of bytes, or of the unit behind it. */
-static enum error_code size_parse(const char *option, const char *text, int64_t *ret_bytes,
-                                  struct error *err)
+static enum error_code bound_parse(const char *option, const char *text, int64_t *ret_bytes,
+                                   struct error *err)
 {
-    static const char units[] = "KMGT";
-    int64_t size = 0;
-    bool fits = true;
-    const char *at = text;
-    for (; *at >= '0' && *at <= '9'; at++)
-        fits = fits && !__builtin_mul_overflow(size, 10, &size) &&
-               !__builtin_add_overflow(size, *at - '0', &size);
-    const char *unit = at > text && *at != '\0' ? strchr(units, *at) : NULL;
-    for (const char *u = units; unit && u <= unit; u++)
-        fits = fits && !__builtin_mul_overflow(size, 1024, &size);
-    if (at == text || at[unit ? 1 : 0] != '\0')
-        return error_set(err, ERR_INVALID,
-                         "--%s %.40s: must be a size such as 500M or 4G, or 0 for no limit", option,
-                         text);
-    if (!fits || size > JSON_INT_MAX)
-        return error_set(err, ERR_INVALID, "--%s %.40s: is too large", option, text);
-    *ret_bytes = size;
-    return ERR_OK;
+    struct error why = {0};
+    if (size_parse(text, ret_bytes, &why) == ERR_OK)
+        return ERR_OK;
+    return error_set(err, ERR_INVALID, "--%s %.150s, or 0 for no limit", option, why.message);
 }
 
 static enum error_code retention_parse(const char *text, int64_t *ret_ms, struct error *err)
@@ -207,9 +192,9 @@ static enum error_code option_take(void *ctx, int key, const char *value, struct
     case KEY_RETENTION:
         return retention_parse(value, &options->undo_retention_ms, err);
     case KEY_MAX_SIZE:
-        return size_parse("undo-max-size", value, &options->undo_max_bytes, err);
+        return bound_parse("undo-max-size", value, &options->undo_max_bytes, err);
     case KEY_ARTIFACTS:
-        return size_parse("artifact-cache-max-size", value, &options->artifact_max_bytes, err);
+        return bound_parse("artifact-cache-max-size", value, &options->artifact_max_bytes, err);
     case KEY_TRUSTED:
         options->trusted_keys = value;
         return value[0] ? ERR_OK : error_set(err, ERR_INVALID, "--trusted-keys must not be empty");
