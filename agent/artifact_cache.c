@@ -138,18 +138,20 @@ static enum error_code file_open(const struct artifact_cache *c, const char *nam
                                  struct artifact_file *ret_file, struct error *err)
 {
     struct stat st;
-    ret_file->fd = -1;
-    AUTO_CLOSE int fd =
-        openat(c->dir_fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, FILE_MODE);
+    enum error_code code = ERR_OK;
+    *ret_file = (struct artifact_file){.fd = -1};
+    int fd = openat(c->dir_fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, FILE_MODE);
     if (fd < 0 && errno == ENOENT)
         return ERR_OK;
     if (fd < 0 || fstat(fd, &st) != 0)
-        return error_errno(err, errno, "%s/%s", c->path, name);
-    if (!S_ISREG(st.st_mode))
-        return error_set(err, ERR_INVALID, "%s/%s is no regular file", c->path, name);
-    *ret_file = (struct artifact_file){fd, st.st_size};
-    fd = -1;
-    return ERR_OK;
+        code = error_errno(err, errno, "%s/%s", c->path, name);
+    else if (!S_ISREG(st.st_mode))
+        code = error_set(err, ERR_INVALID, "%s/%s is no regular file", c->path, name);
+    else
+        *ret_file = (struct artifact_file){fd, st.st_size};
+    if (code != ERR_OK && fd >= 0)
+        (void)close(fd);
+    return code;
 }
 
 /* ---- Whole ones -------------------------------------------------------------------------------
