@@ -607,6 +607,51 @@ static void a_full_disk_is_said_and_what_is_not_needed_makes_room(void **state)
     assert_holds(&o, content);
 }
 
+static void what_is_held_is_not_removed_before_it_is_released(void **state)
+{
+    struct rig *r = *state;
+    struct artifact_cache *cache = NULL;
+    struct error err = {0};
+    const struct content *a = content_add(&r->server, LITTLE, 1);
+    const struct content *b = content_add(&r->server, LITTLE, 2);
+    cache_stop(r);
+    assert_int_equal(artifact_cache_open(r->folder.path, LITTLE / 2, &cache, &err), ERR_OK);
+    write_file(cache_path(r, a->digest, ""), a->data, LITTLE);
+    write_file(cache_path(r, b->digest, ".part"), b->data, LITTLE);
+    assert_int_equal(artifact_cache_hold(cache, a->digest, &err), ERR_OK);
+    assert_int_equal(artifact_cache_hold(cache, a->digest, &err), ERR_OK);
+    assert_int_equal(artifact_cache_hold(cache, b->digest, &err), ERR_OK);
+    artifact_cache_release(cache, a->digest);
+    artifact_cache_trim(cache, 0);
+    assert_int_equal(cache_size(r, a->digest, ""), LITTLE);
+    assert_int_equal(cache_size(r, b->digest, ".part"), LITTLE);
+    artifact_cache_release(cache, b->digest);
+    artifact_cache_trim(cache, 0);
+    assert_int_equal(cache_size(r, a->digest, ""), LITTLE);
+    assert_int_equal(cache_size(r, b->digest, ".part"), -1);
+    artifact_cache_release(cache, a->digest);
+    artifact_cache_trim(cache, 0);
+    assert_int_equal(cache_size(r, a->digest, ""), -1);
+    artifact_cache_close(cache);
+}
+
+/* For all that is to come, before the first byte of it. */
+static void room_is_made_before_it_comes(void **state)
+{
+    struct rig *r = *state;
+    struct outcome o;
+    const struct content *old = content_add(&r->server, LITTLE, 1);
+    const struct content *content = content_add(&r->server, MUCH, 2);
+    with_bound(r, MUCH + LITTLE / 2);
+    get(r, &o, old->digest);
+    assert_holds(&o, old);
+    r->server.cut_bytes = 100;
+    ask(r, &o, content->digest, 0);
+    AWAIT(r, o.bytes >= 100);
+    assert_int_equal(cache_size(r, old->digest, ""), -1);
+    r->agent.source.cancel(r->agent.source.ctx, o.request);
+}
+
 static void odd_names_are_refused(void **state)
 {
     struct rig *r = *state;
@@ -635,9 +680,10 @@ static void what_is_no_artifact_stays(void **state)
     write_file(target, "precious", 8);
     write_file(cache_path(r, "notes", ""), "mine", 4);
     assert_int_equal(symlink(target, cache_path(r, linked->digest, ".part")), 0);
-    with_bound(r, 1);
     get(r, &o, linked->digest);
     assert_int_not_equal(o.code, ERR_OK);
+    assert_string_equal(file_get(target), "precious");
+    with_bound(r, 1);
     get(r, &o, content->digest);
     assert_holds(&o, content);
     cache_stop(r);
@@ -671,6 +717,8 @@ int main(void)
         TEST(what_was_used_least_recently_goes_first),
         TEST(one_over_the_bound_is_handed_out_and_not_kept),
         TEST(a_full_disk_is_said_and_what_is_not_needed_makes_room),
+        TEST(what_is_held_is_not_removed_before_it_is_released),
+        TEST(room_is_made_before_it_comes),
         TEST(odd_names_are_refused),
         TEST(what_is_no_artifact_stays),
     };
