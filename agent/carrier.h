@@ -14,12 +14,15 @@
 #include <stdint.h>
 
 struct carrier;
-struct carrier_conn; /* one WebSocket */
-struct carrier_post; /* one request */
+struct carrier_conn;  /* one WebSocket */
+struct carrier_post;  /* one request */
+struct carrier_fetch; /* one download */
 
 enum {
     CARRIER_ANSWER_MAX = 256 * 1024, /* bytes of an answer to a request */
-    CARRIER_POST_MAX = 32 * 1024     /* bytes of its body */
+    CARRIER_POST_MAX = 32 * 1024,    /* bytes of its body */
+    /* Bytes of a download that came and were not yet done with: what each process holds of it. */
+    CARRIER_FETCH_WINDOW = 1024 * 1024
 };
 
 /* Whom to connect to, and as whom. All borrowed for the call. */
@@ -60,6 +63,24 @@ struct carrier_post_config {
     void *ctx;
 };
 
+struct carrier_fetch_config {
+    struct carrier_peer peer;
+    const char *path;
+    int64_t offset; /* bytes that are there already */
+    uint32_t
+        silence_ms; /* for the next piece to come; what waits for carrier_fetch_more has time */
+    /* Once, before any data: it begins at byte `offset` (the one asked for, or 0) of `total_bytes`.
+     */
+    void (*began)(void *ctx, struct carrier_fetch *fetch, int64_t offset, int64_t total_bytes);
+    /* Any bytes, borrowed for the call, within total_bytes; no more of them than the window has
+     * room for. */
+    void (*data)(void *ctx, struct carrier_fetch *fetch, const char *data, size_t len);
+    /* Once, last, never before carrier_fetch returns. `status` is HTTP's, 0: there was no answer;
+     * `failure` is NULL when all of it has come. */
+    void (*done)(void *ctx, int status, const char *failure);
+    void *ctx;
+};
+
 /* The seam; what each does is said at the functions below. */
 struct carrier_ops {
     enum error_code (*connect)(struct carrier *c, const struct carrier_conn_config *config,
@@ -72,6 +93,10 @@ struct carrier_ops {
     enum error_code (*post)(struct carrier *c, const struct carrier_post_config *config,
                             struct carrier_post **ret_post, struct error *err);
     void (*post_cancel)(struct carrier_post *post);
+    enum error_code (*fetch)(struct carrier *c, const struct carrier_fetch_config *config,
+                             struct carrier_fetch **ret_fetch, struct error *err);
+    void (*fetch_more)(struct carrier_fetch *fetch, size_t bytes);
+    void (*fetch_cancel)(struct carrier_fetch *fetch);
     void (*end)(struct carrier *c, void (*done)(void *ctx), void *ctx);
 };
 
@@ -83,6 +108,9 @@ struct carrier_conn {
     struct carrier *carrier;
 };
 struct carrier_post {
+    struct carrier *carrier;
+};
+struct carrier_fetch {
     struct carrier *carrier;
 };
 
@@ -134,6 +162,27 @@ static inline MUST_CHECK enum error_code carrier_post(struct carrier *c,
 static inline void carrier_post_cancel(struct carrier_post *post)
 {
     post->carrier->ops->post_cancel(post);
+}
+
+/* Begins a GET, with what is there already left out. ERR_INVALID as above. */
+static inline MUST_CHECK enum error_code carrier_fetch(struct carrier *c,
+                                                       const struct carrier_fetch_config *config,
+                                                       struct carrier_fetch **ret_fetch,
+                                                       struct error *err)
+{
+    return c->ops->fetch(c, config, ret_fetch, err);
+}
+
+/* So many bytes of its data are done with. */
+static inline void carrier_fetch_more(struct carrier_fetch *fetch, size_t bytes)
+{
+    fetch->carrier->ops->fetch_more(fetch, bytes);
+}
+
+/* Nothing of it is called any more. */
+static inline void carrier_fetch_cancel(struct carrier_fetch *fetch)
+{
+    fetch->carrier->ops->fetch_cancel(fetch);
 }
 
 /* Ends what is under way (closed and done come), frees the carrier, and calls `done` when the loop

@@ -3,6 +3,7 @@
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
 #include "common/net/net_fetch.h"
+#include "common/net/net_get.h"
 #include "common/net/net_tls.h"
 #include "common/pki/pki_cert.h"
 #include "common/pki/pki_file.h"
@@ -27,6 +28,12 @@ struct net_posted {
     struct net_fetch *fetch;
     void (*done)(void *ctx, int status, const char *body, size_t len, const char *failure);
     void *ctx;
+};
+
+struct net_fetched {
+    struct carrier_fetch base;
+    struct net_get *get;
+    struct carrier_fetch_config config; /* its texts are not looked at later */
 };
 
 static struct net *net_of(const struct carrier *c)
@@ -207,6 +214,70 @@ static void on_net_post_cancel(struct carrier_post *post)
     mem_free(np);
 }
 
+/* ---- Downloads --------------------------------------------------------------------------------
+ */
+
+static void fetch_began(void *ctx, int64_t offset, int64_t total_bytes)
+{
+    struct net_fetched *nf = ctx;
+    nf->config.began(nf->config.ctx, &nf->base, offset, total_bytes);
+}
+
+static void fetch_data(void *ctx, const char *data, size_t len)
+{
+    struct net_fetched *nf = ctx;
+    nf->config.data(nf->config.ctx, &nf->base, data, len);
+}
+
+static void fetch_done(void *ctx, int status, const char *failure)
+{
+    AUTO_FREE struct net_fetched *nf = ctx;
+    nf->config.done(nf->config.ctx, status, failure);
+}
+
+static enum error_code on_net_fetch(struct carrier *c, const struct carrier_fetch_config *config,
+                                    struct carrier_fetch **ret_fetch, struct error *err)
+{
+    struct credentials credentials = {0};
+    AUTO_FREE struct net_fetched *nf = MEM_NEW(struct net_fetched);
+    if (!nf)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    nf->base.carrier = c;
+    nf->config = *config;
+    bool tls = net_url_tls(config->peer.url);
+    const struct net_get_config get = {
+        .url = config->peer.url,
+        .tls = tls ? &credentials.tls : NULL,
+        .path = config->path,
+        .offset = config->offset,
+        .credit = CARRIER_FETCH_WINDOW,
+        .silence_ms = config->silence_ms,
+        .ctx = nf,
+        .began = fetch_began,
+        .data = fetch_data,
+        .done = fetch_done,
+    };
+    enum error_code code = tls ? credentials_read(&config->peer, &credentials, err) : ERR_OK;
+    if (code == ERR_OK)
+        code = net_get_start(net_of(c), &get, &nf->get, err);
+    credentials_done(&credentials);
+    if (code == ERR_OK)
+        *ret_fetch = &TAKE(nf)->base;
+    return code;
+}
+
+static void on_net_fetch_more(struct carrier_fetch *fetch, size_t bytes)
+{
+    net_get_more(((struct net_fetched *)fetch)->get, bytes);
+}
+
+static void on_net_fetch_cancel(struct carrier_fetch *fetch)
+{
+    struct net_fetched *nf = (struct net_fetched *)fetch;
+    net_get_cancel(nf->get);
+    mem_free(nf);
+}
+
 /* ---- Life -------------------------------------------------------------------------------------
  */
 
@@ -224,6 +295,9 @@ static const struct carrier_ops ops = {
     .forget = on_net_forget,
     .post = on_net_post,
     .post_cancel = on_net_post_cancel,
+    .fetch = on_net_fetch,
+    .fetch_more = on_net_fetch_more,
+    .fetch_cancel = on_net_fetch_cancel,
     .end = on_net_end,
 };
 

@@ -3,21 +3,37 @@
 #include <assert.h>
 #include <string.h>
 
-enum { ABOUT_BYTES = 1 + 4, NO_TEXT = -1 };
+enum { ABOUT_BYTES = 1 + 4, NO_TEXT = -1, HALF_BITS = 32 };
 
 struct rule {
     bool outside;
     uint8_t numbers, texts;
     size_t max;
+    enum channel_kind kind;
 };
 
-#define X(type, outside_, numbers_, texts_, max_) {outside_, numbers_, texts_, max_},
+#define X(type, outside_, numbers_, texts_, max_, kind_) {outside_, numbers_, texts_, max_, kind_},
 static const struct rule rules[CHANNEL_TYPE_COUNT] = {CHANNEL_TYPES(X)};
 #undef X
 
 struct channel_text channel_string(const char *text)
 {
     return (struct channel_text){text, text ? strlen(text) : 0};
+}
+
+void channel_put64(struct channel_frame *frame, size_t at, int64_t value)
+{
+    frame->numbers[at] = (uint32_t)((uint64_t)value >> HALF_BITS);
+    frame->numbers[at + 1] = (uint32_t)(uint64_t)value;
+}
+
+bool channel_get64(const struct channel_frame *frame, size_t at, int64_t *ret_value)
+{
+    uint64_t value = (uint64_t)frame->numbers[at] << HALF_BITS | frame->numbers[at + 1];
+    if (value > INT64_MAX)
+        return false;
+    *ret_value = (int64_t)value;
+    return true;
 }
 
 /* ---- Writing ----------------------------------------------------------------------------------
@@ -88,9 +104,8 @@ static bool take_text(struct rest *rest, const struct rule *rule, struct channel
         return false;
     if (len == (uint32_t)NO_TEXT)
         return true;
-    /* One without a NUL in it, and with one behind it. */
-    if (len > rule->max || rest->len <= len ||
-        memchr(rest->data, '\0', len + 1) != rest->data + len)
+    if (len > rule->max || rest->len <= len || rest->data[len] != '\0' ||
+        (rule->kind == CHANNEL_TEXT && memchr(rest->data, '\0', len)))
         return false;
     *ret_text = (struct channel_text){rest->data, len};
     rest->data += len + 1;

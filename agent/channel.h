@@ -23,44 +23,55 @@
 enum {
     CHANNEL_REASON_MAX = 1024,
     CHANNEL_PEER_MAX = 128 * 1024, /* a URL, a PEM, a request's body */
-    CHANNEL_ANSWER_MAX = 256 * 1024
+    CHANNEL_ANSWER_MAX = 256 * 1024,
+    CHANNEL_DATA_MAX = 64 * 1024 /* of a download, at once */
 };
 
-/* X(constant, from the network's side, numbers, texts, bytes of each text at most) */
+enum channel_kind { CHANNEL_TEXT /* without a NUL in it */, CHANNEL_BYTES /* any */ };
+
+/* X(constant, from the network's side, numbers, texts, bytes of each text at most, what these are).
+ * A number of 64 bits is two, its upper half first. */
 #define CHANNEL_TYPES(X)                                                                           \
-    X(CHANNEL_CONNECT, false, 2, 6,                                                                \
-      CHANNEL_PEER_MAX) /* max_message, timeout_ms; see CHANNEL_URL */                             \
-    X(CHANNEL_SEND, false, 0, 1, WIRE_MAX_BYTES)                                                   \
-    X(CHANNEL_CLOSE, false, 1, 1, CHANNEL_REASON_MAX) /* code; reason */                           \
-    X(CHANNEL_POST, false, 1, 6, CHANNEL_PEER_MAX)    /* timeout_ms; see CHANNEL_URL */            \
-    X(CHANNEL_CANCEL, false, 0, 0, 0)                                                              \
-    X(CHANNEL_READY, true, 0, 0, 0) /* the sandbox is closed behind it */                          \
-    X(CHANNEL_OPENED, true, 0, 0, 0)                                                               \
-    X(CHANNEL_MESSAGE, true, 0, 1, WIRE_MAX_BYTES)                                                 \
-    X(CHANNEL_SENT, true, 1, 0, 0) /* so many of the messages are with the kernel */               \
-    X(CHANNEL_CLOSED, true, 1, 1, CHANNEL_REASON_MAX)   /* enum net_end; reason */                 \
-    X(CHANNEL_ANSWERED, true, 1, 1, CHANNEL_ANSWER_MAX) /* HTTP status; body */                    \
-    X(CHANNEL_FAILED, true, 0, 1, CHANNEL_REASON_MAX)   /* of a request: why */
+    X(CHANNEL_CONNECT, false, 2, 6, CHANNEL_PEER_MAX,                                              \
+      CHANNEL_TEXT) /* max_message, timeout_ms; see CHANNEL_URL */                                 \
+    X(CHANNEL_SEND, false, 0, 1, WIRE_MAX_BYTES, CHANNEL_TEXT)                                     \
+    X(CHANNEL_CLOSE, false, 1, 1, CHANNEL_REASON_MAX, CHANNEL_TEXT) /* code; reason */             \
+    X(CHANNEL_POST, false, 1, 6, CHANNEL_PEER_MAX, CHANNEL_TEXT) /* timeout_ms; see CHANNEL_URL */ \
+    X(CHANNEL_CANCEL, false, 0, 0, 0, CHANNEL_TEXT)                                                \
+    X(CHANNEL_READY, true, 0, 0, 0, CHANNEL_TEXT) /* the sandbox is closed behind it */            \
+    X(CHANNEL_OPENED, true, 0, 0, 0, CHANNEL_TEXT)                                                 \
+    X(CHANNEL_MESSAGE, true, 0, 1, WIRE_MAX_BYTES, CHANNEL_TEXT)                                   \
+    X(CHANNEL_SENT, true, 1, 0, 0, CHANNEL_TEXT) /* so many of the messages are with the kernel */ \
+    X(CHANNEL_CLOSED, true, 1, 1, CHANNEL_REASON_MAX, CHANNEL_TEXT)   /* enum net_end; reason */   \
+    X(CHANNEL_ANSWERED, true, 1, 1, CHANNEL_ANSWER_MAX, CHANNEL_TEXT) /* HTTP status; body */      \
+    X(CHANNEL_FAILED, true, 0, 1, CHANNEL_REASON_MAX, CHANNEL_TEXT)   /* of a request: why */      \
+    X(CHANNEL_FETCH, false, 3, 5, CHANNEL_PEER_MAX,                                                \
+      CHANNEL_TEXT)                               /* silence_ms, offset; see CHANNEL_URL */        \
+    X(CHANNEL_MORE, false, 1, 0, 0, CHANNEL_TEXT) /* so many bytes of the data are done with */    \
+    X(CHANNEL_BEGAN, true, 4, 0, 0, CHANNEL_TEXT) /* of a fetch: offset, total */                  \
+    X(CHANNEL_DATA, true, 0, 1, CHANNEL_DATA_MAX, CHANNEL_BYTES)                                   \
+    X(CHANNEL_FETCHED, true, 1, 1, CHANNEL_REASON_MAX,                                             \
+      CHANNEL_TEXT) /* HTTP status, 0: none; why not all of it came, or nothing */
 
 enum channel_type {
-#define X(type, outside, numbers, texts, max) type,
+#define X(type, outside, numbers, texts, max, kind) type,
     CHANNEL_TYPES(X)
 #undef X
         CHANNEL_TYPE_COUNT
 };
 
-/* The texts of CONNECT and POST. */
+/* The texts of CONNECT, POST and FETCH. */
 enum {
     CHANNEL_URL,
     CHANNEL_CA,
     CHANNEL_FINGERPRINT,
     CHANNEL_PAIR,
     CHANNEL_PATH,
-    CHANNEL_LAST /* the protocol of CONNECT, the body of POST */
+    CHANNEL_LAST /* the protocol of CONNECT, the body of POST; FETCH has none */
 };
 
 enum {
-    CHANNEL_NUMBERS_MAX = 2,
+    CHANNEL_NUMBERS_MAX = 4,
     CHANNEL_TEXTS_MAX = 6,
     CHANNEL_FRAME_MAX = WIRE_MAX_BYTES + 64 * 1024,
     CHANNEL_HEADER = 4
@@ -84,6 +95,10 @@ static inline struct channel_text channel_text(const char *text, size_t len)
 }
 /* Of a string; NULL is none. */
 struct channel_text channel_string(const char *text);
+
+/* A number of 64 bits, from numbers[at] on. False: it is none that an int64_t holds. */
+void channel_put64(struct channel_frame *frame, size_t at, int64_t value);
+bool channel_get64(const struct channel_frame *frame, size_t at, int64_t *ret_value);
 
 /* Appends one. Check the buffer afterwards. */
 void channel_encode(struct buf *b, const struct channel_frame *frame);

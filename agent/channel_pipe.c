@@ -15,7 +15,7 @@ struct write {
 /* Keys and tickets are in these; and only these are small enough to be wiped each time. */
 static bool is_secret(enum channel_type type)
 {
-    return type == CHANNEL_CONNECT || type == CHANNEL_POST;
+    return type == CHANNEL_CONNECT || type == CHANNEL_POST || type == CHANNEL_FETCH;
 }
 
 static void write_free(struct write *w)

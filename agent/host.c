@@ -131,7 +131,8 @@ static void journal_collect(uv_async_t *async)
 /* ---- Stopping ---------------------------------------------------------------------------------
  */
 
-/* Every part is closed after the ones that use it: links, network, journal, and the loop's handles.
+/* Every part is closed after the ones that use it: links, artifacts, network, journal, and the
+ * loop's handles.
  */
 static void handle_gone(struct host *h)
 {
@@ -167,12 +168,21 @@ static void carrier_gone(void *ctx)
     uv_close((uv_handle_t *)&h->async, async_gone);
 }
 
+static void artifacts_gone(void *ctx)
+{
+    struct host *h = ctx;
+    carrier_end(h->carrier, carrier_gone, h);
+}
+
 static void links_check(struct host *h)
 {
-    if (h->closing == CLOSING_LINKS && h->links == 0) {
-        h->closing = CLOSING_REST;
-        carrier_end(h->carrier, carrier_gone, h);
-    }
+    if (h->closing != CLOSING_LINKS || h->links > 0)
+        return;
+    h->closing = CLOSING_REST;
+    if (h->artifacts)
+        artifacts_close(TAKE(h->artifacts), artifacts_gone, h);
+    else
+        artifacts_gone(h);
 }
 
 void host_link_gone(void *ctx)
@@ -325,6 +335,23 @@ static enum error_code carrier_open(struct host *h, struct error *err)
     return code;
 }
 
+/* Without them an agent still undoes what was done: it is not to fail for want of a place. */
+static void artifacts_open(struct host *h)
+{
+    struct error err = {0};
+    const struct artifacts_config config = {
+        .loop = h->config.loop,
+        .carrier = h->carrier,
+        .ticker = h->ticker,
+        .url = h->config.orchestrator,
+        .data_dir = h->config.data_dir,
+        .max_bytes = h->config.artifact_max_bytes,
+    };
+    if (artifacts_new(&config, &h->artifacts, &err) != ERR_OK)
+        log_error("there is no place for artifacts: steps that need one fail",
+                  LOG_STR("reason", err.message), LOG_END);
+}
+
 static enum error_code trust_open(struct host *h, struct error *err)
 {
     char text[TRUST_TEXT_MAX];
@@ -355,13 +382,15 @@ static enum error_code parts_open(struct host *h, struct error *err)
     if (code == ERR_OK && h->config.trusted_keys)
         code = trust_open(h, err);
     if (code == ERR_OK)
-        code = ticker_reserve(h->ticker, HOST_ALARMS, err);
+        code = ticker_reserve(h->ticker, HOST_ALARMS + ARTIFACTS_ALARMS, err);
     if (code == ERR_OK)
         code = undo_journal_open(&journal, &h->journal, err);
     if (code == ERR_OK)
         say_state(h->journal);
     if (code == ERR_OK)
         code = carrier_open(h, err);
+    if (code == ERR_OK)
+        artifacts_open(h);
     return code;
 }
 

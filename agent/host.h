@@ -39,6 +39,7 @@ struct host_config {
     const char *trusted_keys;       /* a file for trust_load; NULL: unsigned plans are run too */
     int64_t retention_ms;           /* see undo_journal_config, as the next one */
     int64_t undo_max_bytes;
+    int64_t artifact_max_bytes; /* kept of artifacts; 0: no limit */
     /* Nothing can be made durable any more, or memory is out: to be stopped. Called once. */
     void (*failed)(void *ctx, const struct error *err);
     void *ctx;

@@ -218,6 +218,16 @@ static void link_peer(void *ctx, struct carrier_peer *peer)
         identity_peer(ha->identity, peer);
 }
 
+/* A host that has none yet would be refused, which is not to be taken for the last word. */
+static bool artifacts_peer(void *ctx, struct carrier_peer *peer)
+{
+    const struct host_agent *ha = ctx;
+    if (!ha->identity)
+        return true;
+    identity_peer(ha->identity, peer);
+    return peer->pair != NULL;
+}
+
 static void link_refused(void *ctx, enum net_end end)
 {
     const struct host_agent *ha = ctx;
@@ -357,7 +367,11 @@ enum error_code host_agent_new(struct host *h, const char *server, struct host_a
         .server_id = ha->server,
         .installroot = h->config.installroot,
         .kill_grace_ms = HOST_KILL_GRACE_MS,
+        .artifacts = h->artifacts ? &ha->artifacts.source : NULL,
     };
+    ha->artifacts = (struct artifacts_agent){
+        .artifacts = h->artifacts, .server = ha->server, .ctx = ha, .peer = artifacts_peer};
+    artifacts_agent_init(&ha->artifacts);
     enum error_code code = ha->server ? make_parts(ha, err) : error_set(err, ERR_NO_MEMORY, NULL);
     if (code != ERR_OK) {
         host_agent_free(ha);

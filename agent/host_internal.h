@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/agent.h"
+#include "agent/artifacts.h"
 #include "agent/carrier.h"
 #include "agent/host.h"
 #include "agent/identity.h"
@@ -29,6 +30,7 @@ struct host_agent {
     struct link *link;
     bool linked; /* the link is started */
     struct runner *runner;
+    struct artifacts_agent artifacts;
     struct alarm alarm; /* the agent's */
 };
 
@@ -39,7 +41,8 @@ struct host {
     struct host_config config;
     struct undo_journal *journal;
     struct carrier *carrier;
-    struct trust *trust; /* NULL: none */
+    struct artifacts *artifacts; /* NULL: there is no place for them */
+    struct trust *trust;         /* NULL: none */
     struct ticker *ticker;
     uv_async_t async; /* the journal's thread has something for us */
     struct alarm stall_alarm, expire_alarm, quiet_alarm, grace_alarm;

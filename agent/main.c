@@ -102,6 +102,7 @@ static enum error_code program_start(struct program *p, struct error *err)
         .trusted_keys = p->options.trusted_keys,
         .retention_ms = p->options.undo_retention_ms,
         .undo_max_bytes = p->options.undo_max_bytes,
+        .artifact_max_bytes = p->options.artifact_max_bytes,
         .failed = program_failed,
         .ctx = p,
     };

@@ -23,12 +23,13 @@
 
 enum { CLOSE_PROTOCOL = 1002, ARGUMENTS = 7, DECIMAL = 10 };
 
-/* A connection, or a request. */
+/* A connection, a request, or a download. */
 struct reached {
     struct network *network;
     uint32_t id;
-    struct carrier_conn *conn; /* one of these two */
+    struct carrier_conn *conn; /* one of these three */
     struct carrier_post *post;
+    struct carrier_fetch *fetch;
     size_t unsent; /* bytes of which it was not yet told that they are sent */
     UT_hash_handle hh;
 };
@@ -154,6 +155,34 @@ static void on_answer(void *ctx, int status, const char *body, size_t len, const
     reached_free(x);
 }
 
+static void on_began(void *ctx, struct carrier_fetch *fetch, int64_t offset, int64_t total_bytes)
+{
+    const struct reached *x = ctx;
+    struct channel_frame frame = {.type = CHANNEL_BEGAN, .id = x->id};
+    (void)fetch;
+    channel_put64(&frame, 0, offset);
+    channel_put64(&frame, 2, total_bytes);
+    tell(x->network, &frame);
+}
+
+static void on_data(void *ctx, struct carrier_fetch *fetch, const char *data, size_t len)
+{
+    const struct reached *x = ctx;
+    (void)fetch;
+    for (size_t at = 0; at < len; at += CHANNEL_DATA_MAX) {
+        size_t part = len - at < CHANNEL_DATA_MAX ? len - at : CHANNEL_DATA_MAX;
+        tell_text(x, CHANNEL_DATA, 0, channel_text(data + at, part));
+    }
+}
+
+static void on_fetched(void *ctx, int status, const char *failure)
+{
+    struct reached *x = ctx;
+    tell_text(x, CHANNEL_FETCHED, (uint32_t)status,
+              failure ? reason_text(failure) : channel_text(NULL, 0));
+    reached_free(x);
+}
+
 /* ---- From the agent ---------------------------------------------------------------------------
  */
 
@@ -208,6 +237,39 @@ static void take_post(struct network *n, const struct channel_frame *frame)
     reached_free(x);
 }
 
+static void take_fetch(struct network *n, const struct channel_frame *frame)
+{
+    struct reached *x = reached_new(n, frame->id);
+    struct error err = {0};
+    struct carrier_fetch_config config = {
+        .peer = peer_of(frame),
+        .path = frame->texts[CHANNEL_PATH].data,
+        .silence_ms = frame->numbers[0],
+        .began = on_began,
+        .data = on_data,
+        .done = on_fetched,
+        .ctx = x,
+    };
+    enum error_code code = channel_get64(frame, 1, &config.offset)
+                               ? carrier_fetch(n->carrier, &config, &x->fetch, &err)
+                               : error_set(&err, ERR_INVALID, "the offset");
+    if (code == ERR_OK)
+        return;
+    tell_text(x, CHANNEL_FETCHED, 0, reason_text(err.message));
+    reached_free(x);
+}
+
+static void take_cancel(struct reached *x)
+{
+    if (x->post)
+        carrier_post_cancel(x->post);
+    else if (x->fetch)
+        carrier_fetch_cancel(x->fetch);
+    else
+        return;
+    reached_free(x);
+}
+
 /* That it fails is told by its end. */
 static void take_send(struct reached *x, const struct channel_text *message)
 {
@@ -238,10 +300,15 @@ static void on_frame(void *ctx, const struct channel_frame *frame)
             carrier_close(x->conn, (uint16_t)frame->numbers[0], frame->texts[0].data);
         return;
     case CHANNEL_CANCEL:
-        if (x && x->post) {
-            carrier_post_cancel(x->post);
-            reached_free(x);
-        }
+        if (x)
+            take_cancel(x);
+        return;
+    case CHANNEL_FETCH:
+        take_fetch(n, frame);
+        return;
+    case CHANNEL_MORE:
+        if (x && x->fetch)
+            carrier_fetch_more(x->fetch, frame->numbers[0]);
         return;
     case CHANNEL_READY: /* the decoder lets none of these through */
     case CHANNEL_OPENED:
@@ -250,6 +317,9 @@ static void on_frame(void *ctx, const struct channel_frame *frame)
     case CHANNEL_CLOSED:
     case CHANNEL_ANSWERED:
     case CHANNEL_FAILED:
+    case CHANNEL_BEGAN:
+    case CHANNEL_DATA:
+    case CHANNEL_FETCHED:
     case CHANNEL_TYPE_COUNT:
         return;
     }

@@ -2,11 +2,12 @@
 #include "agent/options.h"
 
 #include "agent/array_push.h"
+#include "agent/artifact_cache.h"
 #include "agent/facts.h"
 #include "agent/undo_journal.h"
 #include "common/base/clock.h"
 #include "common/base/id.h"
-#include "common/json/json.h"
+#include "common/base/size.h"
 #include "common/net/net.h"
 #include "common/pki/pki_verify.h"
 
@@ -39,6 +40,10 @@ const char options_help[] =
     "  --undo-max-size SIZE    what may be kept for that, as 500M; K, M, G and T are powers of "
     "1024;\n"
     "                          0: no limit (default 4G)\n"
+    "  --artifact-cache-max-size SIZE\n"
+    "                          what may be kept of the artifacts that were fetched, in the same "
+    "way;\n"
+    "                          0: no limit (default 2G)\n"
     "  --trusted-keys FILE     run only what the keys in FILE have signed (kitsune sign); read at\n"
     "                          the start\n"
     "  --stop-timeout DURATION how long a running step may take to end when the agent is asked to\n"
@@ -72,6 +77,7 @@ enum option_key {
     KEY_ROOT,
     KEY_RETENTION,
     KEY_MAX_SIZE,
+    KEY_ARTIFACTS,
     KEY_TRUSTED,
     KEY_STOP,
     KEY_FORMAT,
@@ -94,6 +100,7 @@ static const struct option long_options[] = {
     {"installroot", required_argument, NULL, KEY_ROOT},
     {"undo-retention", required_argument, NULL, KEY_RETENTION},
     {"undo-max-size", required_argument, NULL, KEY_MAX_SIZE},
+    {"artifact-cache-max-size", required_argument, NULL, KEY_ARTIFACTS},
     {"trusted-keys", required_argument, NULL, KEY_TRUSTED},
     {"stop-timeout", required_argument, NULL, KEY_STOP},
     {"log-format", required_argument, NULL, KEY_FORMAT},
@@ -131,28 +138,13 @@ static enum error_code label_add(struct options *options, const char *text, stru
     return error_set(err, ERR_INVALID, "--label: %s", why.message);
 }
 
-/* A whole number of bytes, or of the unit behind it. */
-static enum error_code size_parse(const char *text, int64_t *ret_bytes, struct error *err)
+static enum error_code bound_parse(const char *option, const char *text, int64_t *ret_bytes,
+                                   struct error *err)
 {
-    static const char units[] = "KMGT";
-    int64_t size = 0;
-    bool fits = true;
-    const char *at = text;
-    for (; *at >= '0' && *at <= '9'; at++)
-        fits = fits && !__builtin_mul_overflow(size, 10, &size) &&
-               !__builtin_add_overflow(size, *at - '0', &size);
-    const char *unit = at > text && *at != '\0' ? strchr(units, *at) : NULL;
-    for (const char *u = units; unit && u <= unit; u++)
-        fits = fits && !__builtin_mul_overflow(size, 1024, &size);
-    if (at == text || at[unit ? 1 : 0] != '\0')
-        return error_set(err, ERR_INVALID,
-                         "--undo-max-size %.40s: must be a size such as 500M or 4G, or 0 for no "
-                         "limit",
-                         text);
-    if (!fits || size > JSON_INT_MAX)
-        return error_set(err, ERR_INVALID, "--undo-max-size %.40s: is too large", text);
-    *ret_bytes = size;
-    return ERR_OK;
+    struct error why = {0};
+    if (size_parse(text, ret_bytes, &why) == ERR_OK)
+        return ERR_OK;
+    return error_set(err, ERR_INVALID, "--%s %.150s, or 0 for no limit", option, why.message);
 }
 
 static enum error_code retention_parse(const char *text, int64_t *ret_ms, struct error *err)
@@ -200,7 +192,9 @@ static enum error_code option_take(void *ctx, int key, const char *value, struct
     case KEY_RETENTION:
         return retention_parse(value, &options->undo_retention_ms, err);
     case KEY_MAX_SIZE:
-        return size_parse(value, &options->undo_max_bytes, err);
+        return bound_parse("undo-max-size", value, &options->undo_max_bytes, err);
+    case KEY_ARTIFACTS:
+        return bound_parse("artifact-cache-max-size", value, &options->artifact_max_bytes, err);
     case KEY_TRUSTED:
         options->trusted_keys = value;
         return value[0] ? ERR_OK : error_set(err, ERR_INVALID, "--trusted-keys must not be empty");
@@ -348,6 +342,7 @@ enum error_code options_parse(int argc, char **argv, const struct options_enviro
         .stop_timeout_ms = STOP_TIMEOUT_DEFAULT_MS,
         .undo_retention_ms = UNDO_RETENTION_DEFAULT_MS,
         .undo_max_bytes = UNDO_MAX_BYTES_DEFAULT,
+        .artifact_max_bytes = ARTIFACT_CACHE_MAX_BYTES_DEFAULT,
         .log_level = LOG_INFO,
     };
     enum error_code code = options_config(argc, argv, ret_options, err);

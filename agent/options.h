@@ -25,7 +25,8 @@ struct options {
     const char *trusted_keys; /* NULL: unsigned plans are run too */
     int64_t stop_timeout_ms;
     int64_t undo_retention_ms;
-    int64_t undo_max_bytes; /* 0: no limit */
+    int64_t undo_max_bytes;     /* 0: no limit, as the next one */
+    int64_t artifact_max_bytes; /* --artifact-cache-max-size */
     enum log_format log_format;
     enum log_level log_level;
     bool one_process; /* the network's side is none of its own */

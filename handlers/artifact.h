@@ -25,7 +25,8 @@ struct artifact_wish {
     int64_t max_bytes;   /* a larger one is ERR_LIMIT, before any of it is fetched; 0: any */
     const char *rollout; /* which one it is for; copied */
     void *ctx;
-    /* So far; `total_bytes` is 0 while it is not known. May be NULL. */
+    /* So far; `total_bytes` is 0 while it is not known. Of one that is too large it is called, too.
+     * May be NULL. */
     void (*progress)(void *ctx, int64_t bytes, int64_t total_bytes);
     /* Once, never before get() returns. `artifact` is NULL when it could not be had, and `err` says
      * why: ERR_NOT_FOUND, ERR_DENIED, ERR_LIMIT and ERR_CORRUPT (it is not what it is said to be)

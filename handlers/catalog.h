@@ -74,8 +74,9 @@ struct file_write_params {
     char *content; /* may be empty; NULL: see below */
     bool has_content;
     struct plan_bytes content_base64;
-    char *mode;  /* "0644", octal; NULL: that of the file there, else 0644 */
-    char *owner; /* name or number; NULL: that of the file there, else the agent's */
+    char *source; /* an artifact's name; NULL: one of the two above */
+    char *mode;   /* "0644", octal; NULL: that of the file there, else 0644 */
+    char *owner;  /* name or number; NULL: that of the file there, else the agent's */
     char *group;
     bool follow_symlinks; /* false: a symlink at `path` is an error */
     bool create_parents;

@@ -3,6 +3,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "common/plan/artifact.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,15 +204,22 @@ static const struct json_field file_write_fields[] = {
      .type = JSON_STRING,
      JSON_AT(struct file_write_params, content),
      JSON_HAS(struct file_write_params, has_content),
-     .doc =
-         "The whole content of the file, UTF-8 text; may be empty. At most 1 MiB. Of content and "
-         "contentBase64 one is required."},
+     .doc = "The whole content of the file, UTF-8 text; may be empty. At most 1 MiB. Of content, "
+            "contentBase64 and source one is required."},
     {.name = "contentBase64",
      .type = JSON_CUSTOM,
      JSON_AT(struct file_write_params, content_base64),
      .flags = JSON_OMIT_EMPTY,
      .custom = &base64_custom,
      .doc = "The whole content of the file as Base64: any bytes, at most 1 MiB of them."},
+    {.name = "source",
+     .type = JSON_STRING,
+     JSON_AT(struct file_write_params, source),
+     .flags = JSON_OMIT_EMPTY,
+     .check = artifact_check_name,
+     .doc = "The artifact that is the whole content of the file, of any size, by the name that "
+            "kitsune artifact put prints: \"sha256:\" and 64 digits. It is fetched before anything "
+            "is changed."},
     MODE_FIELD(
         struct file_write_params,
         "The file's mode, octal and as text, such as \"0644\". Left out: the mode of the file "
@@ -257,15 +265,27 @@ static const struct json_table file_write_table =
     PARAMS_TABLE("file_write", struct file_write_params, file_write_fields,
                  "Which file, and what it shall hold.");
 
+static void file_content_check(const struct file_write_params *file, const char *path,
+                               struct problems *ps)
+{
+    char field[PROBLEM_PATH_MAX];
+    bool given = file->content || file->content_base64.given;
+    (void)snprintf(field, sizeof(field), "%s.content", path);
+    if (!given && !file->source)
+        problems_add(ps, field, "is required, or contentBase64 or source in its place");
+    if (file->content && file->content_base64.given)
+        problems_add(ps, field, "and contentBase64 exclude each other");
+    (void)snprintf(field, sizeof(field), "%s.source", path);
+    if (given && file->source)
+        problems_add(ps, field, "and %s exclude each other",
+                     file->content ? "content" : "contentBase64");
+}
+
 static void file_write_check(const void *params, const char *path, struct problems *ps)
 {
     const struct file_write_params *file = params;
     char field[PROBLEM_PATH_MAX];
-    (void)snprintf(field, sizeof(field), "%s.content", path);
-    if (!file->content && !file->content_base64.given)
-        problems_add(ps, field, "is required, or contentBase64 in its place");
-    if (file->content && file->content_base64.given)
-        problems_add(ps, field, "and contentBase64 exclude each other");
+    file_content_check(file, path, ps);
     (void)snprintf(field, sizeof(field), "%s.backup", path);
     const char *name = file->path ? strrchr(file->path, '/') : NULL;
     if (file->backup && name && strcmp(name + 1, file->backup) == 0)

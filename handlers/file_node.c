@@ -113,8 +113,11 @@ void file_left_text(const struct file_left *left, int64_t size, char ret_text[FI
         (void)snprintf(ret_text, FILE_TEXT_MAX, "nothing");
         return;
     case FILE_REGULAR:
-        (void)snprintf(ret_text, FILE_TEXT_MAX, "%" PRId64 " bytes (sha256 %.*s)", size,
-                       DIGEST_SHOWN, left->sha256);
+        if (size == FILE_SIZE_UNKNOWN)
+            (void)snprintf(ret_text, FILE_TEXT_MAX, "sha256 %.*s", DIGEST_SHOWN, left->sha256);
+        else
+            (void)snprintf(ret_text, FILE_TEXT_MAX, "%" PRId64 " bytes (sha256 %.*s)", size,
+                           DIGEST_SHOWN, left->sha256);
         return;
     case FILE_LINK:
         (void)snprintf(ret_text, FILE_TEXT_MAX, "a symbolic link to %s",

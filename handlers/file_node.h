@@ -93,8 +93,9 @@ void file_temp_name(const struct handler_run *run, const struct file_place *plac
 
 /* ERR_INVALID, with "PATH is a folder" and the like. */
 enum error_code file_node_refuse(const struct file_node *node, struct error *err);
-/* "12 bytes (sha256 ab12...)", "a symbolic link to a", "a folder", "nothing". */
-enum { FILE_TEXT_MAX = 320 };
+/* A size of FILE_SIZE_UNKNOWN is left out. "12 bytes (sha256 ab12...)", "a symbolic link to a", "a
+ * folder", "nothing". */
+enum { FILE_TEXT_MAX = 320, FILE_SIZE_UNKNOWN = -1 };
 void file_left_text(const struct file_left *left, int64_t size, char ret_text[FILE_TEXT_MAX]);
 void file_node_text(const struct file_node *node, char ret_text[FILE_TEXT_MAX]);
 /* The end of a path, where a message has more to say: it says more than its beginning. */

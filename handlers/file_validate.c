@@ -4,6 +4,7 @@
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "handlers/artifact_wait.h"
 #include "handlers/file_write_internal.h"
 #include "handlers/program.h"
 
@@ -14,6 +15,9 @@
 struct validation {
     uv_work_t request;
     struct handler_run *run;
+    struct artifact_wait wait; /* where the content is an artifact */
+    struct file_source content;
+    atomic_bool stop; /* the first part is not to go on */
     struct file_staged staged;
     struct process *process;
     bool is_staging; /* the first part is queued or under way */
@@ -30,6 +34,7 @@ static void validation_finish(struct validation *v)
     if (v->cancelled && result.outcome != HANDLER_OK)
         result.outcome = HANDLER_CANCELLED;
     file_staged_done(&v->staged);
+    artifact_wait_done(&v->wait);
     run->state = NULL;
     mem_free(v);
     handler_finish(run, &result);
@@ -58,7 +63,7 @@ static void put_over(uv_work_t *request, int status)
     if (status == UV_ECANCELED)
         result_fail(&v->result, true, "cancelled");
     else if (v->is_right && v->code == ERR_OK)
-        file_write_tell(v->run, true, &v->result);
+        file_write_tell(v->run, true, v->content.len, &v->result);
     else if (v->is_right)
         result_fail_error(&v->result, &v->err);
     validation_finish(v);
@@ -157,7 +162,10 @@ static enum error_code program_run(struct validation *v, struct error *err)
 static void stage_work(uv_work_t *request)
 {
     struct validation *v = request->data;
-    v->code = file_write_stage(v->run, &v->staged, &v->err);
+    if (atomic_load(&v->stop))
+        v->code = error_set(&v->err, ERR_CANCELLED, NULL);
+    else if (v->code == ERR_OK)
+        v->code = file_write_stage(v->run, &v->content, &v->staged, &v->err);
 }
 
 static void stage_over(uv_work_t *request, int status)
@@ -172,7 +180,7 @@ static void stage_over(uv_work_t *request, int status)
         if (v->code != ERR_OK)
             result_fail_error(&v->result, &v->err);
         else
-            file_write_tell(v->run, false, &v->result);
+            file_write_tell(v->run, false, v->content.len, &v->result);
         validation_finish(v);
     } else if (v->cancelled) {
         result_fail(&v->result, true, "cancelled");
@@ -182,6 +190,22 @@ static void stage_over(uv_work_t *request, int status)
         result_fail_error(&v->result, &err);
         pool_run(v, put_work, put_over);
     }
+}
+
+static void stage_start(struct validation *v)
+{
+    v->content = file_write_content(v->run->params, &v->wait.artifact, &v->stop);
+    pool_run(v, stage_work, stage_over);
+}
+
+static void supplied(void *ctx, const struct error *err)
+{
+    struct validation *v = ctx;
+    if (err) {
+        v->err = *err;
+        v->code = err->code;
+    }
+    stage_start(v);
 }
 
 void file_validate_start(struct handler_run *run)
@@ -196,18 +220,33 @@ void file_validate_start(struct handler_run *run)
     v->request.data = v;
     v->is_staging = true;
     run->state = v;
-    pool_run(v, stage_work, stage_over);
+    v->wait = ARTIFACT_WAIT_INIT;
+    v->wait.run = run;
+    v->wait.ctx = v;
+    v->wait.over = supplied;
+    const struct file_write_params *params = run->params;
+    if (params->source)
+        v->code = artifact_wait_start(&v->wait, params->source, 0, &v->err);
+    if (!params->source || v->code != ERR_OK)
+        stage_start(v);
 }
 
 void file_validate_cancel(struct handler_run *run)
 {
     struct validation *v = run->state;
+    const struct file_write_params *params = run->params;
     if (!v)
         return;
     v->cancelled = true;
-    /* What runs on the pool is over soon; only the first part may be left out. */
-    if (v->process)
+    /* What runs on the pool is over soon; only the first part may be left out, or copies for
+     * long. */
+    if (v->process) {
         process_kill(v->process);
-    else if (v->is_staging)
-        (void)uv_cancel((uv_req_t *)&v->request);
+    } else if (v->is_staging) {
+        atomic_store(&v->stop, params->source != NULL);
+        if (artifact_wait_cancel(&v->wait))
+            stage_start(v);
+        else
+            (void)uv_cancel((uv_req_t *)&v->request);
+    }
 }

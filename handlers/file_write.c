@@ -13,12 +13,49 @@
 
 enum { LINKS_MAX = 40, DEFAULT_MODE = 0644 };
 
-struct file_source file_write_content(const struct file_write_params *params)
+struct file_source file_write_content(const struct file_write_params *params,
+                                      const struct artifact *artifact, const atomic_bool *stop)
 {
+    if (params->source)
+        return (struct file_source){
+            .fd = artifact->fd, .len = (size_t)artifact->size_bytes, .stop = stop};
     if (params->content_base64.given)
         return (struct file_source){
             .fd = -1, .data = params->content_base64.data, .len = params->content_base64.len};
     return (struct file_source){.fd = -1, .data = params->content, .len = strlen(params->content)};
+}
+
+struct file_source file_write_run_content(const struct handler_run *run)
+{
+    return file_write_content(run->params, file_run_artifact(run), file_run_stop(run));
+}
+
+enum error_code file_write_same(const struct file_write_params *params,
+                                const struct file_source *content, int fd, bool *ret_same,
+                                struct error *err)
+{
+    char digest[FILE_DIGEST_TEXT];
+    struct stat st;
+    if (!params->source)
+        return file_holds(fd, content->data, content->len, ret_same, err);
+    if (fstat(fd, &st) != 0)
+        return error_errno(err, errno, "%s", params->path);
+    *ret_same = false;
+    if (st.st_size != (off_t)content->len)
+        return ERR_OK;
+    enum error_code code = file_digest_until(fd, content->stop, digest, err);
+    *ret_same = code == ERR_OK && strcmp(digest, artifact_digest(params->source)) == 0;
+    return code;
+}
+
+enum error_code file_write_digest(const struct file_write_params *params,
+                                  const struct file_source *content,
+                                  char ret_digest[FILE_DIGEST_TEXT], struct error *err)
+{
+    if (!params->source)
+        return data_digest(content->data, content->len, ret_digest, err);
+    (void)snprintf(ret_digest, FILE_DIGEST_TEXT, "%s", artifact_digest(params->source));
+    return ERR_OK;
 }
 
 /* ---- Where ------------------------------------------------------------------------------- */
@@ -100,11 +137,11 @@ static enum error_code meta_wanted(const struct file_write_params *params, int p
     return code;
 }
 
-static enum error_code same_already(int fd, const struct file_write_params *params,
+static enum error_code same_already(const struct file_write_params *params,
+                                    const struct file_source *content, int fd,
                                     const struct file_meta *wanted, bool *ret_same,
                                     struct error *err)
 {
-    const struct file_source content = file_write_content(params);
     struct stat st;
     *ret_same = false;
     if (fd < 0)
@@ -114,14 +151,16 @@ static enum error_code same_already(int fd, const struct file_write_params *para
     if ((st.st_mode & 07777) != (mode_t)wanted->mode || (int64_t)st.st_uid != wanted->uid ||
         (int64_t)st.st_gid != wanted->gid)
         return ERR_OK;
-    return file_holds(fd, content.data, content.len, ret_same, err);
+    return file_write_same(params, content, fd, ret_same, err);
 }
 
-enum error_code file_write_wanted(const struct file_write_params *params, int present_fd,
+enum error_code file_write_wanted(const struct file_write_params *params,
+                                  const struct file_source *content, int present_fd,
                                   struct file_meta *ret_meta, bool *ret_same, struct error *err)
 {
     enum error_code code = meta_wanted(params, present_fd, ret_meta, err);
-    return code == ERR_OK ? same_already(present_fd, params, ret_meta, ret_same, err) : code;
+    return code == ERR_OK ? same_already(params, content, present_fd, ret_meta, ret_same, err)
+                          : code;
 }
 
 /* ---- prepare ----------------------------------------------------------------------------- */
@@ -159,7 +198,7 @@ static enum error_code capture(const struct handler_run *run, struct file_undo *
     AUTO_PLACE struct file_place place = FILE_PLACE_INIT;
     AUTO_META struct file_meta wanted = {0};
     AUTO_CLOSE int fd = -1;
-    bool missing = false, same = false;
+    bool missing = false;
     enum error_code code = file_write_place(run, undo, &place, &missing, err);
     if (code == ERR_OK)
         code = missing ? file_undo_nothing(place.path, undo, err) : file_open(&place, &fd, err);
@@ -167,7 +206,7 @@ static enum error_code capture(const struct handler_run *run, struct file_undo *
         code = file_undo_keep(run, &place, undo, result, err);
     /* A user that does not exist is told before anything is changed. */
     if (code == ERR_OK)
-        code = file_write_wanted(params, fd, &wanted, &same, err);
+        code = meta_wanted(params, fd, &wanted, err);
     if (code == ERR_OK && params->backup && fd >= 0)
         code = backup_capture(run, undo, result, err);
     return code;
@@ -191,11 +230,10 @@ void file_staged_done(struct file_staged *staged)
     file_undo_done(&staged->undo);
 }
 
-enum error_code file_write_stage(const struct handler_run *run, struct file_staged *staged,
-                                 struct error *err)
+enum error_code file_write_stage(const struct handler_run *run, const struct file_source *content,
+                                 struct file_staged *staged, struct error *err)
 {
     const struct file_write_params *params = run->params;
-    const struct file_source content = file_write_content(params);
     AUTO_META struct file_meta wanted = {0};
     AUTO_CLOSE int fd = -1;
     enum error_code code = file_undo_read(run, &staged->undo, err);
@@ -206,12 +244,12 @@ enum error_code file_write_stage(const struct handler_run *run, struct file_stag
     if (code == ERR_OK)
         code = file_open(&staged->place, &fd, err);
     if (code == ERR_OK)
-        code = file_write_wanted(params, fd, &wanted, &staged->same, err);
+        code = file_write_wanted(params, content, fd, &wanted, &staged->same, err);
     if (code != ERR_OK)
         return code;
     file_temp_name(run, &staged->place, staged->temp);
     if (!staged->same)
-        return file_stage(&staged->place, staged->temp, &content, &wanted, err);
+        return file_stage(&staged->place, staged->temp, content, &wanted, err);
     /* An earlier run may have been cut off, also between putting it there and its sync. */
     file_write_discard(staged);
     return file_place_sync(&staged->place, err);
@@ -252,12 +290,12 @@ void file_write_discard(const struct file_staged *staged)
     (void)unlinkat(staged->place.dir_fd, staged->temp, 0);
 }
 
-void file_write_tell(const struct handler_run *run, bool changed, struct handler_result *result)
+void file_write_tell(const struct handler_run *run, bool changed, size_t len,
+                     struct handler_result *result)
 {
     const struct file_write_params *params = run->params;
     if (changed)
-        result_succeed(result, true, "wrote %zu bytes to %s", file_write_content(params).len,
-                       params->path);
+        result_succeed(result, true, "wrote %zu bytes to %s", len, params->path);
     else
         result_succeed(result, false, "%s is so already", params->path);
 }
@@ -267,12 +305,13 @@ static void execute_work(const struct handler_run *run, struct handler_result *r
 {
     struct error err = {0};
     struct file_staged staged = FILE_STAGED_INIT;
+    const struct file_source content = file_write_run_content(run);
     (void)shown;
-    enum error_code code = file_write_stage(run, &staged, &err);
+    enum error_code code = file_write_stage(run, &content, &staged, &err);
     if (code == ERR_OK && !staged.same)
         code = file_write_put(run, &staged, &err);
     if (code == ERR_OK)
-        file_write_tell(run, !staged.same, result);
+        file_write_tell(run, !staged.same, content.len, result);
     else
         result_fail_error(result, &err);
     file_staged_done(&staged);
@@ -284,12 +323,16 @@ static enum error_code left_find(const struct handler_run *run, const struct fil
                                  size_t i, struct file_left *ret_left, int64_t *ret_size,
                                  struct error *err)
 {
-    const struct file_source content = file_write_content(run->params);
+    static const struct artifact none = {.fd = -1}; /* its digest is known without it */
+    const struct file_write_params *params = run->params;
+    const struct file_source content = file_write_content(params, &none, NULL);
     const struct file_node *node = file_undo_main(undo);
     *ret_left = (struct file_left){.kind = FILE_REGULAR};
-    *ret_size = i == 0 ? (int64_t)content.len : node->meta.size;
-    if (i == 0)
-        return data_digest(content.data, content.len, ret_left->sha256, err);
+    if (i == 0) {
+        *ret_size = params->source ? FILE_SIZE_UNKNOWN : (int64_t)content.len;
+        return file_write_digest(params, &content, ret_left->sha256, err);
+    }
+    *ret_size = node->meta.size;
     if (node->sha256)
         (void)snprintf(ret_left->sha256, sizeof(ret_left->sha256), "%s", node->sha256);
     return ERR_OK;
@@ -304,9 +347,20 @@ static void rollback_work(const struct handler_run *run, struct handler_result *
 
 /* ---- The handler ------------------------------------------------------------------------- */
 
+/* With the artifact where there is one: one that cannot be had is to be known before anything is
+ * changed. */
+static void work_start(struct handler_run *run, int64_t max_bytes, file_work work)
+{
+    const struct file_write_params *params = run->params;
+    if (params->source)
+        file_run_start_with(run, params->source, max_bytes, work);
+    else
+        file_run_start(run, work);
+}
+
 static void write_prepare(struct handler_run *run)
 {
-    file_run_start(run, prepare_work);
+    work_start(run, 0, prepare_work);
 }
 
 static bool is_validated(const struct handler_run *run)
@@ -320,7 +374,7 @@ static void write_execute(struct handler_run *run)
     if (is_validated(run))
         file_validate_start(run);
     else
-        file_run_start(run, execute_work);
+        work_start(run, 0, execute_work);
 }
 
 static void write_rollback(struct handler_run *run)
@@ -330,7 +384,10 @@ static void write_rollback(struct handler_run *run)
 
 static void write_check(struct handler_run *run)
 {
-    file_run_start(run, file_check_work);
+    /* One that is not shown is not fetched: that it can be had, and its size, is known all the
+     * same.
+     */
+    work_start(run, FILE_WRITE_TEXT_MAX, file_check_work);
 }
 
 static void write_cancel(struct handler_run *run)

@@ -11,8 +11,6 @@
 #include <string.h>
 
 enum {
-    /* A file of more is told by size and hash. */
-    TEXT_MAX_BYTES = 1024 * 1024,
     /* Of a diff that is shown: less than is kept of what a step prints. The digest in the message
      * is that of the whole. */
     DIFF_SHOWN_BYTES = 60 * 1024,
@@ -24,6 +22,12 @@ enum {
 struct what {
     char text[WHAT_MAX];
     size_t len;
+};
+
+/* What a check has to say. */
+struct told {
+    struct what what;
+    struct buf *shown;
 };
 
 static void what_add(struct what *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
@@ -73,79 +77,86 @@ static enum error_code tell_diff(const struct diff_text *from, const struct diff
     return ERR_OK;
 }
 
-static enum error_code tell_bytes(const struct file_write_params *params, int fd, int64_t size,
+/* Of a file that is there: what the functions below are about. */
+struct present {
+    int fd;
+    int64_t size;
+};
+
+static enum error_code tell_bytes(const struct file_write_params *params,
+                                  const struct file_source *content, const struct present *present,
                                   struct what *what, struct error *err)
 {
-    const struct file_source content = file_write_content(params);
     char before[FILE_DIGEST_TEXT], after[FILE_DIGEST_TEXT];
-    enum error_code code = file_digest(fd, before, err);
+    enum error_code code = file_digest_until(present->fd, content->stop, before, err);
     if (code == ERR_OK)
-        code = data_digest(content.data, content.len, after, err);
+        code = file_write_digest(params, content, after, err);
     if (code == ERR_OK)
-        what_add(what, "%" PRId64 " bytes (sha256 %.*s) -> %zu bytes (sha256 %.*s)", size,
-                 DIGEST_SHOWN, before, content.len, DIGEST_SHOWN, after);
+        what_add(what, "%" PRId64 " bytes (sha256 %.*s) -> %zu bytes (sha256 %.*s)", present->size,
+                 DIGEST_SHOWN, before, content->len, DIGEST_SHOWN, after);
     return code;
 }
 
 static bool is_text(const char *data, size_t len)
 {
-    return len == 0 ||
-           (len <= TEXT_MAX_BYTES && !memchr(data, '\0', len) && text_utf8_valid(data, len, NULL));
+    return len == 0 || (data && len <= FILE_WRITE_TEXT_MAX && !memchr(data, '\0', len) &&
+                        text_utf8_valid(data, len, NULL));
 }
 
 /* A text is shown, anything else only named. */
-static enum error_code tell_content(const struct file_write_params *params, int fd, int64_t size,
-                                    struct what *what, struct buf *shown, struct error *err)
+static enum error_code tell_content(const struct file_write_params *params,
+                                    const struct file_source *content,
+                                    const struct present *present, struct what *what,
+                                    struct buf *shown, struct error *err)
 {
-    AUTO_BUF struct buf present = BUF_INIT;
-    const struct file_source content = file_write_content(params);
-    bool shows = size <= TEXT_MAX_BYTES && is_text(content.data, content.len);
-    enum error_code code = shows ? file_read(fd, TEXT_MAX_BYTES, &present, err) : ERR_OK;
+    AUTO_BUF struct buf text = BUF_INIT;
+    bool shows = present->size <= FILE_WRITE_TEXT_MAX && is_text(content->data, content->len);
+    enum error_code code = shows ? file_read(present->fd, FILE_WRITE_TEXT_MAX, &text, err) : ERR_OK;
     if (code != ERR_OK)
         return code;
-    const struct diff_text from = {params->path, present.data, present.len};
-    const struct diff_text to = {params->path, content.data, content.len};
-    return shows && is_text(present.data, present.len) ? tell_diff(&from, &to, what, shown, err)
-                                                       : tell_bytes(params, fd, size, what, err);
+    const struct diff_text from = {params->path, text.data, text.len};
+    const struct diff_text to = {params->path, content->data, content->len};
+    return shows && is_text(text.data, text.len) ? tell_diff(&from, &to, what, shown, err)
+                                                 : tell_bytes(params, content, present, what, err);
 }
 
-static enum error_code tell_change(const struct file_write_params *params, int fd,
-                                   const struct file_meta *wanted, struct what *what,
-                                   struct buf *shown, struct error *err)
+static enum error_code tell_change(const struct file_write_params *params,
+                                   const struct file_source *content, int fd,
+                                   const struct file_meta *wanted, struct told *told,
+                                   struct error *err)
 {
-    const struct file_source content = file_write_content(params);
     AUTO_META struct file_meta now = {0};
     bool same = false;
     enum error_code code = file_meta_read(fd, &now, err);
     if (code == ERR_OK)
-        code = file_holds(fd, content.data, content.len, &same, err);
+        code = file_write_same(params, content, fd, &same, err);
+    const struct present present = {fd, now.size};
     if (code == ERR_OK && !same)
-        code = tell_content(params, fd, now.size, what, shown, err);
+        code = tell_content(params, content, &present, &told->what, told->shown, err);
     if (code != ERR_OK)
         return code;
     if (now.mode != wanted->mode)
-        what_add(what, "mode %04" PRIo64 " -> %04" PRIo64, now.mode, wanted->mode);
+        what_add(&told->what, "mode %04" PRIo64 " -> %04" PRIo64, now.mode, wanted->mode);
     if (now.uid != wanted->uid)
-        what_add(what, "owner %" PRId64 " -> %" PRId64, now.uid, wanted->uid);
+        what_add(&told->what, "owner %" PRId64 " -> %" PRId64, now.uid, wanted->uid);
     if (now.gid != wanted->gid)
-        what_add(what, "group %" PRId64 " -> %" PRId64, now.gid, wanted->gid);
+        what_add(&told->what, "group %" PRId64 " -> %" PRId64, now.gid, wanted->gid);
     return ERR_OK;
 }
 
 static enum error_code tell_new(const struct file_write_params *params,
-                                const struct file_meta *wanted, struct what *what,
-                                struct buf *shown, struct error *err)
+                                const struct file_source *content, const struct file_meta *wanted,
+                                struct told *told, struct error *err)
 {
-    const struct file_source content = file_write_content(params);
     const struct diff_text from = {NULL, NULL, 0};
-    const struct diff_text to = {params->path, content.data, content.len};
+    const struct diff_text to = {params->path, content->data, content->len};
     char digest[FILE_DIGEST_TEXT];
-    what_add(what, "%zu bytes, mode %04" PRIo64, to.len, wanted->mode);
-    if (is_text(content.data, content.len))
-        return tell_diff(&from, &to, what, shown, err);
-    enum error_code code = data_digest(content.data, content.len, digest, err);
+    what_add(&told->what, "%zu bytes, mode %04" PRIo64, to.len, wanted->mode);
+    if (is_text(content->data, content->len))
+        return tell_diff(&from, &to, &told->what, told->shown, err);
+    enum error_code code = file_write_digest(params, content, digest, err);
     if (code == ERR_OK)
-        what_add(what, "sha256 %.*s", DIGEST_SHOWN, digest);
+        what_add(&told->what, "sha256 %.*s", DIGEST_SHOWN, digest);
     return code;
 }
 
@@ -180,30 +191,46 @@ static enum error_code locate(const struct handler_run *run, struct file_undo *u
     return code == ERR_OK ? file_node_check(run, &node, result, err) : code;
 }
 
+/* A text that came as an artifact is looked at as one that the plan holds. */
+static enum error_code content_read(struct file_source *content, struct buf *text,
+                                    struct error *err)
+{
+    if (content->fd < 0)
+        return ERR_OK;
+    enum error_code code = file_read(content->fd, FILE_WRITE_TEXT_MAX, text, err);
+    content->fd = -1;
+    content->data = text->len > 0 ? text->data : "";
+    return code;
+}
+
 static enum error_code check(const struct handler_run *run, struct handler_result *result,
                              struct buf *shown, struct error *err)
 {
     const struct file_write_params *params = run->params;
+    struct file_source content = file_write_run_content(run);
     AUTO_UNDO struct file_undo undo = {0};
     AUTO_META struct file_meta wanted = {0};
+    AUTO_BUF struct buf text = BUF_INIT;
     AUTO_CLOSE int fd = -1;
-    struct what what = {0};
+    struct told told = {.shown = shown};
     bool same = false;
     enum error_code code = locate(run, &undo, &fd, result, err);
     if (code == ERR_OK)
-        code = file_write_wanted(params, fd, &wanted, &same, err);
+        code = content_read(&content, &text, err);
+    if (code == ERR_OK)
+        code = file_write_wanted(params, &content, fd, &wanted, &same, err);
     if (code == ERR_OK && fd < 0)
-        code = tell_new(params, &wanted, &what, shown, err);
+        code = tell_new(params, &content, &wanted, &told, err);
     else if (code == ERR_OK && !same)
-        code = tell_change(params, fd, &wanted, &what, shown, err);
+        code = tell_change(params, &content, fd, &wanted, &told, err);
     if (code != ERR_OK)
         return code;
-    tell_more(params, &undo, fd >= 0, &what);
+    tell_more(params, &undo, fd >= 0, &told.what);
     if (same)
         result_succeed(result, false, "%s is so already", params->path);
     else
         result_succeed(result, true, "would %s %s: %s", fd < 0 ? "create" : "change", params->path,
-                       what.text);
+                       told.what.text);
     return ERR_OK;
 }
 

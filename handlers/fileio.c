@@ -82,6 +82,11 @@ static enum error_code write_all(int fd, const char *data, size_t len, struct er
     return ERR_OK;
 }
 
+static enum error_code stop_check(const atomic_bool *stop, struct error *err)
+{
+    return stop && atomic_load(stop) ? error_set(err, ERR_CANCELLED, NULL) : ERR_OK;
+}
+
 static enum error_code copy_bytes(int fd, const struct file_source *source, struct error *err)
 {
     char chunk[CHUNK_BYTES];
@@ -96,7 +101,9 @@ static enum error_code copy_bytes(int fd, const struct file_source *source, stru
         offset += len;
         if (offset > source->len)
             return error_set(err, ERR_BUSY, "it grows: somebody else is writing to it");
-        code = write_all(fd, chunk, len, err);
+        code = stop_check(source->stop, err);
+        if (code == ERR_OK)
+            code = write_all(fd, chunk, len, err);
         if (code != ERR_OK)
             return code;
     }
@@ -118,13 +125,16 @@ enum error_code file_read(int fd, size_t max, struct buf *b, struct error *err)
     }
 }
 
-static enum error_code digest_bytes(EVP_MD_CTX *ctx, int fd, struct error *err)
+static enum error_code digest_bytes(EVP_MD_CTX *ctx, int fd, const atomic_bool *stop,
+                                    struct error *err)
 {
     char chunk[CHUNK_BYTES];
     uint64_t offset = 0;
     for (;;) {
         size_t len = 0;
         enum error_code code = read_at(fd, chunk, sizeof(chunk), offset, &len, err);
+        if (code == ERR_OK)
+            code = stop_check(stop, err);
         if (code != ERR_OK || len == 0)
             return code;
         if (EVP_DigestUpdate(ctx, chunk, len) != 1)
@@ -135,13 +145,19 @@ static enum error_code digest_bytes(EVP_MD_CTX *ctx, int fd, struct error *err)
 
 enum error_code file_digest(int fd, char ret_digest[FILE_DIGEST_TEXT], struct error *err)
 {
+    return file_digest_until(fd, NULL, ret_digest, err);
+}
+
+enum error_code file_digest_until(int fd, const atomic_bool *stop,
+                                  char ret_digest[FILE_DIGEST_TEXT], struct error *err)
+{
     unsigned char bytes[EVP_MAX_MD_SIZE];
     unsigned int len = 0;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     if (!ctx)
         return error_set(err, ERR_NO_MEMORY, NULL);
     enum error_code code = EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1
-                               ? digest_bytes(ctx, fd, err)
+                               ? digest_bytes(ctx, fd, stop, err)
                                : error_set(err, ERR_INTERNAL, "SHA-256 is not available");
     if (code == ERR_OK && EVP_DigestFinal_ex(ctx, bytes, &len) != 1)
         code = error_set(err, ERR_INTERNAL, "SHA-256 failed");

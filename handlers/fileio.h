@@ -11,6 +11,7 @@
 #include "handlers/file_meta.h"
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,6 +35,9 @@ void file_place_close(struct file_place *place);
 /* The SHA-256 of all of a file, from its beginning, in hexadecimal. */
 enum error_code file_digest(int fd, char ret_digest[FILE_DIGEST_TEXT],
                             struct error *err) MUST_CHECK;
+/* The same, until *stop becomes true: ERR_CANCELLED. */
+enum error_code file_digest_until(int fd, const atomic_bool *stop,
+                                  char ret_digest[FILE_DIGEST_TEXT], struct error *err) MUST_CHECK;
 enum error_code data_digest(const char *data, size_t len, char ret_digest[FILE_DIGEST_TEXT],
                             struct error *err) MUST_CHECK;
 /* Whether a file holds exactly these bytes. */
@@ -45,11 +49,13 @@ enum error_code file_holds(int fd, const char *data, size_t len, bool *ret_same,
 enum error_code file_read(int fd, size_t max, struct buf *b, struct error *err) MUST_CHECK;
 
 /* Where the new bytes come from: a file of at most `len` bytes, from its beginning, or, with fd -1,
- * memory. A file that has more, since somebody writes to it, is ERR_BUSY. */
+ * memory. A file that has more, since somebody writes to it, is ERR_BUSY. Where it is large, `stop`
+ * cuts the copying off when it becomes true: ERR_CANCELLED; NULL: it is not cut off. */
 struct file_source {
     int fd;
     const char *data;
     size_t len;
+    const atomic_bool *stop;
 };
 
 /* Puts a new file in place of the one at `place`, or where there was none; durable when it returns.

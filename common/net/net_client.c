@@ -108,6 +108,18 @@ static void on_timeout(uv_timer_t *timer)
         net_kill(net, wsi);
 }
 
+/* Without running it keeps its callback, for net_dial_stop. */
+void net_dial_patience(struct net_dial *dial, bool runs)
+{
+    if (dial->timeout_ms == 0) /* stopped */
+        return;
+    (void)uv_timer_stop(&dial->timer);
+    if (!runs)
+        return;
+    uv_update_time(dial->net->loop);
+    (void)uv_timer_start(&dial->timer, on_timeout, dial->timeout_ms, 0);
+}
+
 static void dial_address_text(const struct addrinfo *address, char ret_text[INET6_ADDRSTRLEN])
 {
     const void *bytes =
@@ -117,6 +129,14 @@ static void dial_address_text(const struct addrinfo *address, char ret_text[INET
             : (const void *)&((const struct sockaddr_in *)(const void *)address->ai_addr)->sin_addr;
     if (inet_ntop(address->ai_family, bytes, ret_text, INET6_ADDRSTRLEN) == NULL)
         ret_text[0] = '\0';
+}
+
+/* NULL: a WebSocket. */
+static const char *method_of(const struct net_conn *conn)
+{
+    if (conn->get != NULL)
+        return "GET";
+    return conn->fetch != NULL ? "POST" : NULL;
 }
 
 /* False: it failed at once. */
@@ -136,7 +156,7 @@ static bool dial_attempt(struct net_dial *dial, const struct addrinfo *address)
         .path = dial->path,
         .host = dial->host_header,
         .protocol = dial->protocol,
-        .method = conn->fetch != NULL ? "POST" : NULL, /* without one: a WebSocket */
+        .method = method_of(conn),
         .local_protocol_name = dial->net->protocols[0].name,
         .opaque_user_data = &conn->entry,
         .pwsi = &conn->wsi,

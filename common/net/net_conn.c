@@ -228,6 +228,8 @@ int net_conn_callback(struct net_conn *conn, enum lws_callback_reasons reason, v
 {
     if (conn->fetch != NULL)
         return net_fetch_callback(conn, reason, in, len);
+    if (conn->get != NULL)
+        return net_get_callback(conn, reason, in, len);
     switch ((int)reason) {
     case LWS_CALLBACK_RECEIVE:
     case LWS_CALLBACK_CLIENT_RECEIVE:

@@ -150,6 +150,7 @@ struct net_fresh {
 
 struct net_dial;
 struct net_fetch;
+struct net_get;
 
 struct net_conn {
     struct net_entry entry;
@@ -159,6 +160,7 @@ struct net_conn {
     struct lws *wsi;            /* NULL while dialling, and when gone */
     struct net_dial *dial;      /* a client's, until it is open */
     struct net_fetch *fetch;    /* it is no WebSocket but a request, and never open */
+    struct net_get *get;        /* the same, another kind of request */
     struct pki_facts *identity; /* once asked for */
     struct net_conn_events events;
     void *ctx;
@@ -383,6 +385,8 @@ void net_dial_opened(struct net_conn *conn);
 void net_dial_abandon(struct net_dial *dial);
 /* Ends it from the loop, with the conn's reason. */
 void net_dial_stop(struct net_dial *dial);
+/* A request's, whose dial stays until its end: its time begins anew, or stands still. */
+void net_dial_patience(struct net_dial *dial, bool runs);
 /* What went wrong in its TLS; NULL: nothing. */
 const char *net_dial_tls_failure(struct net_dial *dial);
 
@@ -392,6 +396,12 @@ const char *net_dial_tls_failure(struct net_dial *dial);
 /* The lws events of a conn that has a fetch; what lws's callback is to return. */
 int net_fetch_callback(struct net_conn *conn, enum lws_callback_reasons reason, void *in,
                        size_t len);
+
+/* ---- net_get.c --------------------------------------------------------------------------------
+ */
+
+/* The lws events of a conn that has a get; what lws's callback is to return. */
+int net_get_callback(struct net_conn *conn, enum lws_callback_reasons reason, void *in, size_t len);
 
 /* ---- net_listen.c -----------------------------------------------------------------------------
  */

@@ -9,7 +9,7 @@ static void check_taken(const struct options *o)
     if (o->help || o->version)
         return;
     assert(o->servers.count > 0 && o->data_dir[0] != '\0' && o->stop_timeout_ms >= 0);
-    assert(o->undo_retention_ms > 0 && o->undo_max_bytes >= 0);
+    assert(o->undo_retention_ms > 0 && o->undo_max_bytes >= 0 && o->artifact_max_bytes >= 0);
     assert(o->orchestrator != NULL && (!o->installroot || o->installroot[0] == '/'));
     for (size_t i = 0; i < o->servers.count; i++)
         assert(id_valid(*ARRAY_AT(&o->servers, const char *, i)));

@@ -151,6 +151,50 @@ static void a_text_over_its_bound_or_with_a_nul_in_it_is_refused(void **state)
     buf_done(&b);
 }
 
+static void a_piece_of_a_download_may_be_any_bytes_and_no_more_than_its_bound(void **state)
+{
+    (void)state;
+    static char data[CHANNEL_DATA_MAX];
+    struct buf b = BUF_INIT;
+    struct channel_frame frame = {.type = CHANNEL_DATA, .id = 1}, back;
+    size_t used = 0;
+    struct error err = {0};
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (char)i;
+    frame.texts[0] = channel_text(data, sizeof(data));
+    channel_encode(&b, &frame);
+    assert_int_equal(channel_decode(b.data, b.len, true, &back, &used, &err), ERR_OK);
+    assert_int_equal(used, b.len);
+    assert_int_equal(back.texts[0].len, sizeof(data));
+    assert_memory_equal(back.texts[0].data, data, sizeof(data));
+    assert_int_equal(channel_decode(b.data, b.len, false, &back, &used, &err), ERR_PROTOCOL);
+    b.data[b.len - 1] = 'x'; /* what stands behind it is a NUL all the same */
+    assert_int_equal(channel_decode(b.data, b.len, true, &back, &used, &err), ERR_PROTOCOL);
+    b.data[b.len - 1] = '\0';
+    buf_putc(&b, '\0');
+    uint32_t bytes = (uint32_t)b.len - CHANNEL_HEADER, len = sizeof(data) + 1;
+    memcpy(b.data, &bytes, sizeof(bytes));
+    memcpy(b.data + b.len - len - 1 - sizeof(len), &len, sizeof(len));
+    assert_int_equal(channel_decode(b.data, b.len, true, &back, &used, &err), ERR_PROTOCOL);
+    buf_done(&b);
+}
+
+static void numbers_of_64_bits_are_never_negative(void **state)
+{
+    (void)state;
+    static const int64_t good[] = {0, 1, UINT32_MAX, INT64_C(1) << 32, INT64_MAX};
+    struct channel_frame frame = {.type = CHANNEL_BEGAN};
+    int64_t value = 7;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        channel_put64(&frame, 2, good[i]);
+        assert_true(channel_get64(&frame, 2, &value));
+        assert_int_equal(value, good[i]);
+    }
+    channel_put64(&frame, 2, -1);
+    assert_false(channel_get64(&frame, 2, &value));
+    assert_int_equal(value, INT64_MAX); /* untouched */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +204,8 @@ int main(void)
         cmocka_unit_test(no_damage_gets_past_the_checks),
         cmocka_unit_test(what_is_too_long_is_refused_before_it_is_there),
         cmocka_unit_test(a_text_over_its_bound_or_with_a_nul_in_it_is_refused),
+        cmocka_unit_test(a_piece_of_a_download_may_be_any_bytes_and_no_more_than_its_bound),
+        cmocka_unit_test(numbers_of_64_bits_are_never_negative),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

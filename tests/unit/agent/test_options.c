@@ -70,6 +70,7 @@ static void one_id_is_enough(void **state)
     assert_int_equal(o.stop_timeout_ms, 30000);
     assert_int_equal(o.undo_retention_ms, 30 * INT64_C(86400000));
     assert_int_equal(o.undo_max_bytes, INT64_C(4) << 30);
+    assert_int_equal(o.artifact_max_bytes, INT64_C(2) << 30);
     assert_null(o.installroot);
     assert_null(o.trusted_keys);
     options_done(&o);
@@ -107,7 +108,7 @@ static void all_options_are_taken(void **state)
         parse("agent --server-id a --server-id=b --orchestrator https://h:1 --data-dir d "
               "--installroot /r --trusted-keys /k --stop-timeout 1m --log-format json --log-level "
               "warn "
-              "--undo-retention 12h --undo-max-size 500M",
+              "--undo-retention 12h --undo-max-size 500M --artifact-cache-max-size 3G",
               &empty, &o, &err),
         ERR_OK);
     assert_int_equal(o.servers.count, 2);
@@ -119,6 +120,7 @@ static void all_options_are_taken(void **state)
     assert_int_equal(o.stop_timeout_ms, 60000);
     assert_int_equal(o.undo_retention_ms, 12 * INT64_C(3600000));
     assert_int_equal(o.undo_max_bytes, INT64_C(500) << 20);
+    assert_int_equal(o.artifact_max_bytes, INT64_C(3) << 30);
     assert_int_equal(o.log_format, LOG_JSON);
     assert_int_equal(o.log_level, LOG_WARN);
     options_done(&o);
@@ -169,6 +171,8 @@ static void a_size_is_a_number_of_bytes_or_of_the_unit_behind_it(void **state)
         refuses(line, "must be a size such as 500M or 4G, or 0 for no limit");
     }
     refuses("agent --server-id a --undo-max-size=", "must be a size");
+    refuses("agent --server-id a --artifact-cache-max-size many",
+            "--artifact-cache-max-size many: must be a size");
     refuses("agent --server-id a --undo-max-size 9007199254740992", "is too large");
     refuses("agent --server-id a --undo-max-size 99999999999999999999", "is too large");
     refuses("agent --server-id a --undo-max-size 16777216T", "is too large");

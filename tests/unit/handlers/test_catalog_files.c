@@ -70,9 +70,33 @@ static void a_file_has_one_content(void **state)
     step_params_free(&file_write_type, params);
     assert_good(&file_write_type, b.data);
     assert_wrong(&file_write_type, "{\"path\":\"/a\"}", "params.content",
-                 "required, or contentBase64");
+                 "required, or contentBase64 or source");
     assert_wrong(&file_write_type, "{\"path\":\"/a\",\"content\":\"\",\"contentBase64\":\"\"}",
                  "params.content", "exclude each other");
+}
+
+static void a_source_is_the_name_of_an_artifact_and_nothing_beside_it(void **state)
+{
+    (void)state;
+#define DIGITS "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+    struct buf b = BUF_INIT;
+    struct file_write_params *params =
+        good(&file_write_type, "{\"path\":\"/a\",\"source\":\"sha256:" DIGITS "\"}");
+    assert_string_equal(params->source, "sha256:" DIGITS);
+    json_encode(&b, file_write_type.params, params);
+    assert_int_equal(buf_check(&b, NULL), ERR_OK);
+    step_params_free(&file_write_type, params);
+    assert_good(&file_write_type, b.data);
+    buf_done(&b);
+    assert_wrong(&file_write_type, "{\"path\":\"/a\",\"source\":\"" DIGITS "\"}", "params.source",
+                 "as kitsune artifact put prints it");
+    assert_wrong(&file_write_type,
+                 "{\"path\":\"/a\",\"content\":\"\",\"source\":\"sha256:" DIGITS "\"}",
+                 "params.source", "and content exclude each other");
+    assert_wrong(&file_write_type,
+                 "{\"path\":\"/a\",\"contentBase64\":\"\",\"source\":\"sha256:" DIGITS "\"}",
+                 "params.source", "and contentBase64 exclude each other");
+#undef DIGITS
 }
 
 static void a_backup_is_another_name_in_the_same_folder(void **state)
@@ -131,6 +155,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_content_of_any_bytes_is_base64),
         cmocka_unit_test(a_file_has_one_content),
+        cmocka_unit_test(a_source_is_the_name_of_an_artifact_and_nothing_beside_it),
         cmocka_unit_test(a_backup_is_another_name_in_the_same_folder),
         cmocka_unit_test(a_validation_is_a_program_and_its_arguments),
         cmocka_unit_test(a_folder_is_present_or_absent),
