@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { KEPT_NAME_MAX = 32 };
+/* What undo needs to know besides has room too. */
+enum { KEPT_NAME_MAX = 32, KEPT_TEXT_MAX = 16 * 1024 };
 
 /* ---- What is there ----------------------------------------------------------------------- */
 
@@ -63,7 +64,7 @@ enum error_code release_scene_look(const struct release_run *r, struct file_undo
 static int64_t room_left(const struct handler_run *run, int64_t kept_bytes)
 {
     const struct handler_room *room = &run->room;
-    int64_t left = room->max_bytes - room->used_bytes - kept_bytes;
+    int64_t left = room->max_bytes - room->used_bytes - kept_bytes - KEPT_TEXT_MAX;
     if (room->max_bytes == 0)
         return 0;
     return left > 0 ? left : -1;
