@@ -93,6 +93,30 @@ void site_deploy(struct site *site, const char *version, const char *more)
         (void)sched_yield();
 }
 
+void site_fill(struct site *site)
+{
+    site_deploy(site, "1", "");
+    tree_make(bed_path(&site->bed, "app/releases/1/data"));
+    assert_int_equal(link(bed_path(&site->bed, "app/releases/1/VERSION"),
+                          bed_path(&site->bed, "app/releases/1/data/name")),
+                     0);
+    assert_int_equal(chmod(bed_path(&site->bed, "app/releases/1"), 02711), 0);
+    site_deploy(site, "2", "");
+}
+
+void site_run(struct site *site, const char *params)
+{
+    site_ok(site, HANDLER_PREPARE, params);
+    site_ok(site, HANDLER_EXECUTE, params);
+}
+
+const char *site_new_params(struct site *site, const char *more)
+{
+    char all[512];
+    (void)snprintf(all, sizeof(all), ",\"stripComponents\":1,\"name\":\"new\"%s", more);
+    return site_params(site, site_archive(site, "new"), all);
+}
+
 const char *site_current(const struct site *site)
 {
     static char target[PATH_MAX];

@@ -27,12 +27,6 @@ static struct stat stat_of(const struct site *site, const char *name)
     return st;
 }
 
-static void run_both(struct site *site, const char *params)
-{
-    site_ok(site, HANDLER_PREPARE, params);
-    site_ok(site, HANDLER_EXECUTE, params);
-}
-
 /* ---- Making ------------------------------------------------------------------------------ */
 
 static void the_archive_becomes_a_release_and_the_link_leads_there(void **state)
@@ -77,7 +71,7 @@ static void a_release_that_is_there_is_not_unpacked_again(void **state)
     site_ok(&site, HANDLER_CHECK, params);
     assert_false(site.bed.result.changed);
     site_said(&site, "/app/current already leads to releases/1");
-    run_both(&site, params);
+    site_run(&site, params);
     assert_false(site.bed.result.changed);
     site_said(&site, "/app/current already leads to releases/1");
     assert_int_equal(site.shelf.gets, 1);
@@ -87,7 +81,7 @@ static void a_release_that_is_there_is_not_unpacked_again(void **state)
     site_ok(&site, HANDLER_CHECK, params);
     assert_true(site.bed.result.changed);
     site_said(&site, "lead to releases/1; there is a symbolic link to releases/2");
-    run_both(&site, params);
+    site_run(&site, params);
     assert_true(site.bed.result.changed);
     site_said(&site, "leads to releases/1, which was there already; before there was a symbolic "
                      "link to releases/2");
@@ -97,7 +91,7 @@ static void a_release_that_is_there_is_not_unpacked_again(void **state)
     /* Somebody has been in it: that is told. */
     site_deploy(&site, "3", "");
     bed_write(bed_path(&site.bed, "app/releases/1/VERSION"), "patched");
-    run_both(&site, params);
+    site_run(&site, params);
     site_said(&site, "which was there already, changed since it was unpacked");
     site_close(&site);
 }
@@ -110,7 +104,7 @@ static void without_a_name_it_is_that_of_the_artifact(void **state)
     site_open(&site);
     const char *source = site_archive(&site, "one");
     (void)snprintf(expected, sizeof(expected), "releases/%.12s", source + strlen("sha256:"));
-    run_both(&site, site_params(&site, source, ",\"link\":\"live\""));
+    site_run(&site, site_params(&site, source, ",\"link\":\"live\""));
     assert_string_equal(site_current(&site), "");
     char target[64] = "";
     assert_true(readlink(bed_path(&site.bed, "app/live"), target, sizeof(target) - 1) > 0);
@@ -126,7 +120,7 @@ static void all_of_it_is_the_owners(void **state)
     if (geteuid() != 0)
         skip();
     site_open(&site);
-    run_both(&site, site_params(&site, site_archive(&site, "one"),
+    site_run(&site, site_params(&site, site_archive(&site, "one"),
                                 NAMED("1") ",\"owner\":\"71\",\"group\":\"72\""));
     static const char *const names[] = {"app/releases/1", "app/releases/1/VERSION",
                                         "app/releases/1/bin", "app/releases/1/log"};
@@ -146,7 +140,7 @@ static void what_the_archive_says_of_its_folder_holds(void **state)
     struct site site;
     static const struct made entries[] = {{.name = "./", .mode = 0511}, {.name = "./f"}, END};
     site_open(&site);
-    run_both(&site, site_params(&site, shelf_put(&site.shelf, entries, PACKING_ZSTD), ""));
+    site_run(&site, site_params(&site, shelf_put(&site.shelf, entries, PACKING_ZSTD), ""));
     assert_int_equal(stat_of(&site, "app/current/.").st_mode & 07777, 0511);
     site_close(&site);
 }
@@ -165,11 +159,11 @@ static void folders_on_the_way_are_made_only_when_asked_for(void **state)
     (void)snprintf(params, sizeof(params),
                    "{\"source\":\"%s\",\"path\":\"%s/a/b\",\"createParents\":true}", source,
                    site.bed.dir);
-    run_both(&site, params);
+    site_run(&site, params);
     assert_true(site_has(&site, "a/b/current/app/VERSION"));
     (void)snprintf(params, sizeof(params), "{\"source\":\"%s\",\"path\":\"%s/c\"}", source,
                    site.bed.dir);
-    run_both(&site, params);
+    site_run(&site, params);
     assert_true(site_has(&site, "c/current/app/VERSION"));
     site_close(&site);
 }
@@ -180,7 +174,7 @@ static void dropped_bits_are_told(void **state)
     struct site site;
     static const struct made entries[] = {{.name = "su", .mode = 04755}, END};
     site_open(&site);
-    run_both(&site, site_params(&site, shelf_put(&site.shelf, entries, PACKING_NONE), ""));
+    site_run(&site, site_params(&site, shelf_put(&site.shelf, entries, PACKING_NONE), ""));
     site_said(&site, "; 1 had set-id or sticky bits, which were dropped");
     site_close(&site);
 }
@@ -211,7 +205,7 @@ static void releases_beyond_those_to_keep_are_removed_oldest_first(void **state)
     params = site_params(&site, site_archive(&site, "3"), NAMED("3") ",\"keep\":2");
     site_ok(&site, HANDLER_CHECK, params);
     assert_true(site.bed.result.changed);
-    run_both(&site, params);
+    site_run(&site, params);
     assert_true(site.bed.result.changed);
     assert_string_equal(site_releases(&site), "3 4");
     site_deploy(&site, "2", ",\"keep\":0");
@@ -414,7 +408,7 @@ static void a_check_says_what_would_be_done(void **state)
                    site.bed.dir);
     assert_string_equal(site.bed.result.message, expected);
     assert_int_equal(site.shelf.gets, 1);
-    run_both(&site, params);
+    site_run(&site, params);
     site_ok(&site, HANDLER_CHECK, params);
     assert_false(site.bed.result.changed);
     assert_int_equal(site.shelf.gets, 2); /* not needed to say that */
