@@ -2,6 +2,7 @@
 #include "unit/handlers/support_release.h"
 
 #include "common/base/alloc.h"
+#include "common/base/buf.h"
 #include "common/base/cleanup.h"
 
 #include <errno.h>
@@ -415,6 +416,77 @@ static void a_check_says_what_would_be_done(void **state)
     site_close(&site);
 }
 
+/* ---- Documentation ----------------------------------------------------------------------- */
+
+/* The text with `from`, which must be in it, replaced. */
+static char *replaced(char *text, const char *from, const char *to)
+{
+    struct buf b = BUF_INIT;
+    char *at = strstr(text, from);
+    assert_non_null(at);
+    buf_append(&b, text, (size_t)(at - text));
+    buf_puts(&b, to);
+    buf_puts(&b, at + strlen(from));
+    mem_free(text);
+    text = buf_take(&b, NULL);
+    assert_non_null(text);
+    return text;
+}
+
+/* The first object "params" behind a place in a text. */
+static char *params_behind(const char *text, const char *place)
+{
+    const char *at = strstr(text, place);
+    assert_non_null(at);
+    at = strstr(at, "\"params\": {");
+    assert_non_null(at);
+    at = strchr(at, '{');
+    return mem_strndup(at, (size_t)(strchr(at, '}') - at) + 1);
+}
+
+static char *fitted(struct site *site, char *params, const char *path)
+{
+    char digest[128] = "", number[32];
+    const char *at = strstr(params, "sha256:");
+    assert_non_null(at);
+    (void)snprintf(digest, sizeof(digest), "%.71s", at);
+    params = replaced(params, digest, site_archive(site, "1.4.2"));
+    params = replaced(params, path, bed_path(&site->bed, "app"));
+    (void)snprintf(number, sizeof(number), ": \"%u\"", geteuid());
+    if (strstr(params, "\"owner\": \"app\""))
+        params = replaced(params, ": \"app\"", number);
+    (void)snprintf(number, sizeof(number), ": \"%u\"", getegid());
+    if (strstr(params, "\"group\": \"app\""))
+        params = replaced(params, ": \"app\"", number);
+    return params;
+}
+
+static void runs_and_is_undone(const char *file, const char *place, const char *path)
+{
+    struct site site;
+    char full[PATH_MAX];
+    (void)snprintf(full, sizeof(full), KITSUNE_SOURCE_DIR "/%s", file);
+    site_open(&site);
+    AUTO_FREE char *text = bed_read(full);
+    assert_non_null(text);
+    AUTO_FREE char *params = fitted(&site, params_behind(text, place), path);
+    char *before = site_tree(&site);
+    site_ok(&site, HANDLER_CHECK, params);
+    assert_true(site.bed.result.changed);
+    site_run(&site, params);
+    site_expect(&site, "releases/1.4.2", "1.4.2");
+    site_ok(&site, HANDLER_ROLLBACK, params);
+    assert_tree(bed_path(&site.bed, "app"), false, before);
+    site_close(&site);
+}
+
+static void the_plans_that_are_documented_run(void **state)
+{
+    (void)state;
+    runs_and_is_undone("docs/handlers.md", "\n## release\n", "/srv/app");
+    runs_and_is_undone("plans/release.json", "\"type\": \"release\"", "/tmp/kitsune-release/app");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +507,7 @@ int main(void)
         cmocka_unit_test(a_hostile_archive_changes_nothing_and_is_found_by_a_check),
         cmocka_unit_test(an_artifact_that_cannot_be_had_fails_the_step),
         cmocka_unit_test(a_check_says_what_would_be_done),
+        cmocka_unit_test(the_plans_that_are_documented_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
