@@ -31,7 +31,7 @@ struct archive_locale {
 };
 struct archive_locale archive_locale_begin(void);
 void archive_locale_end(struct archive_locale *l);
-#define AUTO_LOCALE __attribute__((cleanup(archive_locale_end)))
+#define AUTO_LOCALE __attribute__((cleanup(archive_locale_end), unused))
 
 /* What libarchive has just said: its own code where it is one of ours, else `code`. */
 enum error_code archive_say(struct archive *a, enum error_code code, const char *what,

@@ -90,22 +90,31 @@ bool release_link_leads(const struct release_place *p, const struct file_node *n
     return node->kind == FILE_LINK && strcmp(node->target, p->target) == 0;
 }
 
+/* An open folder once more, to be read from its beginning. */
+static enum error_code entries_open(int folder_fd, DIR **ret_folder, struct error *err)
+{
+    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *ret_folder = fd >= 0 ? fdopendir(fd) : NULL;
+    if (*ret_folder)
+        return ERR_OK;
+    enum error_code code = error_errno(err, errno, "cannot read a folder of releases");
+    if (fd >= 0)
+        (void)close(fd);
+    return code;
+}
+
 /* Two paths of one folder have the same device and inode, however they are written. */
 enum error_code release_is_linked(const struct release_place *p, const char *name, bool *ret_linked,
                                   struct error *err)
 {
+    DIR *folder = NULL;
     struct stat release, st;
     *ret_linked = false;
     if (p->folder.dir_fd < 0 || fstatat(p->folder.dir_fd, name, &release, AT_SYMLINK_NOFOLLOW) != 0)
         return ERR_OK;
-    int fd = openat(p->link.dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!folder) {
-        (void)error_errno(err, errno, "%s", p->link.path);
-        if (fd >= 0)
-            (void)close(fd);
-        return err->code;
-    }
+    enum error_code code = entries_open(p->link.dir_fd, &folder, err);
+    if (code != ERR_OK || !folder)
+        return code;
     for (const struct dirent *item; !*ret_linked && (item = readdir(folder));) {
         bool is_link = fstatat(p->link.dir_fd, item->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
                        S_ISLNK(st.st_mode);
@@ -172,15 +181,10 @@ static enum error_code found_add(const struct release_place *p, const char *name
 static enum error_code found_all(const struct release_place *p, struct found_list *list,
                                  struct error *err)
 {
-    enum error_code code = ERR_OK;
-    int fd = openat(p->folder.dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!folder) {
-        (void)error_errno(err, errno, "%s", p->folder.path);
-        if (fd >= 0)
-            (void)close(fd);
-        return err->code;
-    }
+    DIR *folder = NULL;
+    enum error_code code = entries_open(p->folder.dir_fd, &folder, err);
+    if (code != ERR_OK || !folder)
+        return code;
     for (const struct dirent *item; code == ERR_OK && (item = readdir(folder));) {
         if (item->d_name[0] != '.' && strcmp(item->d_name, p->folder.name) != 0)
             code = found_add(p, item->d_name, list, err);
@@ -214,7 +218,7 @@ enum error_code release_old(const struct release_place *p, int64_t keep, struct 
         return ERR_OK;
     enum error_code code = found_all(p, &list, err);
     /* The new one is the first of them. */
-    if (code != ERR_OK || (int64_t)list.count <= keep - 1)
+    if (code != ERR_OK || !list.items || (int64_t)list.count <= keep - 1)
         return code;
     qsort(list.items, list.count, sizeof(*list.items), found_compare);
     /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */

@@ -43,16 +43,17 @@ static bool is_mounted(const struct walk *w, const struct tree_item *item)
            (item->st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
-static DIR *folder_open(const struct tree_item *item, struct error *err)
+static enum error_code folder_open(const struct tree_item *item, DIR **ret_folder,
+                                   struct error *err)
 {
     int fd = openat(item->dir_fd, item->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
-    if (folder)
-        return folder;
-    (void)error_errno(err, errno, "cannot read the folder %s", shown(item));
+    *ret_folder = fd >= 0 ? fdopendir(fd) : NULL;
+    if (*ret_folder)
+        return ERR_OK;
+    enum error_code code = error_errno(err, errno, "cannot read the folder %s", shown(item));
     if (fd >= 0)
         (void)close(fd);
-    return NULL;
+    return code;
 }
 
 static enum error_code item_walk(struct walk *w, struct tree_item *item, int depth,
@@ -61,14 +62,14 @@ static enum error_code item_walk(struct walk *w, struct tree_item *item, int dep
 static enum error_code folder_walk(struct walk *w, const struct tree_item *item, int depth,
                                    struct error *err)
 {
-    enum error_code code = ERR_OK;
+    DIR *folder = NULL;
     size_t len = strlen(w->path);
     if (depth >= TREE_DEPTH_MAX)
         return error_set(err, ERR_LIMIT, "%s: more than %d folders in each other", shown(item),
                          TREE_DEPTH_MAX);
-    DIR *folder = folder_open(item, err);
-    if (!folder)
-        return err->code;
+    enum error_code code = folder_open(item, &folder, err);
+    if (code != ERR_OK)
+        return code;
     for (const struct dirent *entry; code == ERR_OK && (entry = readdir(folder));) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
