@@ -68,7 +68,7 @@ static enum error_code folder_walk(struct walk *w, const struct tree_item *item,
         return error_set(err, ERR_LIMIT, "%s: more than %d folders in each other", shown(item),
                          TREE_DEPTH_MAX);
     enum error_code code = folder_open(item, &folder, err);
-    if (code != ERR_OK)
+    if (code != ERR_OK || !folder)
         return code;
     for (const struct dirent *entry; code == ERR_OK && (entry = readdir(folder));) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
