@@ -20,6 +20,7 @@ extern const struct handler file_write_handler;
 extern const struct handler file_remove_handler;
 extern const struct handler directory_handler;
 extern const struct handler symlink_handler;
+extern const struct handler release_handler;
 extern const struct handler yum_install_handler;
 extern const struct handler yum_remove_handler;
 extern const struct handler yum_upgrade_handler;
@@ -49,6 +50,10 @@ void handler_fail_error(struct handler_run *run, const struct error *err);
  * that it stays, and how to undo the step all the same, is added. */
 void result_conflict(struct handler_result *r, const struct handler_run *run, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
+
+/* "512 bytes", "1.5M". */
+enum { SIZE_TEXT_MAX = 32 };
+void result_size_text(int64_t bytes, char ret_text[SIZE_TEXT_MAX]);
 
 /* Whether prepare may keep so many bytes. */
 bool room_fits(const struct handler_run *run, int64_t bytes);

@@ -53,8 +53,8 @@ const struct step_type sleep_type = {
 /* ---- All --------------------------------------------------------------------------------- */
 
 static const struct step_type *const types[] = {
-    &command_check_type, &directory_type,   &echo_type,       &file_remove_type, &file_write_type,
-    &http_check_type,    &script_type,      &service_type,    &sleep_type,       &symlink_type,
-    &tcp_check_type,     &yum_install_type, &yum_remove_type, &yum_upgrade_type,
+    &command_check_type, &directory_type, &echo_type,        &file_remove_type, &file_write_type,
+    &http_check_type,    &release_type,   &script_type,      &service_type,     &sleep_type,
+    &symlink_type,       &tcp_check_type, &yum_install_type, &yum_remove_type,  &yum_upgrade_type,
 };
 const struct step_catalog handler_catalog = {types, sizeof(types) / sizeof(types[0])};

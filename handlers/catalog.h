@@ -22,6 +22,7 @@ extern const struct step_type file_write_type;
 extern const struct step_type file_remove_type;
 extern const struct step_type directory_type;
 extern const struct step_type symlink_type;
+extern const struct step_type release_type;
 extern const struct step_type yum_install_type;
 extern const struct step_type yum_remove_type;
 extern const struct step_type yum_upgrade_type;
@@ -122,6 +123,26 @@ struct yum_params {
     int64_t lock_timeout_ms;
     char *installroot; /* NULL: the agent's, which is / unless set */
 };
+
+/* ---- release ----------------------------------------------------------------------------- */
+
+struct release_params {
+    char *source; /* an artifact's name */
+    char *path;   /* absolute */
+    char *name;   /* NULL: release_name() makes one */
+    char *link;   /* NULL: RELEASE_LINK */
+    int64_t keep; /* releases, this one among them; 0: all */
+    int64_t strip_components;
+    char *owner, *group;    /* NULL: the agent's */
+    int64_t max_size_bytes; /* 0: RELEASE_SIZE_MAX */
+    bool create_parents;
+};
+#define RELEASE_LINK "current"
+#define RELEASE_FOLDER "releases"
+#define RELEASE_SIZE_MAX (INT64_C(4) * 1024 * 1024 * 1024)
+enum { RELEASE_NAME_MAX = 128, RELEASE_NAME_DIGITS = 12, RELEASE_KEEP_MAX = 1000 };
+/* What the release is called. */
+void release_name(const struct release_params *params, char ret_name[RELEASE_NAME_MAX + 1]);
 
 /* ---- Health gates ------------------------------------------------------------------------ */
 

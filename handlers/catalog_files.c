@@ -21,7 +21,7 @@ const char *catalog_check_file_path(const char *s)
     return "the absolute path of a file, such as \"/etc/motd\"";
 }
 
-static const char *check_folder_path(const char *s)
+const char *catalog_check_folder_path(const char *s)
 {
     return catalog_check_file_path(s) == NULL
                ? NULL
@@ -353,7 +353,7 @@ static const struct json_field directory_fields[] = {
      .flags = JSON_REQUIRED,
      .min = 1,
      .max = PATH_BYTES_MAX,
-     .check = check_folder_path,
+     .check = catalog_check_folder_path,
      .doc = "The folder, as an absolute path."},
     {.name = "state",
      .type = JSON_ENUM,

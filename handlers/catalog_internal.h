@@ -21,6 +21,7 @@ enum {
 
 /* Rules for strings, as json_field.check has them. */
 const char *catalog_check_file_path(const char *s);
+const char *catalog_check_folder_path(const char *s);
 const char *catalog_check_owner(const char *s);
 const char *catalog_check_mode(const char *s);
 const char *catalog_check_url(const char *s);
@@ -32,5 +33,6 @@ const char *catalog_check_regex(const char *s);
 extern const struct json_field catalog_arg_item;
 void catalog_check_args(const struct array *args, const char *path, struct problems *ps);
 
+extern const struct json_custom catalog_size_custom;     /* int64_t bytes; at least 1M */
 extern const struct json_custom catalog_statuses_custom; /* struct http_statuses */
 extern const struct json_custom catalog_headers_custom;  /* struct array of struct http_header */

@@ -189,7 +189,7 @@ static bool size_empty(const void *field)
     return *(const int64_t *)field == 0;
 }
 
-static const struct json_custom size_custom = {
+const struct json_custom catalog_size_custom = {
     .decode = size_decode,
     .encode = size_encode,
     .empty = size_empty,
@@ -203,7 +203,7 @@ static const struct json_field limits_fields[] = {
      .type = JSON_CUSTOM,
      JSON_AT(struct script_limits, memory_bytes),
      .flags = JSON_OMIT_EMPTY,
-     .custom = &size_custom,
+     .custom = &catalog_size_custom,
      .doc = "Memory: a number of bytes, or a text such as \"512M\". In a control group that of all "
             "its "
             "processes together, else the address space of each one."},

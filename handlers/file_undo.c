@@ -35,19 +35,19 @@ static const struct json_field undo_fields[] = {
      .item = &folder_item,
      .doc = "Folders that were not there."},
 };
-static const struct json_table undo_table = JSON_TABLE(
+const struct json_table file_undo_table = JSON_TABLE(
     "undo of files", struct file_undo, undo_fields, "What was there before a step changed it.");
 
 void file_undo_done(struct file_undo *undo)
 {
-    json_release(&undo_table, undo);
+    json_release(&file_undo_table, undo);
 }
 
 enum error_code file_undo_read(const struct handler_run *run, struct file_undo *ret_undo,
                                struct error *err)
 {
     enum error_code code =
-        json_read(run->undo, strlen(run->undo), HANDLER_UNDO_MAX, &undo_table, ret_undo, err);
+        json_read(run->undo, strlen(run->undo), HANDLER_UNDO_MAX, &file_undo_table, ret_undo, err);
     return code == ERR_OK ? ERR_OK : error_wrap(err, "what prepare captured");
 }
 
@@ -214,7 +214,7 @@ void file_undo_prepared(const struct file_undo *undo, enum error_code code,
 {
     AUTO_BUF struct buf text = {.max = HANDLER_UNDO_MAX};
     if (code == ERR_OK) {
-        json_encode(&text, &undo_table, undo);
+        json_encode(&text, &file_undo_table, undo);
         code = buf_check(&text, err);
     }
     if (code == ERR_OK) {
@@ -457,11 +457,13 @@ static enum error_code times_bring_back(const struct rollback *r, struct error *
     return ERR_OK;
 }
 
-/* Those that were made, innermost first, as far as they are empty. */
-static enum error_code folders_remove(struct rollback *r, struct error *err)
+enum error_code file_undo_remove_folders(const struct file_undo *undo, size_t *ret_removed,
+                                         const char **ret_kept, struct error *err)
 {
-    for (size_t i = r->undo->made.count; i-- > 0;) {
-        const char *path = *ARRAY_AT(&r->undo->made, char *, i);
+    *ret_removed = 0;
+    *ret_kept = NULL;
+    for (size_t i = undo->made.count; i-- > 0;) {
+        const char *path = *ARRAY_AT(&undo->made, char *, i);
         AUTO_PLACE struct file_place place = FILE_PLACE_INIT;
         enum error_code code = file_place_open(path, &place, err);
         if (code == ERR_NOT_FOUND)
@@ -469,10 +471,10 @@ static enum error_code folders_remove(struct rollback *r, struct error *err)
         if (code != ERR_OK)
             return code;
         if (unlinkat(place.dir_fd, place.name, AT_REMOVEDIR) == 0) {
-            r->changed++;
+            ++*ret_removed;
             code = file_place_sync(&place, err);
         } else if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) {
-            r->kept_folder = path;
+            *ret_kept = path;
             return ERR_OK;
         } else if (errno != ENOENT) {
             code = error_errno(err, errno, "cannot remove the folder %s", path);
@@ -504,6 +506,7 @@ void file_undo_rollback(const struct handler_run *run, file_left_find find,
     struct error err = {0};
     AUTO_UNDO struct file_undo undo = {0};
     struct rollback r = {.run = run, .undo = &undo, .find = find, .result = result};
+    size_t folders = 0;
     enum error_code code = file_undo_read(run, &undo, &err);
     for (size_t i = 0; code == ERR_OK && i < undo.nodes.count; i++)
         code = node_allowed(&r, i, &err);
@@ -512,7 +515,8 @@ void file_undo_rollback(const struct handler_run *run, file_left_find find,
     if (code == ERR_OK)
         code = times_bring_back(&r, &err);
     if (code == ERR_OK)
-        code = folders_remove(&r, &err);
+        code = file_undo_remove_folders(&undo, &folders, &r.kept_folder, &err);
+    r.changed += folders;
     if (code == ERR_OK)
         rollback_tell(&r);
     else if (result->message[0] == '\0')

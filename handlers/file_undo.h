@@ -20,6 +20,8 @@ struct file_undo {
     int64_t kept_bytes; /* prepare: of all files so far */
 };
 
+extern const struct json_table file_undo_table;
+
 enum error_code file_undo_read(const struct handler_run *run, struct file_undo *ret_undo,
                                struct error *err) MUST_CHECK;
 void file_undo_done(struct file_undo *undo);
@@ -71,6 +73,10 @@ typedef enum error_code (*file_left_find)(const struct handler_run *run,
                                           struct error *err);
 void file_undo_rollback(const struct handler_run *run, file_left_find find,
                         struct handler_result *result);
+/* Removes the folders of undo->made, innermost first, as far as they are empty. *ret_kept: the one
+ * that is not, borrowed; else NULL. */
+enum error_code file_undo_remove_folders(const struct file_undo *undo, size_t *ret_removed,
+                                         const char **ret_kept, struct error *err) MUST_CHECK;
 /* The finder of a step that leaves nothing anywhere. */
 enum error_code file_left_nothing(const struct handler_run *run, const struct file_undo *undo,
                                   size_t i, struct file_left *ret_left, int64_t *ret_size,

@@ -75,10 +75,7 @@ void result_conflict(struct handler_result *r, const struct handler_run *run, co
 
 /* ---- Room -------------------------------------------------------------------------------- */
 
-enum { SIZE_TEXT_MAX = 32 };
-
-/* "512 bytes", "1.5M". */
-static void size_text(int64_t bytes, char ret_text[SIZE_TEXT_MAX])
+void result_size_text(int64_t bytes, char ret_text[SIZE_TEXT_MAX])
 {
     static const char units[] = "KMGTP";
     double size = (double)bytes;
@@ -103,9 +100,9 @@ bool room_fits(const struct handler_run *run, int64_t bytes)
 void result_no_room(struct handler_result *r, const struct handler_run *run, int64_t bytes)
 {
     char need[SIZE_TEXT_MAX], used[SIZE_TEXT_MAX], most[SIZE_TEXT_MAX];
-    size_text(bytes, need);
-    size_text(run->room.used_bytes, used);
-    size_text(run->room.max_bytes, most);
+    result_size_text(bytes, need);
+    result_size_text(run->room.used_bytes, used);
+    result_size_text(run->room.max_bytes, most);
     result_fail(r, false,
                 "undoing it would need %s, and of the %s that this agent may keep for undo %s are "
                 "used; nothing was changed (raise --undo-max-size of kitsune-agent, or lower its "

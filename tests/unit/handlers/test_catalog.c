@@ -26,7 +26,7 @@ static void every_type_is_found_by_its_name(void **state)
     static const struct step_type *const types[] = {
         &echo_type,       &sleep_type,     &script_type,        &file_write_type, &yum_upgrade_type,
         &http_check_type, &tcp_check_type, &command_check_type, &service_type,    &file_remove_type,
-        &directory_type,  &symlink_type,   &yum_install_type,   &yum_remove_type};
+        &directory_type,  &symlink_type,   &yum_install_type,   &yum_remove_type, &release_type};
     assert_int_equal(handler_catalog.count, ARRAY_LEN(types));
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         assert_ptr_equal(step_catalog_find(&handler_catalog, types[i]->name), types[i]);
@@ -64,6 +64,7 @@ static void traits_say_what_may_be_repeated(void **state)
     assert_int_equal(file_remove_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
     assert_int_equal(directory_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
     assert_int_equal(symlink_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
+    assert_int_equal(release_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
     assert_int_equal(yum_upgrade_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
     assert_int_equal(http_check_type.traits, STEP_TYPE_IDEMPOTENT);
     assert_int_equal(tcp_check_type.traits, STEP_TYPE_IDEMPOTENT);
@@ -90,6 +91,11 @@ static void a_step_tells_whether_it_can_be_undone(void **state)
         {"file_remove", "{\"path\":\"/a\"}", NULL, STEP_UNDO_YES},
         {"directory", "{\"path\":\"/a\"}", NULL, STEP_UNDO_YES},
         {"symlink", "{\"path\":\"/a\",\"target\":\"b\"}", NULL, STEP_UNDO_YES},
+        {"release",
+         "{\"path\":\"/"
+         "a\",\"source\":\"sha256:"
+         "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae\"}",
+         NULL, STEP_UNDO_YES},
         {"script", "{\"inline\":\"a\",\"rollbackInline\":\"b\"}", NULL, STEP_UNDO_YES},
         {"script", "{\"script\":\"a\"}", "there is no rollback_script", STEP_UNDO_NO},
         {"http_check", "{\"url\":\"http://a\"}", NULL, STEP_UNDO_NOTHING},
