@@ -109,17 +109,23 @@ static enum error_code tell_content(const struct file_write_params *params, int 
                                                        : tell_bytes(params, fd, size, what, err);
 }
 
-static enum error_code tell_change(const struct file_write_params *params, int fd,
+static const char NOT_SHOWN[] = "its content, which has secrets and is not shown";
+
+static enum error_code tell_change(const struct handler_run *run, int fd,
                                    const struct file_meta *wanted, struct what *what,
                                    struct buf *shown, struct error *err)
 {
+    const struct file_write_params *params = run->params;
     const struct file_source content = file_write_content(params);
     AUTO_META struct file_meta now = {0};
     bool same = false;
     enum error_code code = file_meta_read(fd, &now, err);
     if (code == ERR_OK)
         code = file_holds(fd, content.data, content.len, &same, err);
-    if (code == ERR_OK && !same)
+    /* What is there may be the secret of yesterday, which no mask knows. */
+    if (code == ERR_OK && !same && run->secret)
+        what_add(what, "%s", NOT_SHOWN);
+    else if (code == ERR_OK && !same)
         code = tell_content(params, fd, now.size, what, shown, err);
     if (code != ERR_OK)
         return code;
@@ -132,14 +138,18 @@ static enum error_code tell_change(const struct file_write_params *params, int f
     return ERR_OK;
 }
 
-static enum error_code tell_new(const struct file_write_params *params,
-                                const struct file_meta *wanted, struct what *what,
-                                struct buf *shown, struct error *err)
+static enum error_code tell_new(const struct handler_run *run, const struct file_meta *wanted,
+                                struct what *what, struct buf *shown, struct error *err)
 {
+    const struct file_write_params *params = run->params;
     const struct file_source content = file_write_content(params);
     const struct diff_text from = {NULL, NULL, 0};
     const struct diff_text to = {params->path, content.data, content.len};
     char digest[FILE_DIGEST_TEXT];
+    if (run->secret) {
+        what_add(what, "%s; mode %04" PRIo64, NOT_SHOWN, wanted->mode);
+        return ERR_OK;
+    }
     what_add(what, "%zu bytes, mode %04" PRIo64, to.len, wanted->mode);
     if (is_text(content.data, content.len))
         return tell_diff(&from, &to, what, shown, err);
@@ -193,9 +203,9 @@ static enum error_code check(const struct handler_run *run, struct handler_resul
     if (code == ERR_OK)
         code = file_write_wanted(params, fd, &wanted, &same, err);
     if (code == ERR_OK && fd < 0)
-        code = tell_new(params, &wanted, &what, shown, err);
+        code = tell_new(run, &wanted, &what, shown, err);
     else if (code == ERR_OK && !same)
-        code = tell_change(params, fd, &wanted, &what, shown, err);
+        code = tell_change(run, fd, &wanted, &what, shown, err);
     if (code != ERR_OK)
         return code;
     tell_more(params, &undo, fd >= 0, &what);
