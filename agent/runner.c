@@ -21,7 +21,8 @@
 struct under_way {
     struct handler_run run;
     void *params;
-    struct mask *mask; /* NULL: there is no secret */
+    struct secrets *secrets; /* NULL: the plan has none; until the params are gone */
+    struct mask *mask;       /* NULL: there is no secret */
     struct output kept;
     struct buf live;     /* printed, not yet passed on; at most RUNNER_LIVE_MAX */
     int64_t live_offset; /* of its first byte */
@@ -182,8 +183,6 @@ static void result_mask(struct mask *m, struct handler_result *result, struct bu
 
 /* ---- Operations -------------------------------------------------------------------------- */
 
-DEFINE_CLEANUP(secrets_free, struct secrets)
-
 static void under_way_free(struct under_way *u)
 {
     if (!u)
@@ -191,6 +190,7 @@ static void under_way_free(struct under_way *u)
     if (u->params)
         step_params_free(u->run.handler->type, u->params);
     mask_free(u->mask);
+    secrets_free(u->secrets);
     output_done(&u->kept);
     buf_done(&u->live);
     mem_free(u);
@@ -262,15 +262,15 @@ static enum error_code secret_missing(const struct runner_operation *op, enum er
 static enum error_code secrets_decode(struct under_way *u, const struct runner_operation *op,
                                       struct error *err)
 {
-    AUTO(secrets_free) struct secrets *secrets = NULL;
     AUTO_FREE char *filled = NULL;
-    enum error_code code = secrets_find(op->secrets, op->planned, &secrets, err);
+    enum error_code code = secrets_find(op->secrets, op->planned, &u->secrets, err);
     if (code != ERR_OK)
         return secret_missing(op, code, err);
-    u->run.secret = secrets_used(secrets);
-    code = secrets_mask(secrets, &u->mask, err);
+    u->run.secret = secrets_used(u->secrets);
+    code = secrets_mask(u->secrets, &u->mask, err);
     if (code == ERR_OK && u->run.secret)
-        code = secrets_fill(secrets, op->planned, op->step->params_json, op->values, &filled, err);
+        code =
+            secrets_fill(u->secrets, op->planned, op->step->params_json, op->values, &filled, err);
     if (code != ERR_OK)
         return code;
     return params_decode(u, filled ? filled : op->step->params_json, u->run.secret, err);
