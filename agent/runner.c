@@ -21,7 +21,7 @@
 struct under_way {
     struct handler_run run;
     void *params;
-    struct secrets *secrets; /* NULL: the plan has none; until the params are gone */
+    struct secrets *secrets; /* NULL: the plan has none */
     struct mask *mask;       /* NULL: there is no secret */
     struct output kept;
     struct buf live;     /* printed, not yet passed on; at most RUNNER_LIVE_MAX */

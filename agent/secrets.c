@@ -5,6 +5,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/text.h"
 #include "common/json/json.h"
+#include "common/pki/pki_key.h"
 #include "common/plan/plan.h"
 #include "common/plan/plan_secrets.h"
 #include "common/values/template.h"
@@ -12,11 +13,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,34 +31,7 @@ struct secrets {
     char **texts; /* of each; NULL: not found */
     size_t total_bytes;
     bool used;
-    bool guarded;
 };
-
-/* ---- No cores ----------------------------------------------------------------------------------
- * Programs that are started can have theirs: the kernel sets it anew with each.
- */
-
-static pthread_mutex_t guard_lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned guards; /* how many have secrets in this process */
-static int dumpable_before;
-
-static void guard_enter(void)
-{
-    (void)pthread_mutex_lock(&guard_lock);
-    if (guards++ == 0) {
-        dumpable_before = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
-        (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    }
-    (void)pthread_mutex_unlock(&guard_lock);
-}
-
-static void guard_leave(void)
-{
-    (void)pthread_mutex_lock(&guard_lock);
-    if (--guards == 0 && dumpable_before == 1)
-        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-    (void)pthread_mutex_unlock(&guard_lock);
-}
 
 /* ---- Looking up --------------------------------------------------------------------------------
  */
@@ -231,8 +203,7 @@ enum error_code secrets_find(const char *refs, const char *planned, struct secre
     if (!s)
         return error_set(err, ERR_NO_MEMORY, NULL);
     mem_wipe_freed();
-    guard_enter();
-    s->guarded = true;
+    (void)pki_keys_protect();
     enum error_code code = refs_find(s, refs, planned, err);
     if (code == ERR_OK)
         *ret_secrets = TAKE(s);
@@ -247,8 +218,6 @@ void secrets_free(struct secrets *s)
         mem_free(s->texts[i]);
     mem_free(s->texts);
     plan_secrets_done(&s->refs);
-    if (s->guarded)
-        guard_leave();
     mem_free(s);
 }
 

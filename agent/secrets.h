@@ -7,8 +7,8 @@
  * else. One newline at its end is not part of the secret. A secret is UTF-8 text without NUL, of
  * MASK_SECRET_MIN bytes to SECRET_MAX_BYTES.
  *
- * While there are any, the process writes no core; and from the first one on it overwrites what it
- * frees (mem_wipe_freed).
+ * From the first one on the process writes no core (pki_keys_protect), and overwrites what it frees
+ * (mem_wipe_freed).
  *
  * Threading: one thread at a time for each. I/O: reads files; they are small.
  */

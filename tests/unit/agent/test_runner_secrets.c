@@ -92,7 +92,8 @@ static int tear_down(void **state)
     (void)snprintf(command, sizeof(command), "rm -rf '%s'", r->folder);
     assert_int_equal(system(command), 0);
     mem_free(r);
-    return 0;
+    /* Else what looks for leaks at the end may not look. */
+    return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
 /* A step as the agent hands it over: `planned` became `params`. */
@@ -337,25 +338,13 @@ static void what_is_no_regular_file_is_refused(void **state)
 /* ---- Traces ------------------------------------------------------------------------------------
  */
 
-static void no_core_is_written_while_there_are_secrets(void **state)
+static void no_core_is_written_once_there_was_a_secret(void **state)
 {
     struct rig *r = *state;
-    const struct plan_step step = {
-        .name = (char *)(uintptr_t) "a",
-        .type = (char *)(uintptr_t) "script",
-        .params_json = (char *)(uintptr_t) "{\"inline\":\"sleep 0.2; echo ${secrets.pw}\"}"};
-    const struct runner_operation operation = {.operation = HANDLER_EXECUTE,
-                                               .rollout = "r1",
-                                               .step = &step,
-                                               .attempt = 1,
-                                               .planned = step.params_json,
-                                               .secrets = REFS};
-    assert_int_equal(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
-    runner_start(r->runner, &operation);
+    const struct given g = {
+        .type = "echo", .operation = HANDLER_EXECUTE, .planned = "{\"message\":\"of no secret\"}"};
+    run(r, &g);
     assert_int_equal(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 0);
-    while (r->done == 0)
-        (void)uv_run(&r->loop, UV_RUN_ONCE);
-    assert_int_equal(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 1);
 }
 
 static void want_of_memory_fails_the_step_and_gives_nothing_away(void **state)
@@ -391,7 +380,7 @@ int main(void)
         TEST(one_newline_at_the_end_of_a_file_is_not_part_of_the_secret),
         TEST(a_file_that_is_no_place_for_a_secret_is_refused),
         TEST(what_is_no_regular_file_is_refused),
-        TEST(no_core_is_written_while_there_are_secrets),
+        TEST(no_core_is_written_once_there_was_a_secret),
         TEST(want_of_memory_fails_the_step_and_gives_nothing_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

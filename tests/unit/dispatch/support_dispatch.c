@@ -343,6 +343,8 @@ void conn_connect(struct bench *b, struct fake_conn *c, const char *server, cons
                   .hostname = version,
                   .boot_id = version,
                   .checks = !agents_are_old,
+                  .values = !agents_are_old,
+                  .secrets = !agents_are_old,
                   .handlers = {.items = handlers, .count = 1},
                   .executions = {.items = &execution, .count = rollout != NULL}},
     };
