@@ -116,6 +116,10 @@ static void check_place(const struct look *look, const char *name)
         return;
     if (look->type)
         put_places(look->type->params, &places);
+    if (buf_check(&places, NULL) != ERR_OK) {
+        look->ps->no_memory = true;
+        return;
+    }
     if (!look->type)
         problems_add(look->ps, look->path,
                      "%.100s: a condition cannot use a secret; params of some step types can",
