@@ -182,6 +182,17 @@ static void a_step_that_names_no_secret_is_masked_too(void **state)
     assert_string_equal(r->output.data, "***\n");
 }
 
+static void a_message_is_masked(void **state)
+{
+    struct rig *r = *state;
+    const struct given g = {.type = "script",
+                            .operation = HANDLER_EXECUTE,
+                            .planned = "{\"script\":\"/no/tiger\\\"42\\\\/there\"}"};
+    run(r, &g);
+    assert_int_equal(r->result.outcome, HANDLER_FAILED);
+    assert_non_null(strstr(r->result.message, "/no/***/there"));
+}
+
 static void values_beside_a_secret_are_those_that_were_kept(void **state)
 {
     struct rig *r = *state;
@@ -373,6 +384,7 @@ int main(void)
         TEST(what_a_script_prints_is_masked_whole_and_in_pieces),
         TEST(what_a_script_puts_out_and_says_is_masked),
         TEST(a_step_that_names_no_secret_is_masked_too),
+        TEST(a_message_is_masked),
         TEST(values_beside_a_secret_are_those_that_were_kept),
         TEST(one_that_is_missing_fails_the_step_before_it_begins),
         TEST(params_that_are_not_right_with_a_secret_are_told_without_it),

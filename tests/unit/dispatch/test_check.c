@@ -173,9 +173,9 @@ static void an_agent_that_knows_no_secrets_is_sent_no_plan_with_some(void **stat
         "\"rolloutStrategy\":{\"type\":\"Parallel\",\"maxFailures\":2}}";
     struct bench *b = *state;
     struct fake_conn old, a;
-    bench_old_agents(true);
+    bench_agents_before_secrets(true);
     conn_connect(b, &old, "a", "i1", NULL);
-    bench_old_agents(false);
+    bench_agents_before_secrets(false);
     conn_connect(b, &a, "b", "i2", NULL);
     bench_submit(b, "r1", with_secrets);
     bench_settle(b);
