@@ -40,6 +40,7 @@ static void execution_free(struct execution *x)
         plan_step_release(ARRAY_AT(&x->steps, struct plan_step, i));
     mem_free(x->steps.items);
     mem_free(x->vars);
+    mem_free(x->secrets);
     mem_free(x->spec);
     mem_free(x->rollout);
     mem_free(x);
@@ -212,6 +213,7 @@ static void hello_fill(const struct agent *a, const char **handlers,
         .undo_max_bytes = usage.max_bytes,
         .checks = true,
         .values = true,
+        .secrets = true,
         .handlers = {(void *)handlers, a->config.catalog->count},
         .executions = {executions, 0},
     };

@@ -136,6 +136,7 @@ static enum error_code execute_new(struct agent *a, struct wire_execute *execute
     x->steps = execute->steps;
     execute->steps = (struct array){0};
     x->vars = TAKE(execute->vars);
+    x->secrets = TAKE(execute->secrets);
     x->rollback_on_failure = execute->rollback_on_failure;
     x->check = execute->check;
     x->confirm_ms = execute->confirm_ms;

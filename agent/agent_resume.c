@@ -64,6 +64,7 @@ static enum error_code spec_read(struct execution *x, const struct undo_image *i
         x->steps = frame.execute.steps;
         frame.execute.steps = (struct array){0};
         x->vars = TAKE(frame.execute.vars);
+        x->secrets = TAKE(frame.execute.secrets);
     } else {
         code = error_set(err, ERR_CORRUPT, "the record is not of an execution");
     }

@@ -111,7 +111,7 @@ static enum error_code undo_fetch(struct agent *a, struct run *run, uint32_t ste
     if (run->undo_step == (int64_t)step)
         return ERR_OK;
     mem_free(TAKE(run->undo));
-    mem_free(TAKE(run->params));
+    values_forget(run);
     run->undo_step = -1;
     enum error_code code = a->config.store.capture(a->config.store.ctx, a->config.identity.server,
                                                    run->execution->rollout, step, &run->undo, err);
@@ -183,6 +183,9 @@ static void operation_start(struct agent *a, struct run *run)
         .operation = operation_of(action->type),
         .rollout = run->execution->rollout,
         .step = values_step(run, action->step),
+        .planned = step->params_json,
+        .values = run->late,
+        .secrets = run->execution->secrets,
         .attempt = action->attempt,
         .undo = action->type == EXECUTOR_PREPARE || check ? NULL : run->undo,
         .undo_dir = changes ? run->folder : NULL,
@@ -517,6 +520,7 @@ static void run_end(struct agent *a)
     mem_free(x->steps.items);
     x->steps = (struct array){0};
     mem_free(TAKE(x->vars));
+    mem_free(TAKE(x->secrets));
     a->cautious = false;
     /* Asked to do what was done already: whoever asks does not know how it ended. */
     if (run->resumed && x->last_seq == run->first_seq)

@@ -29,7 +29,7 @@ struct execution {
     bool rollback_on_failure;
     bool check; /* see wire_execute */
     int64_t confirm_ms;
-    char *vars; /* see wire_execute; as long as the steps */
+    char *vars, *secrets; /* see wire_execute; as long as the steps */
     /* Of a signed plan that was checked, until it is durable that it is spent; nonce "": none. */
     char nonce[PLAN_NONCE_DIGITS + 1];
     int64_t not_before_ms, expires_ms;
@@ -80,6 +80,7 @@ struct run {
     char *undo;        /* what was captured for undo_step */
     int64_t undo_step; /* -1: none */
     char *params;      /* of the operation's step, with values filled in; NULL: as in the plan */
+    char *late;        /* what texts with secrets name beside: a set of values; NULL: nothing */
     bool skipped;      /* `result` is that the step's condition is false */
     struct plan_step filled; /* the step with `params` */
     char *put_out;           /* by the operation that is over; NULL: nothing */
@@ -172,6 +173,8 @@ DEFINE_CLEANUP(run_free, struct run)
 /* The values of run->execution. */
 enum error_code values_init(struct run *run, struct error *err) MUST_CHECK;
 void values_done(struct run *run);
+/* run->params and run->late. */
+void values_forget(struct run *run);
 /* Before the step of `operation` is prepared or checked: tests its condition and fills its params
  * in. False: it goes no further, run->result says why. */
 bool values_ready(struct agent *a, struct run *run);
@@ -180,9 +183,10 @@ const struct plan_step *values_step(struct run *run, uint32_t step);
 /* What the step has put out, as its handler gave it. ERR_INVALID, ERR_NO_MEMORY. */
 enum error_code values_put_out(struct run *run, uint32_t step, const char *json,
                                struct error *err) MUST_CHECK;
-/* What is kept of a step with values: run->params and what undo needs. NULL: memory is out. */
+/* What is kept of a step with values: run->params, run->late and what undo needs. NULL: memory is
+ * out. */
 char *values_keep(const struct run *run, const char *undo);
-/* The other way round: run->undo, as it was kept, into run->params and run->undo. ERR_CORRUPT. */
+/* The other way round: run->undo, as it was kept, into these. ERR_CORRUPT. */
 enum error_code values_take_kept(struct run *run, struct error *err) MUST_CHECK;
 
 /* ---- agent_report.c ------------------------------------------------------------------------ */

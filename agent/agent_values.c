@@ -1,6 +1,9 @@
 /* What the names in conditions and params stand for on this server, and that a step is carried out,
  * tried again and undone with what was found for it when it was prepared: that is kept with what
  * undo needs, as {"params":{...},"undo":{...}}, for each step that has a condition or placeholders.
+ * A text with a secret in it is kept as it stands in the plan, and what else it names beside it, as
+ * {"params":{...},"values":{"vars.x":...},"undo":{...}}: the secret is looked up for each operation
+ * anew, by the runner alone.
  */
 #include "agent/agent_state.h"
 
@@ -41,8 +44,14 @@ void values_done(struct run *run)
         value_set_free(run->outputs[i]);
     mem_free(run->outputs);
     value_set_free(run->vars);
-    mem_free(run->params);
+    values_forget(run);
     mem_free(run->put_out);
+}
+
+void values_forget(struct run *run)
+{
+    mem_free(TAKE(run->params));
+    mem_free(TAKE(run->late));
 }
 
 /* ---- Names -------------------------------------------------------------------------------------
@@ -52,6 +61,7 @@ struct scope {
     const struct agent *agent;
     const struct run *run;
     const struct value_set *facts;
+    struct value_set *late; /* what texts with secrets name beside; NULL: nothing yet */
 };
 
 static bool find_in(const struct value_set *set, const char *name, size_t space_len,
@@ -97,10 +107,19 @@ static bool scope_find(void *ctx, const char *name, struct value *ret)
         return find_in(s->run->vars, name, strlen("vars."), ret);
     case SPACE_STEPS:
         return find_output(s, name, ret);
+    case SPACE_SECRETS: /* the runner's alone */
     case SPACE_COUNT:
         break;
     }
     return false;
+}
+
+static enum error_code scope_later(void *ctx, const char *name, const struct value *value,
+                                   struct error *err)
+{
+    struct scope *s = ctx;
+    enum error_code code = s->late ? ERR_OK : value_set_new(&s->late, err);
+    return code == ERR_OK ? value_set_put(s->late, name, value, err) : code;
 }
 
 /* ---- Before a step -----------------------------------------------------------------------------
@@ -152,23 +171,43 @@ static enum error_code when_test(const struct plan_step *step, const struct valu
     return code == ERR_OK ? ERR_OK : error_wrap(err, "when");
 }
 
+static enum error_code late_write(const struct value_set *late, char **ret_late, struct error *err)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    if (!late)
+        return ERR_OK;
+    value_set_write_json(late, &text);
+    *ret_late = buf_take(&text, NULL);
+    return *ret_late ? ERR_OK : error_set(err, ERR_NO_MEMORY, NULL);
+}
+
+static enum error_code values_find(struct agent *a, struct run *run, bool *ret_yes,
+                                   struct error *err)
+{
+    const struct plan_step *step = run_step(run, run->operation.step);
+    struct scope s = {.agent = a, .run = run, .facts = agent_facts(a)};
+    const struct value_scope scope = {scope_find, &s, scope_later};
+    enum error_code code = when_test(step, &scope, ret_yes, err);
+    if (code == ERR_OK && *ret_yes)
+        code = params_fill(a, step, &scope, &run->params, err);
+    if (code == ERR_OK)
+        code = late_write(s.late, &run->late, err);
+    value_set_free(s.late);
+    return code;
+}
+
 bool values_ready(struct agent *a, struct run *run)
 {
     const struct plan_step *step = run_step(run, run->operation.step);
-    struct scope s = {a, run, NULL};
-    const struct value_scope scope = {scope_find, &s};
     struct error err = {0};
     bool yes = true;
     /* What is at hand of the step before this one is not whole any more. */
     if (run->params)
         run->undo_step = -1;
-    mem_free(TAKE(run->params));
+    values_forget(run);
     if (!plan_step_has_values(step))
         return true;
-    s.facts = agent_facts(a);
-    enum error_code code = when_test(step, &scope, &yes, &err);
-    if (code == ERR_OK && yes)
-        code = params_fill(a, step, &scope, &run->params, &err);
+    enum error_code code = values_find(a, run, &yes, &err);
     if (code == ERR_OK && yes)
         return true;
     run->has_result = true;
@@ -212,25 +251,26 @@ char *values_keep(const struct run *run, const char *undo)
     AUTO_BUF struct buf text = BUF_INIT;
     buf_puts(&text, "{\"params\":");
     buf_puts(&text, run->params);
+    if (run->late) {
+        buf_puts(&text, ",\"values\":");
+        buf_puts(&text, run->late);
+    }
     buf_puts(&text, ",\"undo\":");
     buf_puts(&text, undo);
     buf_putc(&text, '}');
     return buf_take(&text, NULL);
 }
 
-static char *member_text(const struct json_value *kept, const char *name, struct error *err)
+static enum error_code member_text(const struct json_value *kept, const char *name, char **ret_text,
+                                   struct error *err)
 {
     AUTO_BUF struct buf text = BUF_INIT;
     const struct json_value *v = json_get(kept, name);
-    if (!v || json_kind(v) != JSON_IS_OBJECT) {
-        error_set(err, ERR_CORRUPT, "what was kept for it has no %s", name);
-        return NULL;
-    }
+    if (!v || json_kind(v) != JSON_IS_OBJECT)
+        return error_set(err, ERR_CORRUPT, "what was kept for it has no %s", name);
     json_write_value(&text, v);
-    char *taken = buf_take(&text, NULL);
-    if (!taken)
-        error_set(err, ERR_NO_MEMORY, NULL);
-    return taken;
+    *ret_text = buf_take(&text, NULL);
+    return *ret_text ? ERR_OK : error_set(err, ERR_NO_MEMORY, NULL);
 }
 
 enum error_code values_take_kept(struct run *run, struct error *err)
@@ -240,15 +280,20 @@ enum error_code values_take_kept(struct run *run, struct error *err)
     if (code != ERR_OK)
         return code == ERR_INVALID ? error_set(err, ERR_CORRUPT, "what was kept for it is no JSON")
                                    : code;
-    char *params = member_text(json_root(doc), "params", err);
-    char *undo = params ? member_text(json_root(doc), "undo", err) : NULL;
-    if (!undo) {
-        mem_free(params);
-        return err->code;
-    }
-    mem_free(run->params);
+    AUTO_FREE char *params = NULL;
+    AUTO_FREE char *undo = NULL;
+    AUTO_FREE char *late = NULL;
+    code = member_text(json_root(doc), "params", &params, err);
+    if (code == ERR_OK)
+        code = member_text(json_root(doc), "undo", &undo, err);
+    if (code == ERR_OK && json_get(json_root(doc), "values"))
+        code = member_text(json_root(doc), "values", &late, err);
+    if (code != ERR_OK)
+        return code;
+    values_forget(run);
     mem_free(run->undo);
-    run->params = params;
-    run->undo = undo;
+    run->params = TAKE(params);
+    run->late = TAKE(late);
+    run->undo = TAKE(undo);
     return ERR_OK;
 }

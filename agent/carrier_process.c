@@ -1,6 +1,7 @@
 #include "agent/carrier_process_internal.h"
 
 #include "agent/network.h"
+#include "agent/network_environment.h"
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -196,9 +197,13 @@ static int spawn(struct carrier_process *cp)
         {.flags = UV_IGNORE},
         {.flags = UV_INHERIT_FD, .data.fd = STDERR_FILENO},
     };
+    AUTO_FREE char **environment = network_environment();
+    if (!environment)
+        return UV_ENOMEM;
     const uv_process_options_t options = {
         .file = "/proc/self/exe",
         .args = arguments,
+        .env = environment,
         .stdio = stdio,
         .stdio_count = 3,
         .exit_cb = on_process_exit,

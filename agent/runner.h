@@ -1,7 +1,9 @@
 /*
  * runner: carries out the operations of one agent's steps by their handlers, one at a time. It
  * decodes the step's params (from the same table as the orchestrator did), keeps head and tail of
- * what the step prints, and passes it on live.
+ * what the step prints, and passes it on live. It alone knows secrets (secrets.h): it fills them
+ * into the params immediately before the handler begins, and takes them out of all that the handler
+ * says.
  *
  * Threading: the loop's thread. I/O: what the handlers do.
  */
@@ -34,6 +36,9 @@ struct runner_operation {
     bool force;               /* rollback */
     int32_t depends;          /* check: see handler_run; -1: none */
     const char *depends_name; /* of that step */
+    const char *secrets;      /* where the plan's are, see plan.h; NULL: it has none */
+    const char *planned;      /* step->params_json as in the plan; needed where there are secrets */
+    const char *values;       /* what texts with secrets name beside; NULL: nothing */
 };
 
 struct runner_config {

@@ -142,7 +142,8 @@ static enum error_code statement_write(const struct wire_execute *execute,
     };
     if (!text_unhex(seal->strategy, statement.strategy.bytes, SEAL_HASH_BYTES))
         return denied(err, "the strategy of the signed plan is none");
-    enum error_code code = seal_hash_steps(&execute->steps, execute->vars, &statement.steps, err);
+    enum error_code code =
+        seal_hash_steps(&execute->steps, execute->vars, execute->secrets, &statement.steps, err);
     return code == ERR_OK ? seal_write(&statement, out, err) : code;
 }
 

@@ -204,6 +204,7 @@ static const struct json_field file_write_fields[] = {
      .type = JSON_STRING,
      JSON_AT(struct file_write_params, content),
      JSON_HAS(struct file_write_params, has_content),
+     .flags = JSON_SECRETS,
      .doc = "The whole content of the file, UTF-8 text; may be empty. At most 1 MiB. Of content, "
             "contentBase64 and source one is required."},
     {.name = "contentBase64",

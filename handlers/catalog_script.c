@@ -252,7 +252,7 @@ static const char *check_umask(const char *s)
 #define INLINE_FIELD(name_, member_, doc_)                                                         \
     {                                                                                              \
         .name = (name_), .type = JSON_STRING, JSON_AT(struct script_params, member_),              \
-        .flags = JSON_OMIT_EMPTY, .min = 1, .max = INLINE_MAX, .doc = (doc_)                       \
+        .flags = JSON_OMIT_EMPTY | JSON_SECRETS, .min = 1, .max = INLINE_MAX, .doc = (doc_)        \
     }
 
 static const struct json_field script_fields[] = {
@@ -289,7 +289,7 @@ static const struct json_field script_fields[] = {
     {.name = "env",
      .type = JSON_CUSTOM,
      JSON_AT(struct script_params, env),
-     .flags = JSON_OMIT_EMPTY,
+     .flags = JSON_OMIT_EMPTY | JSON_SECRETS,
      .custom = &env_custom,
      .doc = "Environment variables, on top of the agent's own: an object of texts by name."},
     {.name = "cwd",
@@ -312,7 +312,7 @@ static const struct json_field script_fields[] = {
     {.name = "stdin",
      .type = JSON_STRING,
      JSON_AT(struct script_params, standard_input),
-     .flags = JSON_OMIT_EMPTY,
+     .flags = JSON_OMIT_EMPTY | JSON_SECRETS,
      .max = STDIN_MAX,
      .doc = "What it finds on its standard input. Left out: nothing."},
     {.name = "umask",

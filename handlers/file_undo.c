@@ -374,6 +374,13 @@ static enum error_code conflict_tell(const struct rollback *r, const struct look
 {
     char now[FILE_TEXT_MAX], left[FILE_TEXT_MAX], before[FILE_TEXT_MAX];
     const char *path = file_path_shown(look->before->path);
+    if (r->run->secret) { /* no sums: a short secret could be guessed by one */
+        result_conflict(r->result, r->run,
+                        "changed by somebody else since, or a secret in it is another one now than "
+                        "when this step wrote it: %s",
+                        path);
+        return error_set(err, ERR_CONFLICT, "%s was changed by somebody else", path);
+    }
     file_node_text(&look->now, now);
     file_left_text(&look->left, look->left_size, left);
     file_node_text(look->before, before);

@@ -120,18 +120,23 @@ static enum error_code tell_content(const struct file_write_params *params,
                                                  : tell_bytes(params, content, present, what, err);
 }
 
-static enum error_code tell_change(const struct file_write_params *params,
-                                   const struct file_source *content, int fd,
-                                   const struct file_meta *wanted, struct told *told,
+static const char NOT_SHOWN[] = "its content, which has secrets and is not shown";
+
+static enum error_code tell_change(const struct handler_run *run, const struct file_source *content,
+                                   int fd, const struct file_meta *wanted, struct told *told,
                                    struct error *err)
 {
+    const struct file_write_params *params = run->params;
     AUTO_META struct file_meta now = {0};
     bool same = false;
     enum error_code code = file_meta_read(fd, &now, err);
     if (code == ERR_OK)
         code = file_write_same(params, content, fd, &same, err);
     const struct present present = {fd, now.size};
-    if (code == ERR_OK && !same)
+    /* What is there may be the secret of yesterday, which no mask knows. */
+    if (code == ERR_OK && !same && run->secret)
+        what_add(&told->what, "%s", NOT_SHOWN);
+    else if (code == ERR_OK && !same)
         code = tell_content(params, content, &present, &told->what, told->shown, err);
     if (code != ERR_OK)
         return code;
@@ -144,13 +149,18 @@ static enum error_code tell_change(const struct file_write_params *params,
     return ERR_OK;
 }
 
-static enum error_code tell_new(const struct file_write_params *params,
-                                const struct file_source *content, const struct file_meta *wanted,
-                                struct told *told, struct error *err)
+static enum error_code tell_new(const struct handler_run *run, const struct file_source *content,
+                                const struct file_meta *wanted, struct told *told,
+                                struct error *err)
 {
+    const struct file_write_params *params = run->params;
     const struct diff_text from = {NULL, NULL, 0};
     const struct diff_text to = {params->path, content->data, content->len};
     char digest[FILE_DIGEST_TEXT];
+    if (run->secret) {
+        what_add(&told->what, "%s; mode %04" PRIo64, NOT_SHOWN, wanted->mode);
+        return ERR_OK;
+    }
     what_add(&told->what, "%zu bytes, mode %04" PRIo64, to.len, wanted->mode);
     if (is_text(content->data, content->len))
         return tell_diff(&from, &to, &told->what, told->shown, err);
@@ -220,9 +230,9 @@ static enum error_code check(const struct handler_run *run, struct handler_resul
     if (code == ERR_OK)
         code = file_write_wanted(params, &content, fd, &wanted, &same, err);
     if (code == ERR_OK && fd < 0)
-        code = tell_new(params, &content, &wanted, &told, err);
+        code = tell_new(run, &content, &wanted, &told, err);
     else if (code == ERR_OK && !same)
-        code = tell_change(params, &content, fd, &wanted, &told, err);
+        code = tell_change(run, &content, fd, &wanted, &told, err);
     if (code != ERR_OK)
         return code;
     tell_more(params, &undo, fd >= 0, &told.what);

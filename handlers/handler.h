@@ -87,6 +87,7 @@ struct handler_run {
     const char *undo;         /* rollback, execute: what prepare captured; "{}" when nothing */
     const char *undo_dir;     /* exists, 0700, this step's own; prepare may put files there */
     struct handler_room room; /* prepare */
+    bool secret;              /* params have secrets: no diff, sum or value of them is told */
     bool force;               /* rollback: also over what somebody else has changed */
     int32_t depends; /* check: the first earlier step, from 0, that would change something */
     const char *depends_name; /* its name; NULL: there is none */

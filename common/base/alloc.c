@@ -1,5 +1,7 @@
 #include "common/base/alloc.h"
 
+#include <malloc.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +11,9 @@ static _Thread_local bool failing;
 static _Thread_local bool failing_once;
 static _Thread_local uint64_t successes_left;
 static _Thread_local uint64_t failures;
+
+/* Of the process: any thread may free what another has made. */
+static atomic_bool wiping;
 
 static inline bool allowed(void)
 {
@@ -49,7 +54,17 @@ void *mem_array(size_t count, size_t size_bytes)
 
 void *mem_realloc(void *p, size_t size_bytes)
 {
-    return allowed() ? realloc(p, at_least_one(size_bytes)) : NULL;
+    if (!allowed())
+        return NULL;
+    if (!p || !atomic_load_explicit(&wiping, memory_order_relaxed))
+        return realloc(p, at_least_one(size_bytes));
+    size_t had = malloc_usable_size(p);
+    void *moved = malloc(at_least_one(size_bytes));
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, p, had < size_bytes ? had : size_bytes);
+    mem_free(p);
+    return moved;
 }
 
 char *mem_strdup(const char *s)
@@ -70,7 +85,14 @@ char *mem_strndup(const char *s, size_t len)
 
 void mem_free(void *p)
 {
+    if (p && atomic_load_explicit(&wiping, memory_order_relaxed))
+        explicit_bzero(p, malloc_usable_size(p));
     free(p);
+}
+
+void mem_wipe_freed(void)
+{
+    atomic_store_explicit(&wiping, true, memory_order_relaxed);
 }
 
 static void fail_from(uint64_t n, bool once)

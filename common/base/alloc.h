@@ -18,6 +18,9 @@ void *mem_realloc(void *p, size_t size_bytes) __attribute__((warn_unused_result)
 char *mem_strdup(const char *s) __attribute__((malloc, warn_unused_result));
 char *mem_strndup(const char *s, size_t len) __attribute__((malloc, warn_unused_result));
 void mem_free(void *p); /* NULL is fine */
+/* From now on what this process frees is overwritten first, also what a realloc leaves behind. For
+ * a process that has had a secret in its memory: copies of it are in buffers, documents, params. */
+void mem_wipe_freed(void);
 
 #define MEM_NEW(type) ((type *)mem_zalloc(sizeof(type)))
 

@@ -95,7 +95,8 @@ enum {
     JSON_RAW_OBJECT = 1 << 2,  /* JSON_RAW: must be an object */
     JSON_HAS_DEFAULT = 1 << 3, /* absent: `fallback` (numbers, seconds, bool, enum) is stored; in an
                                   object that is absent itself, too */
-    JSON_SECONDS_TEXT = 1 << 4 /* JSON_SECONDS: a text such as "1m30s" too (duration_parse) */
+    JSON_SECONDS_TEXT = 1 << 4, /* JSON_SECONDS: a text such as "1m30s" too (duration_parse) */
+    JSON_SECRETS = 1 << 5 /* of step params: its texts may name secrets (common/values/value.h) */
 };
 
 enum { JSON_STRING_MAX = 1024 * 1024 };

@@ -197,5 +197,7 @@ void json_schema_field(struct buf *b, const struct json_field *field)
     schema_value(b, field);
     put_text(b, "description", doc);
     schema_default(b, field);
+    if ((field->flags & JSON_SECRETS) != 0)
+        buf_puts(b, ",\"x-secrets\":true");
     buf_putc(b, '}');
 }

@@ -85,6 +85,7 @@ void plan_free(struct plan *plan)
     mem_free(plan->strategy.batch_sizes.items);
     mem_free(plan->name);
     mem_free(plan->vars_json);
+    mem_free(plan->secrets_json);
     plan_signing_done(&plan->signing);
     plan_index_free(plan->index);
     mem_free(plan);
@@ -159,7 +160,7 @@ enum error_code plan_keep_servers(const struct plan *plan, bool (*keep)(void *ct
     if (!copy)
         return error_set(err, ERR_NO_MEMORY, NULL);
     *copy = *plan;
-    copy->name = copy->vars_json = NULL;
+    copy->name = copy->vars_json = copy->secrets_json = NULL;
     copy->index = NULL;
     copy->is_signed = false;
     copy->signing = (struct plan_signing){0};
@@ -167,7 +168,8 @@ enum error_code plan_keep_servers(const struct plan *plan, bool (*keep)(void *ct
     if (!copy_items(&plan->strategy.batch_sizes, sizeof(struct plan_size),
                     &copy->strategy.batch_sizes) ||
         !copy_text(plan->name, &copy->name) || !copy_text(plan->vars_json, &copy->vars_json) ||
-        !copy_steps(plan, copy) || !copy_servers(plan, keep, ctx, copy))
+        !copy_text(plan->secrets_json, &copy->secrets_json) || !copy_steps(plan, copy) ||
+        !copy_servers(plan, keep, ctx, copy))
         return error_set(err, ERR_NO_MEMORY, NULL);
     assert(copy->servers.count > 0);
     enum error_code code = plan_finish(copy, err);

@@ -122,6 +122,7 @@ enum {
 struct plan {
     char *name;           /* may be NULL */
     char *vars_json;      /* a set of values, see common/values/value_json.h; NULL: none */
+    char *secrets_json;   /* where servers find them, see plan_secrets.h; NULL: none */
     struct array servers; /* char *; ids, unique */
     struct array steps;   /* struct plan_step; names unique */
     struct plan_strategy strategy;

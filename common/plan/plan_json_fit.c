@@ -1,7 +1,7 @@
 /* What placeholders have become, of the kind that params want. Labels and outputs are texts, and a
  * number may be wanted; vars and facts may be numbers, and a text is wanted. */
 #include "common/base/cleanup.h"
-#include "common/plan/plan_json.h"
+#include "common/plan/plan_json_internal.h"
 #include "common/values/template.h"
 
 #include <math.h>
@@ -56,7 +56,7 @@ static void put_items(const struct json_value *planned, const struct json_value 
     buf_putc(out, ']');
 }
 
-static const struct json_field *field_find(const struct json_table *table, const char *name)
+const struct json_field *plan_params_field(const struct json_table *table, const char *name)
 {
     for (size_t i = 0; i < table->count; i++) {
         if (strcmp(table->fields[i].name, name) == 0)
@@ -91,7 +91,7 @@ void plan_params_fit(const struct json_value *planned, const struct json_value *
             buf_putc(out, ',');
         json_write_string(out, name, strlen(name));
         buf_putc(out, ':');
-        put_fit(p, v, field_find(table, name), out);
+        put_fit(p, v, plan_params_field(table, name), out);
         v = json_next(v);
     }
     buf_putc(out, '}');

@@ -10,6 +10,7 @@
 #include "common/json/json.h"
 #include "common/plan/plan.h"
 #include "common/plan/plan_json.h"
+#include "common/plan/plan_secrets.h"
 #include "common/values/value_set.h"
 
 #include <stdbool.h>
@@ -35,12 +36,15 @@ extern const struct json_custom plan_limit_custom;       /* struct plan_limit */
 enum error_code plan_params_decode(const struct step_type *type, const struct json_value *value,
                                    const char *path, void **ret_params, struct problems *ps,
                                    struct error *err) MUST_CHECK;
+/* NULL: there is none of that name. */
+const struct json_field *plan_params_field(const struct json_table *params, const char *name);
 bool plan_params_have_values(const char *params_json); /* NULL is fine */
 /* What is looked at in a step's params and condition. */
 struct plan_values {
     const struct plan *plan;
     const struct step_catalog *catalog;
     struct value_set *vars; /* NULL: there are none */
+    struct plan_secrets secrets;
 };
 /* Plan and catalog are borrowed; the caller calls plan_values_done. ERR_NO_MEMORY. */
 enum error_code plan_values_init(const struct plan *plan, const struct step_catalog *catalog,
@@ -52,6 +56,9 @@ void plan_when_check(const struct plan_values *values, uint32_t step, struct pro
 enum error_code plan_template_check(const struct plan_values *values, uint32_t step,
                                     const struct step_type *type, const struct json_value *value,
                                     struct problems *ps, struct error *err) MUST_CHECK;
+/* That no text outside of params has a placeholder of a secret. */
+enum error_code plan_secrets_check(const struct json_value *root, struct problems *ps,
+                                   struct error *err) MUST_CHECK;
 /* The rules across the fields of `signing`. */
 void plan_signing_check(const struct plan_signing *signing, struct problems *ps);
 /* The rules across fields, and each step's params against its type; puts the params into their

@@ -281,6 +281,8 @@ enum error_code plan_rules_check(const struct json_value *root, struct plan_docu
     if (code == ERR_OK)
         code = check_steps(root, &document->plan, catalog, ps, err);
     if (code == ERR_OK)
+        code = plan_secrets_check(root, ps, err);
+    if (code == ERR_OK)
         check_strategy(root, &document->plan, ps);
     if (code == ERR_OK && document->plan.is_signed)
         plan_signing_check(&document->plan.signing, ps);

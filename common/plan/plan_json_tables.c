@@ -1,6 +1,7 @@
 /* The field tables of a plan. */
 #include "common/base/id.h"
 #include "common/plan/plan_json_internal.h"
+#include "common/plan/plan_secrets.h"
 #include "common/values/expr.h"
 #include "common/values/value_json.h"
 
@@ -110,7 +111,8 @@ static const struct json_field step_fields[] = {
      JSON_AT(struct plan_step, params_json),
      .flags = JSON_RAW_OBJECT,
      .doc = "The step type's parameters. \"${NAME}\" in a text stands for a value: vars.NAME, "
-            "server.id, server.labels.NAME, facts.NAME, steps.STEP.outputs.NAME."},
+            "server.id, server.labels.NAME, facts.NAME, steps.STEP.outputs.NAME, and in some "
+            "params secrets.NAME."},
     {.name = "required",
      .type = JSON_BOOL,
      JSON_AT(struct plan_step, required),
@@ -295,6 +297,14 @@ static const struct json_field document_fields[] = {
      .custom = &value_set_custom,
      .doc = "Values that steps use as vars.NAME: texts, numbers, booleans, lists of these, and "
             "objects that group them."},
+    {.name = "secrets",
+     .type = JSON_CUSTOM,
+     JSON_AT(struct plan_document, plan.secrets_json),
+     .flags = JSON_OMIT_EMPTY,
+     .custom = &plan_secrets_custom,
+     .doc = "Where each server finds the secrets that steps use as secrets.NAME: {\"NAME\": "
+            "{\"env\": \"VARIABLE\"}} in the agent's environment, {\"NAME\": {\"file\": "
+            "\"/PATH\"}} in a file there. The values are in no journal, log or output."},
     {.name = "steps",
      .type = JSON_ARRAY,
      JSON_AT(struct plan_document, plan.steps),

@@ -37,12 +37,15 @@ enum error_code plan_values_init(const struct plan *plan, const struct step_cata
                                  struct plan_values *ret, struct error *err)
 {
     *ret = (struct plan_values){.plan = plan, .catalog = catalog};
-    return plan->vars_json ? value_set_read_json(plan->vars_json, &ret->vars, err) : ERR_OK;
+    enum error_code code =
+        plan->vars_json ? value_set_read_json(plan->vars_json, &ret->vars, err) : ERR_OK;
+    return code == ERR_OK ? plan_secrets_read(plan->secrets_json, &ret->secrets, err) : code;
 }
 
 void plan_values_done(struct plan_values *values)
 {
     value_set_free(values->vars);
+    plan_secrets_done(&values->secrets);
     *values = (struct plan_values){0};
 }
 
@@ -55,6 +58,8 @@ struct look {
     uint32_t step;
     const char *path;
     struct problems *ps;
+    const struct step_type *type;   /* whose params the text is in; NULL: it is a condition */
+    const struct json_field *field; /* in which of them; NULL: none that there is */
     bool open; /* what a name stands for is known on the server alone, or is none */
 };
 
@@ -93,6 +98,51 @@ static void check_output(const struct look *look, const char *name)
                  (int)(len < 64 ? len : 64), step);
 }
 
+/* "env, stdin, inline": the params that may have secrets. */
+static void put_places(const struct json_table *params, struct buf *b)
+{
+    for (size_t i = 0; i < params->count; i++) {
+        if ((params->fields[i].flags & JSON_SECRETS) == 0)
+            continue;
+        buf_puts(b, b->len > 0 ? ", " : "");
+        buf_puts(b, params->fields[i].name);
+    }
+}
+
+static void check_place(const struct look *look, const char *name)
+{
+    AUTO_BUF struct buf places = BUF_INIT;
+    if (look->field && (look->field->flags & JSON_SECRETS) != 0)
+        return;
+    if (look->type)
+        put_places(look->type->params, &places);
+    if (buf_check(&places, NULL) != ERR_OK) {
+        look->ps->no_memory = true;
+        return;
+    }
+    if (!look->type)
+        problems_add(look->ps, look->path,
+                     "%.100s: a condition cannot use a secret; params of some step types can",
+                     name);
+    else if (places.len == 0)
+        problems_add(look->ps, look->path, "%.100s: a step of type %s can use no secrets", name,
+                     look->type->name);
+    else
+        problems_add(look->ps, look->path,
+                     "%.100s: a secret cannot stand here, where others could see it; of type %s it "
+                     "can stand in %s",
+                     name, look->type->name, places.data ? places.data : "");
+}
+
+static void check_secret(const struct look *look, const char *name)
+{
+    static const char space[] = "secrets.";
+    check_place(look, name);
+    if (!plan_secrets_find(&look->values->secrets, name + sizeof(space) - 1))
+        problems_add(look->ps, look->path,
+                     "%.100s is not defined: the plan's \"secrets\" have no such name", name);
+}
+
 static bool check_name(void *ctx, const char *name)
 {
     struct look *look = ctx;
@@ -102,6 +152,8 @@ static bool check_name(void *ctx, const char *name)
     look->open = look->open || space != SPACE_VARS;
     if (space == SPACE_STEPS)
         check_output(look, name);
+    if (space == SPACE_SECRETS)
+        check_secret(look, name);
     if (space != SPACE_VARS || find_var(look->values, name, &v))
         return true;
     problems_add(look->ps, look->path,
@@ -134,6 +186,9 @@ void plan_when_check(const struct plan_values *values, uint32_t step, struct pro
 struct walk {
     const struct plan_values *values;
     uint32_t step;
+    const struct json_value *root; /* the params */
+    const struct step_type *type;
+    const struct json_field *field; /* the param under way; NULL: none, or none that there is */
     struct problems *ps;
     struct buf path;
     struct buf filled;
@@ -149,8 +204,13 @@ static bool find_for_fill(void *ctx, const char *name, struct value *ret)
 static void walk_text(struct walk *w, const struct json_value *v)
 {
     AUTO_BUF struct buf filled = BUF_INIT;
-    struct look look = {.values = w->values, .step = w->step, .path = w->path.data, .ps = w->ps};
-    const struct value_scope scope = {find_for_fill, (void *)(uintptr_t)w->values};
+    struct look look = {.values = w->values,
+                        .step = w->step,
+                        .path = w->path.data,
+                        .ps = w->ps,
+                        .type = w->type,
+                        .field = w->field};
+    const struct value_scope scope = {.find = find_for_fill, .ctx = (void *)(uintptr_t)w->values};
     struct error err = {0};
     template_json_names(v, check_name, &look);
     if (!look.open) {
@@ -207,6 +267,8 @@ static void walk_value(struct walk *w, const struct json_value *v)
     for (const struct json_value *c = json_first(v); c && !w->ps->no_memory; c = json_next(c)) {
         if (index > 0)
             buf_putc(&w->filled, ',');
+        if (v == w->root)
+            w->field = plan_params_field(w->type->params, json_name(c));
         walk_child(w, c, index++);
     }
     buf_putc(&w->filled, kind == JSON_IS_ARRAY ? ']' : '}');
@@ -291,6 +353,8 @@ enum error_code plan_template_check(const struct plan_values *values, uint32_t s
 {
     struct walk w = {.values = values,
                      .step = step,
+                     .root = value,
+                     .type = type,
                      .ps = ps,
                      .path = BUF_INIT,
                      .filled = {.max = FILLED_MAX_BYTES},

@@ -16,6 +16,8 @@ static const char statement_label[] = "kitsune plan statement 1";
 static const char steps_label[] = "kitsune plan steps 1";
 /* Those of a plan that has vars or conditions; without them the bytes are as they always were. */
 static const char steps_values_label[] = "kitsune plan steps 1 with values";
+/* And those of a plan that has secrets. */
+static const char steps_secrets_label[] = "kitsune plan steps 1 with secrets";
 static const char strategy_label[] = "kitsune plan strategy 1";
 static_assert(PLAN_SIGNING_VERSION == 1, "the labels say it");
 
@@ -123,14 +125,16 @@ static bool has_values(const struct array *steps, const char *vars)
     return vars != NULL;
 }
 
-enum error_code seal_hash_steps(const struct array *steps, const char *vars, struct seal_hash *ret,
-                                struct error *err)
+enum error_code seal_hash_steps(const struct array *steps, const char *vars, const char *secrets,
+                                struct seal_hash *ret, struct error *err)
 {
     AUTO_BUF struct buf b = BUF_INIT;
-    bool values = has_values(steps, vars);
-    put_text(&b, values ? steps_values_label : steps_label);
+    bool values = secrets || has_values(steps, vars);
+    put_text(&b, secrets ? steps_secrets_label : values ? steps_values_label : steps_label);
     if (values)
         put_optional(&b, vars);
+    if (secrets)
+        put_text(&b, secrets);
     put_count(&b, steps->count);
     for (size_t i = 0; i < steps->count; i++) {
         const struct plan_step *step = ARRAY_AT(steps, struct plan_step, i);

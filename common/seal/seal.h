@@ -42,9 +42,9 @@ struct seal_statement {
 };
 
 /* `steps`: struct plan_step, as they are to be run, with placeholders as they stand in the plan;
- * `vars`: see struct plan. ERR_NO_MEMORY, ERR_LIMIT. */
-enum error_code seal_hash_steps(const struct array *steps, const char *vars, struct seal_hash *ret,
-                                struct error *err) MUST_CHECK;
+ * `vars`, `secrets`: see struct plan. ERR_NO_MEMORY, ERR_LIMIT. */
+enum error_code seal_hash_steps(const struct array *steps, const char *vars, const char *secrets,
+                                struct seal_hash *ret, struct error *err) MUST_CHECK;
 enum error_code seal_hash_strategy(const struct plan_strategy *strategy, struct seal_hash *ret,
                                    struct error *err) MUST_CHECK;
 /* Appends the bytes that are signed. ERR_UNSUPPORTED: another version than this one;

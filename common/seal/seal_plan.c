@@ -15,7 +15,8 @@ enum error_code seal_plan_write(const struct plan *plan, const struct seal_tree 
         .confirm_ms = plan->confirm_timeout_ms,
         .signing = &plan->signing,
     };
-    enum error_code code = seal_hash_steps(&plan->steps, plan->vars_json, &statement.steps, err);
+    enum error_code code =
+        seal_hash_steps(&plan->steps, plan->vars_json, plan->secrets_json, &statement.steps, err);
     if (code == ERR_OK)
         code = seal_hash_strategy(&plan->strategy, &statement.strategy, err);
     return code == ERR_OK ? seal_write(&statement, out, err) : code;

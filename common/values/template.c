@@ -57,6 +57,22 @@ bool template_has(const char *text)
     return false;
 }
 
+static bool is_secret(const char *name)
+{
+    enum value_space space = SPACE_COUNT;
+    return value_name_scan(name, &space) > 0 && space == SPACE_SECRETS;
+}
+
+bool template_has_secret(const char *text)
+{
+    struct piece piece;
+    for (const char *s = text; piece_next(s, &piece); s += piece.len) {
+        if (piece.name && is_secret(piece.name))
+            return true;
+    }
+    return false;
+}
+
 static enum error_code value_write(const struct value *v, const char *name, size_t len,
                                    struct buf *out, struct error *err)
 {
@@ -135,6 +151,32 @@ void template_json_names(const struct json_value *v, bool (*each)(void *ctx, con
     (void)json_names(v, each, ctx);
 }
 
+/* A text that is filled in later: what it names beside secrets is looked up now. */
+static enum error_code text_leave(const char *text, const struct value_scope *scope,
+                                  struct buf *out, struct error *err)
+{
+    struct piece piece;
+    for (const char *s = text; piece_next(s, &piece); s += piece.len) {
+        AUTO_BUF struct buf written = BUF_INIT;
+        char name[VALUE_NAME_MAX + 1];
+        struct value v = {0};
+        if (!piece.name || is_secret(piece.name))
+            continue;
+        enum error_code code = value_find(scope, piece.name, piece.name_len, &v, err);
+        if (code == ERR_OK)
+            code = value_write(&v, piece.name, piece.name_len, &written, err);
+        if (code != ERR_OK)
+            return code;
+        memcpy(name, piece.name, piece.name_len);
+        name[piece.name_len] = '\0';
+        code = scope->later(scope->ctx, name, &v, err);
+        if (code != ERR_OK)
+            return code;
+    }
+    json_write_string(out, text, strlen(text));
+    return ERR_OK;
+}
+
 /* A text that is one placeholder becomes what it stands for, of whatever kind. */
 static enum error_code text_fill_json(const char *text, const struct value_scope *scope,
                                       struct buf *out, struct error *err)
@@ -143,6 +185,8 @@ static enum error_code text_fill_json(const char *text, const struct value_scope
     struct value v = {0};
     size_t len = 0;
     const char *name = placeholder(text, &len);
+    if (scope->later && template_has_secret(text))
+        return text_leave(text, scope, out, err);
     if (name && name[len + 1] == '\0') {
         enum error_code code = value_find(scope, name, len, &v, err);
         if (code == ERR_OK)
@@ -163,12 +207,13 @@ struct place {
     struct error *err;
 };
 
-static enum error_code json_fill(struct place *p, const struct json_value *v);
-
-static enum error_code child_fill(struct place *p, const struct json_value *child, size_t index)
+/* Goes down to a child, of which the name is written. What path_leave takes. */
+static size_t path_enter(struct place *p, const struct json_value *child, size_t index)
 {
     size_t len = p->path.len;
     const char *name = json_name(child);
+    if (index > 0)
+        buf_putc(p->out, ',');
     if (name) {
         buf_printf(&p->path, "%s%s", len > 0 ? "." : "", name);
         json_write_string(p->out, name, strlen(name));
@@ -176,12 +221,15 @@ static enum error_code child_fill(struct place *p, const struct json_value *chil
     } else {
         buf_printf(&p->path, "[%zu]", index);
     }
-    enum error_code code = json_fill(p, child);
-    if (code == ERR_OK && p->path.failed == ERR_OK) {
-        p->path.len = len;
-        p->path.data[len] = '\0';
-    }
-    return code;
+    return len;
+}
+
+static void path_leave(struct place *p, size_t len)
+{
+    if (p->path.failed != ERR_OK)
+        return;
+    p->path.len = len;
+    p->path.data[len] = '\0';
 }
 
 static enum error_code json_fill(struct place *p, const struct json_value *v)
@@ -196,33 +244,77 @@ static enum error_code json_fill(struct place *p, const struct json_value *v)
     }
     buf_putc(p->out, kind == JSON_IS_ARRAY ? '[' : '{');
     for (const struct json_value *c = json_first(v); c; c = json_next(c)) {
-        if (index > 0)
-            buf_putc(p->out, ',');
-        enum error_code code = child_fill(p, c, index++);
+        size_t len = path_enter(p, c, index++);
+        enum error_code code = json_fill(p, c);
         if (code != ERR_OK)
             return code;
+        path_leave(p, len);
     }
     buf_putc(p->out, kind == JSON_IS_ARRAY ? ']' : '}');
     return ERR_OK;
+}
+
+static enum error_code json_finish(struct place *p, const struct json_value *planned,
+                                   const struct json_value *filled)
+{
+    const char *text = json_string(planned);
+    enum json_kind kind = json_kind(filled);
+    size_t index = 0;
+    if (text && template_has_secret(text))
+        return text_fill_json(text, p->scope, p->out, p->err);
+    if ((kind != JSON_IS_ARRAY && kind != JSON_IS_OBJECT) || json_kind(planned) != kind) {
+        json_write_value(p->out, filled);
+        return ERR_OK;
+    }
+    const struct json_value *from = json_first(planned);
+    buf_putc(p->out, kind == JSON_IS_ARRAY ? '[' : '{');
+    for (const struct json_value *c = json_first(filled); c && from; c = json_next(c)) {
+        size_t len = path_enter(p, c, index++);
+        enum error_code code = json_finish(p, from, c);
+        if (code != ERR_OK)
+            return code;
+        path_leave(p, len);
+        from = json_next(from);
+    }
+    buf_putc(p->out, kind == JSON_IS_ARRAY ? ']' : '}');
+    return ERR_OK;
+}
+
+/* `planned`: NULL when it is `v` itself. */
+static enum error_code document_fill(struct place *p, const char *path,
+                                     const struct json_value *planned, const struct json_value *v,
+                                     struct error *err)
+{
+    struct error why = {0};
+    p->err = &why;
+    buf_puts(&p->path, path);
+    enum error_code code = buf_check(&p->path, &why);
+    if (code == ERR_OK)
+        code = planned ? json_finish(p, planned, v) : json_fill(p, v);
+    if (code == ERR_OK)
+        code = buf_check(p->out, &why);
+    if (code == ERR_OK)
+        code = buf_check(&p->path, &why);
+    if (code != ERR_OK)
+        code = error_set(err, code, "%.120s%s%s", p->path.data ? p->path.data : "",
+                         p->path.len > 0 ? ": " : "", why.message);
+    buf_done(&p->path);
+    return code;
 }
 
 enum error_code template_json_fill(const struct json_value *v, const char *path,
                                    const struct value_scope *scope, struct buf *out,
                                    struct error *err)
 {
-    struct error why = {0};
-    struct place p = {.scope = scope, .path = BUF_INIT, .out = out, .err = &why};
-    buf_puts(&p.path, path);
-    enum error_code code = buf_check(&p.path, &why);
-    if (code == ERR_OK)
-        code = json_fill(&p, v);
-    if (code == ERR_OK)
-        code = buf_check(out, &why);
-    if (code == ERR_OK)
-        code = buf_check(&p.path, &why);
-    if (code != ERR_OK)
-        code = error_set(err, code, "%.120s%s%s", p.path.data ? p.path.data : "",
-                         p.path.len > 0 ? ": " : "", why.message);
-    buf_done(&p.path);
-    return code;
+    struct place p = {.scope = scope, .path = BUF_INIT, .out = out};
+    return document_fill(&p, path, NULL, v, err);
+}
+
+enum error_code template_json_finish(const struct json_value *planned,
+                                     const struct json_value *filled, const char *path,
+                                     const struct value_scope *scope, struct buf *out,
+                                     struct error *err)
+{
+    struct place p = {.scope = scope, .path = BUF_INIT, .out = out};
+    return document_fill(&p, path, planned, filled, err);
 }

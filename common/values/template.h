@@ -19,6 +19,8 @@
 
 /* True when there is anything to fill in, or to take an escape from. */
 bool template_has(const char *text);
+/* True when one of them is a secret. */
+bool template_has_secret(const char *text);
 /* Appends the text with the values filled in. ERR_NOT_FOUND, ERR_INVALID; ERR_LIMIT: longer than
  * VALUE_TEXT_MAX where a value was filled in. */
 enum error_code template_fill(const char *text, const struct value_scope *scope, struct buf *out,
@@ -28,7 +30,14 @@ enum error_code template_fill(const char *text, const struct value_scope *scope,
 void template_json_names(const struct json_value *v, bool (*each)(void *ctx, const char *name),
                          void *ctx);
 /* Appends the JSON value with the values filled in, compact. The message of an error begins with
- * the path of the text: "params.content: vars.port is not defined...". */
+ * the path of the text: "params.content: vars.port is not defined...". With scope->later, texts
+ * that name a secret stay as they are; all else that they name must be defined. */
 enum error_code template_json_fill(const struct json_value *v, const char *path,
                                    const struct value_scope *scope, struct buf *out,
                                    struct error *err) MUST_CHECK;
+/* Appends `filled`, which was made of `planned` so, with those texts filled in too. What only looks
+ * like a placeholder there, because a value has it, is left alone. */
+enum error_code template_json_finish(const struct json_value *planned,
+                                     const struct json_value *filled, const char *path,
+                                     const struct value_scope *scope, struct buf *out,
+                                     struct error *err) MUST_CHECK;

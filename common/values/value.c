@@ -24,6 +24,7 @@ static const struct {
     {SPACE_FACTS, {"facts", ANY}, 2, true},
     {SPACE_VARS, {"vars", ANY}, 2, true},
     {SPACE_STEPS, {"steps", ANY, "outputs", ANY}, 4, false},
+    {SPACE_SECRETS, {"secrets", ANY}, 2, true},
 };
 
 static const char *const remedies[SPACE_COUNT] = {
@@ -31,6 +32,7 @@ static const char *const remedies[SPACE_COUNT] = {
     [SPACE_FACTS] = "its agent reports no such fact",
     [SPACE_VARS] = "the plan has no such variable (\"vars\")",
     [SPACE_STEPS] = "no earlier step has put it out",
+    [SPACE_SECRETS] = "the plan has no such secret (\"secrets\")",
 };
 
 static bool word_byte(char c)

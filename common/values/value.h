@@ -7,6 +7,8 @@
  *   facts.NAME                 what its agent found out about it: facts.os.version
  *   vars.NAME                  a variable of the plan
  *   steps.STEP.outputs.NAME    what an earlier step of the same execution has put out
+ *   secrets.NAME               a secret that the plan says where to find; looked up for each
+ *                              operation anew, and never kept
  *
  * A name is words joined by dots; a word is letters, digits, _ and -.
  *
@@ -49,9 +51,13 @@ struct value_scope {
     /* False: it is not defined. The value is borrowed until the scope changes. */
     bool (*find)(void *ctx, const char *name, struct value *ret_value);
     void *ctx;
+    /* Texts that name a secret are left as they are (template.h), and this is told what else is
+     * named in them. NULL: secrets are looked up like all else. */
+    enum error_code (*later)(void *ctx, const char *name, const struct value *value,
+                             struct error *err);
 };
 
-enum value_space { SPACE_SERVER, SPACE_FACTS, SPACE_VARS, SPACE_STEPS, SPACE_COUNT };
+enum value_space { SPACE_SERVER, SPACE_FACTS, SPACE_VARS, SPACE_STEPS, SPACE_SECRETS, SPACE_COUNT };
 
 /* The length of the name that `s` begins with, 0 when it begins with none: one of the above, at
  * most VALUE_NAME_MAX bytes. *ret_space may be NULL. */

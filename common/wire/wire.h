@@ -83,6 +83,7 @@ struct wire_execute {
     bool is_signed;
     struct wire_seal seal;
     char *vars;         /* the plan's, as there */
+    char *secrets;      /* the same */
     struct array steps; /* struct plan_step */
 };
 
@@ -123,6 +124,7 @@ struct wire_hello {
     int64_t undo_max_bytes;  /* past it nothing more is captured; 0: no limit */
     bool checks;             /* knows execute's `check`; one that does not would pass it over */
     bool values;             /* the same of `vars`, of `when` and of placeholders in params */
+    bool secrets;            /* the same of `secrets` */
     char *labels, *facts;    /* sets of values as JSON, see value_json.h; NULL: none */
     struct array handlers;   /* char *; step types */
     struct array executions; /* struct wire_execution: not ended, or not acknowledged to the end */

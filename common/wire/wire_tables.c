@@ -2,6 +2,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
 #include "common/plan/plan_json.h"
+#include "common/plan/plan_secrets.h"
 #include "common/values/value_json.h"
 #include "common/wire/wire_internal.h"
 
@@ -149,6 +150,12 @@ static const struct json_field execute_fields[] = {
      .flags = JSON_OMIT_EMPTY,
      .custom = &value_set_custom,
      .doc = "The plan's variables."},
+    {.name = "secrets",
+     .type = JSON_CUSTOM,
+     JSON_AT(struct wire_execute, secrets),
+     .flags = JSON_OMIT_EMPTY,
+     .custom = &plan_secrets_custom,
+     .doc = "Where to find the plan's secrets."},
     {.name = "steps",
      .type = JSON_ARRAY,
      JSON_AT(struct wire_execute, steps),
@@ -297,6 +304,11 @@ static const struct json_field hello_fields[] = {
      JSON_AT(struct wire_hello, values),
      .flags = JSON_OMIT_EMPTY,
      .doc = "Whether the agent knows vars, when, and placeholders in params."},
+    {.name = "secrets",
+     .type = JSON_BOOL,
+     JSON_AT(struct wire_hello, secrets),
+     .flags = JSON_OMIT_EMPTY,
+     .doc = "Whether the agent knows secrets."},
     {.name = "labels",
      .type = JSON_CUSTOM,
      JSON_AT(struct wire_hello, labels),

@@ -139,13 +139,16 @@ static void put_params(struct cli *cli, const struct json_table *params, struct 
         const struct json_field *field = &params->fields[i];
         AUTO_BUF struct buf type = BUF_INIT;
         AUTO_BUF struct buf fallback = BUF_INIT;
+        AUTO_BUF struct buf doc = BUF_INIT;
         put_type(&type, field);
         put_default(&fallback, field);
         table_cell(&table, INK_BOLD, field->name);
         table_cell(&table, INK_NONE, type.data);
         table_cell(&table, INK_NONE, field->flags & JSON_REQUIRED ? "yes" : "no");
         table_cell(&table, INK_NONE, fallback.data);
-        table_cell(&table, INK_NONE, field->doc);
+        if (field->flags & JSON_SECRETS)
+            buf_printf(&doc, "%s May have secrets.", field->doc);
+        table_cell(&table, INK_NONE, doc.data ? doc.data : field->doc);
     }
     table_flush(&table, &cli->style, b);
 }

@@ -104,7 +104,7 @@ struct server {
     uint32_t queue_length;
     struct lock lock;
     int64_t undo_bytes, undo_max_bytes; /* as its agent said last */
-    bool checks, values;                /* the same: it knows checks, and vars and when */
+    bool checks, values, secrets;       /* the same: it knows checks, vars and when, and secrets */
     char *labels, *facts;               /* the same; sets as JSON, NULL: none */
     char *version, *hostname, *instance, *boot_id, *peer;
     struct array handlers; /* char * */

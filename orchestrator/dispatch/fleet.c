@@ -92,6 +92,7 @@ void fleet_describe(struct dispatcher *d, struct server *server, const struct wi
     fleet_count_undo(d, server, hello);
     server->checks = hello->checks;
     server->values = hello->values;
+    server->secrets = hello->secrets;
     /* A description that does not fit into memory is only missing from a list. */
     server->version = hello->version == NULL ? NULL : mem_strdup(hello->version);
     server->hostname = hello->hostname == NULL ? NULL : mem_strdup(hello->hostname);

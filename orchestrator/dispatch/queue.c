@@ -139,6 +139,7 @@ static void slot_send_execute(struct slot *slot)
         .check = check,
         .is_signed = r->plan->is_signed,
         .vars = r->plan->vars_json,
+        .secrets = r->plan->secrets_json,
     };
     struct error err = {0};
     if (execute.is_signed && sealed_fill(r, slot->index, &execute.seal, &err) != ERR_OK) {
@@ -198,7 +199,8 @@ static void slot_await_start(struct slot *slot)
 }
 
 /* What an agent is too old for, NULL: nothing. One from before there were checks would pass over
- * that it is one, and carry it out; and one from before there were conditions those. */
+ * that it is one, and carry it out; and one from before there were conditions those; and one from
+ * before there were secrets would write out their names. */
 static const char *slot_too_old(const struct slot *slot)
 {
     const struct server *server = slot->server;
@@ -206,6 +208,8 @@ static const char *slot_too_old(const struct slot *slot)
         return NULL;
     if (engine_is_check(slot->rollout->engine) && !server->checks)
         return "checks";
+    if (slot->rollout->plan->secrets_json && !server->secrets)
+        return "plans with secrets";
     return rollout_has_values(slot->rollout) && !server->values ? "plans with values" : NULL;
 }
 

@@ -42,11 +42,14 @@ const char plan_of_all_types[] =
     "and not "                                                                                     \
     "(server.id == 'a')\"}"
 const char plan_of_values[] =
-    "{\"servers\":[\"a\"],\"vars\":{\"a\":{\"b\":\"true\"},\"n\":2,\"l\":[1,\"x\"]},\"steps\":"
-    "[" VALUES_STEP
+    "{\"servers\":[\"a\"],\"vars\":{\"a\":{\"b\":\"true\"},\"n\":2,\"l\":[1,\"x\"]},"
+    "\"secrets\":{\"p.w\":{\"env\":\"PW\"},\"f\":{\"file\":\"/f\"}},\"steps\":[" VALUES_STEP
+    ",{\"name\":\"u\",\"type\":\"script\",\"params\":{\"inline\":\"${secrets.p.w} ${vars.n}\"}}"
     ",{\"name\":\"t\",\"type\":\"echo\",\"params\":{\"message\":\"${steps.s.outputs.x}\"}}]}";
 const char plan_of_value_faults[] =
-    "{\"servers\":[\"a\"],\"vars\":{\"m\":[1]},\"steps\":[" VALUES_STEP
+    "{\"servers\":[\"a\"],\"vars\":{\"m\":[1],\"s\":\"${secrets.f}\"},"
+    "\"secrets\":{\"f\":{},\"g g\":{}},\"steps\":[" VALUES_STEP
+    ",{\"name\":\"u\",\"type\":\"script\",\"params\":{\"script\":\"${secrets.p}\"}}"
     ",{\"name\":\"t\",\"type\":\"sleep\",\"params\":{\"duration\":\"${vars.m}\",\"x\":\"${facts.a}"
     "\"},"
     "\"when\":\"vars.n =\"}]}";

@@ -48,7 +48,8 @@ static void check_let_through(const struct wire_execute *execute, const char *se
 {
     struct seal_hash steps;
     char text[SEAL_HASH_TEXT];
-    enum error_code code = seal_hash_steps(&execute->steps, execute->vars, &steps, NULL);
+    enum error_code code =
+        seal_hash_steps(&execute->steps, execute->vars, execute->secrets, &steps, NULL);
     assert(code == ERR_OK);
     text_hex(steps.bytes, sizeof(steps.bytes), text);
     assert(strcmp(text, signed_steps) == 0);

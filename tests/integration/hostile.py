@@ -214,8 +214,16 @@ def compact(value):
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def hash_steps(steps):
-    data = text("kitsune plan steps 1") + number(len(steps), 4)
+def hash_steps(plan):
+    steps, given, secrets = plan["steps"], plan.get("vars"), plan.get("secrets")
+    values = given is not None or secrets is not None or any("when" in step for step in steps)
+    kind = " with secrets" if secrets else " with values" if values else ""
+    data = text("kitsune plan steps 1" + kind)
+    if values:
+        data += flag(given is not None) + text(compact(given) if given is not None else "")
+    if secrets:
+        data += text(compact(secrets))
+    data += number(len(steps), 4)
     for step in steps:
         retry = step["retry"]
         codes = retry.get("nonRetryableExitCodes", [])
@@ -225,6 +233,8 @@ def hash_steps(steps):
         data += real(float(retry["backoffCoefficient"])) + milliseconds(retry["maximumIntervalSeconds"])
         data += number(len(codes), 4) + b"".join(number(code) for code in codes)
         data += text(step["onInterrupt"])
+        if values:
+            data += flag("when" in step) + text(step.get("when", ""))
     return sha256(data)
 
 
@@ -262,7 +272,7 @@ def proof(servers, index):
 def statement(plan):
     signing = plan["signing"]
     data = text("kitsune plan statement 1") + flag("name" in plan) + text(plan.get("name", ""))
-    data += hash_steps(plan["steps"]) + hash_strategy(plan["rolloutStrategy"])
+    data += hash_steps(plan) + hash_strategy(plan["rolloutStrategy"])
     data += text(plan["rollback"]["scope"]) + milliseconds(plan["rollback"].get("confirmTimeoutSeconds", 0))
     data += number(len(plan["servers"]), 4) + tree(plan["servers"])
     data += number(time_ms(signing["notBefore"])) + number(time_ms(signing["expires"]))
@@ -290,6 +300,7 @@ def execute(rollout, plan, server):
         "signed": seal,
         "steps": plan["steps"],
     }
+    frame.update({name: plan[name] for name in ("vars", "secrets") if name in plan})
     if "confirmTimeoutSeconds" in plan["rollback"]:
         frame["confirmMs"] = round(plan["rollback"]["confirmTimeoutSeconds"] * 1000)
     return frame

@@ -215,6 +215,8 @@ class Forgeries(Marked):
                     rolloutStrategy={"type": "Canary", "batchSize": [1, "12.5%"], "maxUnreachable": -1,
                                      "maxFailures": "3%", "canaryPercentage": 20, "maxParallel": 3}),
             {"servers": ["a"], "steps": [{"name": "é", "type": "sleep", "params": {"duration": "90s"}}]},
+            plan_of(self.marker, vars={"b": 1, "a": ["x"]}),
+            plan_of(self.marker, secrets={"t": {"file": "/etc/t"}, "s": {"env": "S"}}),
         ]
         for plan in plans:
             signed = self.keys.signed(plan, "alice")
@@ -246,6 +248,12 @@ class Forgeries(Marked):
         self.assert_refused(forged(lambda f, s, g: f["steps"][1]["retry"].update(maximumAttempts=9)), unfit)
         self.assert_refused(forged(lambda f, s, g: f["steps"][1]["retry"].update(nonRetryableExitCodes=[])), unfit)
         self.assert_refused({**execute("x", other, "b"), "steps": plan["steps"]}, unfit)
+        self.assert_refused(forged(lambda f, s, g: f.update(vars={"x": 1})), unfit)
+        self.assert_refused(forged(lambda f, s, g: f.update(secrets={"x": {"env": "HOME"}})), unfit)
+        secret = execute("x", self.keys.signed(plan_of(self.marker, servers=["b"], secrets={"x": {"env": "X"}}),
+                                               "alice", "bob"), "b")
+        self.assert_refused({**secret, "secrets": {"x": {"env": "HOME"}}}, unfit)
+        self.assert_refused({**secret, "secrets": {"x": {"file": "/X"}}}, unfit)
         # What happens on failure.
         self.assert_refused(forged(lambda f, s, g: f.update(rollbackOnFailure=False)), "what is to happen on failure")
         self.assert_refused(forged(lambda f, s, g: (f.update(rollbackOnFailure=False), s.update(scope="none"))), unfit)

@@ -135,6 +135,28 @@ static void taking_a_pointer_forgets_it(void **state)
     assert_ptr_equal(taken, before);
 }
 
+/* Whether it is overwritten cannot be seen from here: what is freed must not be read. */
+static void what_is_overwritten_when_freed_is_whole_until_then(void **state)
+{
+    (void)state;
+    mem_wipe_freed();
+    char *text = mem_realloc(NULL, 4);
+    assert_non_null(text);
+    memcpy(text, "abc", 4);
+    text = mem_realloc(text, 100000);
+    assert_non_null(text);
+    assert_string_equal(text, "abc");
+    text = mem_realloc(text, 3);
+    assert_non_null(text);
+    assert_memory_equal(text, "abc", 3);
+    mem_fail_after(0);
+    assert_null(mem_realloc(text, 10));
+    mem_fail_never();
+    assert_memory_equal(text, "abc", 3);
+    mem_free(text);
+    mem_free(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +169,7 @@ int main(void)
         cmocka_unit_test(a_failed_realloc_keeps_what_was_there),
         cmocka_unit_test(one_threads_failures_are_not_anothers),
         cmocka_unit_test(taking_a_pointer_forgets_it),
+        cmocka_unit_test(what_is_overwritten_when_freed_is_whole_until_then),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,6 +107,8 @@ static void step_types_are_documented_without_an_orchestrator(void **state)
     contains(run.out, "PARAM ");
     contains(run.out, "mode            string            no        ");
     contains(run.out, "Rollback: ");
+    run_cli(&run, "handlers file_write -o json");
+    contains(run.out, "\"x-secrets\"");
     run_cli(&run, "handlers echo -o json");
     expect_json(run.out);
     run_cli(&run, "handlers -o json");

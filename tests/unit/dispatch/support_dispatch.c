@@ -316,11 +316,16 @@ void conn_frame(struct fake_conn *c, const struct wire_frame *frame)
     buf_done(&text);
 }
 
-static bool agents_are_old;
+static bool agents_are_old, agents_know_no_secrets;
 
 void bench_old_agents(bool old)
 {
     agents_are_old = old;
+}
+
+void bench_agents_before_secrets(bool before)
+{
+    agents_know_no_secrets = before;
 }
 
 void conn_connect(struct bench *b, struct fake_conn *c, const char *server, const char *instance,
@@ -343,6 +348,8 @@ void conn_connect(struct bench *b, struct fake_conn *c, const char *server, cons
                   .hostname = version,
                   .boot_id = version,
                   .checks = !agents_are_old,
+                  .values = !agents_are_old,
+                  .secrets = !agents_are_old && !agents_know_no_secrets,
                   .handlers = {.items = handlers, .count = 1},
                   .executions = {.items = &execution, .count = rollout != NULL}},
     };

@@ -65,6 +65,8 @@ const struct execution *bench_execution(struct bench *b, const char *id, uint32_
 
 /* Agents that connect from now on know no checks, or know them again. */
 void bench_old_agents(bool old);
+/* The same of secrets alone. */
+void bench_agents_before_secrets(bool before);
 /* Connects an agent: session, hello (with what it is in the middle of), welcome awaited. */
 void conn_connect(struct bench *b, struct fake_conn *c, const char *server, const char *instance,
                   const char *rollout);

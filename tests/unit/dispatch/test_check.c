@@ -163,12 +163,38 @@ static void the_retry_of_a_check_is_a_check(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Nor a plan with secrets one that would write out their names; whoever knows them gets the
+ * references. */
+static void an_agent_that_knows_no_secrets_is_sent_no_plan_with_some(void **state)
+{
+    static const char with_secrets[] =
+        "{\"servers\":[\"a\",\"b\"],\"secrets\":{\"t\":{\"env\":\"T\"}},\"steps\":[{\"name\":\"s\","
+        "\"type\":\"script\",\"params\":{\"script\":\"x\",\"stdin\":\"${secrets.t}\"}}],"
+        "\"rolloutStrategy\":{\"type\":\"Parallel\",\"maxFailures\":2}}";
+    struct bench *b = *state;
+    struct fake_conn old, a;
+    bench_agents_before_secrets(true);
+    conn_connect(b, &old, "a", "i1", NULL);
+    bench_agents_before_secrets(false);
+    conn_connect(b, &a, "b", "i2", NULL);
+    bench_submit(b, "r1", with_secrets);
+    bench_settle(b);
+    bench_pass(b, 1);
+    assert_int_equal(conn_count(&old, WIRE_EXECUTE), 0);
+    assert_int_equal(bench_execution(b, "r1", 0)->state, EXECUTION_UNREACHABLE);
+    assert_string_equal(sent_to(&a)->secrets, "{\"t\":{\"env\":\"T\"}}");
+    conn_ended(b, &a, "r1", EXECUTION_SUCCEEDED);
+    conn_drop(&old);
+    conn_drop(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(its_execute_says_so_and_asks_for_no_undo),
         TEST(it_waits_in_the_queue_as_any_other),
         TEST(an_agent_that_knows_no_checks_is_sent_none),
+        TEST(an_agent_that_knows_no_secrets_is_sent_no_plan_with_some),
         TEST(an_id_stands_for_one_of_both),
         TEST(the_retry_of_a_check_is_a_check),
     };

@@ -66,7 +66,7 @@ static void a_schema_has_every_field_of_a_plan(void **state)
     struct json_doc *doc = schema_of(&handler_catalog);
     const struct json_value *plan = item(get(json_root(doc), "allOf"), 0);
     const struct json_value *properties = get(plan, "properties");
-    static const char *const names[] = {"name",  "serverID",        "servers",  "vars",
+    static const char *const names[] = {"name",  "serverID",        "servers",  "vars",   "secrets",
                                         "steps", "rolloutStrategy", "rollback", "signing"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         (void)get(properties, names[i]);

@@ -90,6 +90,8 @@ static struct sample samples[] = {
     FIELD("servers", "[\"a\",\"b\",\"c\"]", "[\"a\",\"b\"]", "[\"a\",\"c\",\"b\"]",
           "[\"a\",\"b\",\"d\"]", "[\"a\",\"b\",\"c\",\"d\"]", "[\"ab\",\"c\"]"),
     FIELD("vars", "{\"v\":1}", "{\"v\":2}", "{\"w\":1}", LEFT_OUT),
+    FIELD("secrets", "{\"s\":{\"env\":\"A\"}}", "{\"s\":{\"env\":\"B\"}}",
+          "{\"s\":{\"file\":\"/A\"}}", "{\"t\":{\"env\":\"A\"}}", LEFT_OUT),
     FIELD("steps[].name", "\"s\"", "\"t\"", "\"se\""),
     FIELD("steps[].type", "\"echo\"", "\"sleep\""),
     FIELD("steps[].params", "{\"message\":\"m\"}", "{\"message\":\"n\"}", "{}"),

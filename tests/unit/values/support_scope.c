@@ -26,6 +26,7 @@ static const struct {
     {"facts.virtual", {.kind = VALUE_BOOL, .yes = true}},
     {"facts.disks", {.kind = VALUE_LIST, .items = disks, .count = ARRAY_LEN(disks)}},
     {"vars.port", NUMBER(8080)},
+    {"vars.trick", TEXT("${secrets.s}")},
     {"steps.get.outputs.sum", TEXT("abc")},
 };
 

@@ -113,6 +113,89 @@ static void the_names_of_a_document_are_told(void **state)
     assert_string_equal(b.data, "vars.a facts.b vars.stop ");
 }
 
+/* ---- Secrets -----------------------------------------------------------------------------------
+ */
+
+static enum error_code note_later(void *ctx, const char *name, const struct value *value,
+                                  struct error *err)
+{
+    struct buf *b = ctx;
+    (void)err;
+    buf_printf(b, "%s=%s ", name, value->kind == VALUE_TEXT ? value->text : "?");
+    return ERR_OK;
+}
+
+static bool find_first(void *ctx, const char *name, struct value *ret)
+{
+    (void)ctx;
+    return test_scope.find(test_scope.ctx, name, ret);
+}
+
+static bool find_secret(void *ctx, const char *name, struct value *ret)
+{
+    *ret = (struct value){.kind = VALUE_TEXT, .text = "t\"iger"};
+    return strcmp(name, "secrets.s") == 0 || find_first(ctx, name, ret);
+}
+
+/* Both passes: what is left by the first is `left`, what it notes is `noted`. */
+static void fill_twice(const char *json, const char *left, const char *noted, const char *wanted)
+{
+    AUTO_BUF struct buf notes = BUF_INIT;
+    AUTO_BUF struct buf first = BUF_INIT;
+    AUTO_BUF struct buf second = BUF_INIT;
+    struct json_doc *planned = NULL, *filled = NULL;
+    const struct value_scope early = {find_first, &notes, note_later};
+    const struct value_scope late = {.find = find_secret};
+    assert_int_equal(json_parse(json, strlen(json), 1 << 20, &planned, NULL), ERR_OK);
+    assert_int_equal(template_json_fill(json_root(planned), "p", &early, &first, NULL), ERR_OK);
+    assert_string_equal(first.data, left);
+    assert_string_equal(notes.data ? notes.data : "", noted);
+    assert_int_equal(json_parse(first.data, first.len, 1 << 20, &filled, NULL), ERR_OK);
+    assert_int_equal(
+        template_json_finish(json_root(planned), json_root(filled), "p", &late, &second, NULL),
+        ERR_OK);
+    assert_string_equal(second.data, wanted);
+    json_free(planned);
+    json_free(filled);
+}
+
+static void texts_with_secrets_are_filled_in_later(void **state)
+{
+    (void)state;
+    fill_twice("{\"a\":\"${server.id}\",\"b\":[\"${secrets.s} on ${server.id}\",1]}",
+               "{\"a\":\"web-1\",\"b\":[\"${secrets.s} on ${server.id}\",1]}", "server.id=web-1 ",
+               "{\"a\":\"web-1\",\"b\":[\"t\\\"iger on web-1\",1]}");
+    fill_twice("\"$${secrets.s} $${server.id} ${secrets.s}\"",
+               "\"$${secrets.s} $${server.id} ${secrets.s}\"", "",
+               "\"${secrets.s} ${server.id} t\\\"iger\"");
+    assert_true(template_has_secret("a ${secrets.s}"));
+    assert_false(template_has_secret("a $${secrets.s} ${vars.secrets.s}"));
+}
+
+/* vars.trick is "${secrets.s}". */
+static void a_value_that_looks_like_a_secret_stays_what_it_is(void **state)
+{
+    (void)state;
+    fill_twice("[\"${vars.trick}\",\"$${secrets.s}\",\"${vars.trick}${secrets.s}\"]",
+               "[\"${secrets.s}\",\"${secrets.s}\",\"${vars.trick}${secrets.s}\"]",
+               "vars.trick=${secrets.s} ",
+               "[\"${secrets.s}\",\"${secrets.s}\",\"${secrets.s}t\\\"iger\"]");
+}
+
+static void what_stands_beside_a_secret_must_be_defined_at_once(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"a\":\"${secrets.s}${vars.no}\"}";
+    AUTO_BUF struct buf b = BUF_INIT;
+    struct json_doc *doc = NULL;
+    struct error err = {0};
+    const struct value_scope early = {find_first, &b, note_later};
+    assert_int_equal(json_parse(json, strlen(json), 1 << 20, &doc, NULL), ERR_OK);
+    assert_int_equal(template_json_fill(json_root(doc), "p", &early, &b, &err), ERR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "p.a: vars.no is not defined"));
+    json_free(doc);
+}
+
 static void what_grows_too_long_is_refused(void **state)
 {
     (void)state;
@@ -157,6 +240,9 @@ int main(void)
         cmocka_unit_test(json_is_filled_in_at_any_depth_and_nowhere_else),
         cmocka_unit_test(a_fault_is_told_with_its_path),
         cmocka_unit_test(the_names_of_a_document_are_told),
+        cmocka_unit_test(texts_with_secrets_are_filled_in_later),
+        cmocka_unit_test(a_value_that_looks_like_a_secret_stays_what_it_is),
+        cmocka_unit_test(what_stands_beside_a_secret_must_be_defined_at_once),
         cmocka_unit_test(what_grows_too_long_is_refused),
         cmocka_unit_test(no_memory_is_an_error),
     };
