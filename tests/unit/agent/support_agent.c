@@ -44,6 +44,12 @@ static void write_entry(struct buf *b, const struct wire_entry *e)
     case REPORT_STEP_RETRYING:
         buf_printf(b, "retrying%" PRId64 ".%" PRId64, e->step, e->attempt);
         break;
+    case REPORT_STEP_REBOOTING:
+        buf_printf(b, "rebooting%" PRId64 ".%" PRId64, e->step, e->attempt);
+        break;
+    case REPORT_STEP_REBOOTED:
+        buf_printf(b, "rebooted%" PRId64 ".%" PRId64, e->step, e->attempt);
+        break;
     case REPORT_STEP_ENDED:
     case REPORT_STEP_ROLLED_BACK:
         buf_printf(b, "%" PRId64 "=%s%s", e->step, step_state_names[e->state],
