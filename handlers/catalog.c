@@ -92,7 +92,7 @@ const struct step_type reboot_type = {
         "next step. While it is away it is not missed: only one that is not back in time is "
         "unknown.",
     .undo_doc = "Nothing: a reboot cannot be taken back, and undoing reboots no server.",
-    .traits = STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES,
+    .traits = STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES | STEP_TYPE_NO_UNDO,
     .params = &reboot_table,
 };
 
