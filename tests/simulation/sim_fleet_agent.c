@@ -87,7 +87,7 @@ static void seam_reboot(void *ctx)
     if (op->active || (!n->traces[op->rollout].amnesia &&
                        !sim_store_says(n, op->rollout, REPORT_STEP_REBOOTING, op->step)))
         sim_fail(sim, "%s: a reboot is asked for, and that is not durable", n->id);
-    if (n->traces[op->rollout].reboot_boot[op->step] != n->boot)
+    if (n->traces[op->rollout].reboot_life[op->step] != n->life)
         sim_hit(sim, PATH_REBOOT_AGAIN);
     n->reboot_asked = true;
     sim_after(sim, rng_between(&sim->rng, 1, REBOOT_MAX_MS), EV_AGENT_REBOOT, n->index,

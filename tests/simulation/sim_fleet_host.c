@@ -295,8 +295,10 @@ static void executed(struct sim_node *n, const struct sim_operation *op, bool re
 {
     struct sim_trace *t = &n->traces[op->rollout];
     t->done[op->step] = !reboots;
-    if (reboots)
+    if (reboots) {
         t->reboot_boot[op->step] = n->boot;
+        t->reboot_life[op->step] = n->life;
+    }
     if (!op->idle || op->was_dirty || !sim_changes(op))
         return;
     t->dirty[op->step] = false;

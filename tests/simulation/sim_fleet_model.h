@@ -81,6 +81,7 @@ struct sim_trace {
     bool began[SIM_MAX_STEPS], done[SIM_MAX_STEPS]; /* began: not for instant steps */
     int64_t attempt[SIM_MAX_STEPS];                 /* highest that ran */
     uint32_t reboot_boot[SIM_MAX_STEPS];            /* in which it wanted a reboot; 0: in none */
+    uint64_t reboot_life[SIM_MAX_STEPS];            /* and of which agent */
     bool dirty[SIM_MAX_STEPS];                      /* it changed something, or may have */
     uint64_t captured[SIM_MAX_STEPS];
     uint32_t deaths[SIM_MAX_STEPS]; /* of agents by its prepare */

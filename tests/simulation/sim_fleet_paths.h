@@ -116,7 +116,7 @@
     X(PATH_REBOOT_REFUSED, "reboot refused")                                                       \
     X(PATH_REBOOT_VAIN, "reboot asked for in vain given up")                                       \
     X(PATH_REBOOT_SAME_BOOT, "agent died before its reboot")                                       \
-    X(PATH_REBOOT_AGAIN, "reboot asked for by another agent or boot")                              \
+    X(PATH_REBOOT_AGAIN, "reboot asked for again by the next agent")                               \
     X(PATH_REBOOT_NEVER, "server stayed away after its reboot")                                    \
     X(PATH_REBOOT_UNKNOWN, "server not back in time from its reboot")                              \
     X(PATH_REBOOT_WITHDRAWN, "reboot called off")                                                  \
