@@ -201,13 +201,17 @@ static void operation_start(struct agent *a, struct run *run)
         a->config.clock.set(a->config.clock.ctx, action->timeout_ms);
 }
 
-/* What was recorded is to be acknowledged over a connection that does not exist yet. The one that
- * there is may live on where a new one would not come about. */
+/* What was recorded is to be acknowledged once more. Over a connection that does not exist yet,
+ * where the one that there is may live on and a new one would not come about; or over any of this
+ * agent's, after the orders that stand. */
 static void confirm_start(struct agent *a, struct run *run)
 {
-    run->confirm_after = a->connections;
+    run->confirm_after = run->operation.fresh ? a->connections : 0;
     a->config.clock.set(a->config.clock.ctx, run->operation.delay_ms);
-    a->config.link.renew(a->config.link.ctx);
+    if (run->operation.fresh)
+        a->config.link.renew(a->config.link.ctx);
+    else if (a->connected)
+        report_resend(a, run->execution, run->confirm_seq - 1);
 }
 
 static void action_start(struct agent *a, struct run *run)

@@ -134,9 +134,10 @@ enum executor_action_type {
     EXECUTOR_STOP,   /* ask the operation under way to end early */
     EXECUTOR_TIMER_START, /* delay_ms */
     EXECUTOR_TIMER_STOP,
-    /* delay_ms, durable_first: what was recorded last (the end of the steps, or that the server was
-     * to be rebooted) is to be acknowledged over a connection that is made from now on:
-     * EXECUTOR_CONFIRMED. A wait of delay_ms begins with it. */
+    /* delay_ms, durable_first, fresh: what was recorded last (the end of the steps, or that the
+     * server was to be rebooted) is to be acknowledged, over a connection that is made from now on
+     * when `fresh`, else over one of this agent: EXECUTOR_CONFIRMED. A wait of delay_ms begins with
+     * it. */
     EXECUTOR_CONFIRM,
     EXECUTOR_FINISHED /* it ended, and nothing is under way; a rollback may still come */
 };
@@ -168,6 +169,7 @@ struct executor_action {
     int64_t reboots; /* so often the server was rebooted for the step */
     bool durable_first;
     bool force;
+    bool fresh;
     int32_t depends; /* the first step before it that would change something; EXECUTOR_NO_STEP */
     struct executor_record record;
 };

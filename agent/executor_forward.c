@@ -55,6 +55,7 @@ void executor_confirm_wait(struct executor *x)
     struct executor_action *action = executor_emit(x, EXECUTOR_CONFIRM);
     action->delay_ms = x->confirm_ms;
     action->durable_first = true;
+    action->fresh = true;
 }
 
 /* Undone whatever the plan says of failures: nobody may be able to ask for it any more. */

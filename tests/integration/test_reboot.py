@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import threading
-import time
 import unittest
 
 from fleet import DEADLINE, SOURCE, Fleet, by_server, main
+
+
+IMPATIENT = {"type": "Parallel", "reconnectTimeoutSeconds": 1}
 
 
 def may_unshare():
@@ -83,19 +85,32 @@ class Reboots(unittest.TestCase):
     def types(self, fleet, rollout):
         return [e["type"] for e in fleet.events(rollout)]
 
+    def hang(self, fleet):
+        """Server b in a step of a rollout that waits as shortly as the ones that are looked at."""
+        fleet.start_agent("b")
+        rollout = fleet.submit(plan(script("hang", "sleep 1000"), servers=["b"], rolloutStrategy=IMPATIENT))
+        fleet.wait_event(rollout, lambda e: e["type"] == "step_started")
+        return rollout
+
+    def outlast(self, fleet, other):
+        """Server b goes after the one that is looked at, and is missed."""
+        fleet.wait_event(other, lambda e: e["type"] == "execution_unknown")
+
     def test_a_rollout_goes_on_after_a_reboot_and_can_be_undone(self):
         with Fleet() as fleet:
             machine = Machine(fleet)
+            other = self.hang(fleet)
             before, after = fleet.path("before"), fleet.path("after")
             rollout = fleet.submit(plan(
                 write("before", before), reboot(message="a new kernel", timeout=300), write("after", after),
-                rolloutStrategy={"type": "Parallel", "reconnectTimeoutSeconds": 1}))
+                rolloutStrategy=IMPATIENT))
             machine.down()
             event = [e for e in fleet.events(rollout) if e["type"] == "step_rebooting"][0]
             self.assertEqual((event["awayMs"], event["message"]), (300_000, "a new kernel"))
             # Longer than others may be silent.
             fleet.orchestrator.wait_line('"agent disconnected" server=a')
-            time.sleep(1.5)
+            fleet.agents["b"].kill()
+            self.outlast(fleet, other)
             shown = by_server(fleet.json("show", rollout, "--all"))["a"]
             self.assertEqual((shown["state"], shown["rebooting"]), ("running", True))
             self.assertIn("running, rebooting", fleet.kitsune("show", rollout, "--all", check=0).stdout)
@@ -139,7 +154,7 @@ class Reboots(unittest.TestCase):
             machine = Machine(fleet)
             before = fleet.path("before")
             rollout = fleet.submit(plan(write("before", before), reboot(timeout=1),
-                                        rolloutStrategy={"type": "Parallel", "reconnectTimeoutSeconds": 1}))
+                                        rolloutStrategy=IMPATIENT))
             machine.down()
             unknown = fleet.wait_event(rollout, lambda e: e["type"] == "execution_unknown")
             self.assertIn("not back from its reboot within 1s", unknown["message"])
@@ -177,12 +192,14 @@ class Reboots(unittest.TestCase):
     def test_an_orchestrator_that_is_restarted_meanwhile_waits_as_long(self):
         with Fleet() as fleet:
             machine = Machine(fleet)
+            other = self.hang(fleet)
             rollout = fleet.submit(plan(reboot(timeout=300), write("after", fleet.path("after")),
-                                        rolloutStrategy={"type": "Parallel", "reconnectTimeoutSeconds": 1}))
+                                        rolloutStrategy=IMPATIENT))
             machine.down()
             fleet.orchestrator.kill()
+            fleet.agents["b"].kill()
             fleet.start_orchestrator()
-            time.sleep(1.5)
+            self.outlast(fleet, other)
             self.assertTrue(by_server(fleet.json("show", rollout, "--all"))["a"]["rebooting"])
             machine.up()
             fleet.kitsune("watch", rollout, check=0)

@@ -159,8 +159,8 @@ void rig_take_actions(struct rig *r)
             break;
         case EXECUTOR_CONFIRM:
             r->confirming = true;
-            buf_printf(&r->trace, "confirm%d%s ", (int)action.delay_ms,
-                       action.durable_first ? "!" : "");
+            buf_printf(&r->trace, "%s%d%s ", action.fresh ? "confirm" : "hear",
+                       (int)action.delay_ms, action.durable_first ? "!" : "");
             break;
         case EXECUTOR_TIMER_STOP:
             assert_true(r->waiting || r->confirming);

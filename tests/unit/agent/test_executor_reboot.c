@@ -26,7 +26,7 @@ static void after_a_reboot_the_same_attempt_runs_again_once_orders_can_be_heard(
     rig_down(&r, 2);
     assert_int_equal(rig_last(&r)->away_ms, 7000);
     assert_int_equal(rig_last(&r)->state, STEP_RUNNING);
-    EXPECT(rig_reboot(&r, r.record_count, 1), "confirm30000!");
+    EXPECT(rig_reboot(&r, r.record_count, 1), "hear30000!");
     EXPECT(rig_confirmed(&r), "nowait rebooted0.1 execute0.1!~1");
     EXPECT(rig_ok(&r), "0=succeeded prepare1.1");
     rig_done(&r);
@@ -37,7 +37,7 @@ static void a_server_that_hears_nobody_goes_on_after_a_while(void **state)
     struct rig r;
     (void)state;
     rig_down(&r, 1);
-    EXPECT(rig_reboot(&r, r.record_count, 1), "confirm30000!");
+    EXPECT(rig_reboot(&r, r.record_count, 1), "hear30000!");
     EXPECT(rig_timer(&r), "rebooted0.1 execute0.1!~1");
     EXPECT(rig_unchanged(&r), "0=succeeded ended=succeeded finished"); /* it had changed before */
     rig_done(&r);
@@ -52,7 +52,7 @@ static void each_reboot_is_counted_and_the_eleventh_is_refused(void **state)
     (void)rig_unchanged(&r);
     for (int i = 0; i < EXECUTOR_MAX_REBOOTS; i++) {
         EXPECT(rig_wants_reboot(&r), "rebooting0.1 reboot0.1!");
-        EXPECT(rig_reboot(&r, r.record_count, 1), "confirm30000!");
+        EXPECT(rig_reboot(&r, r.record_count, 1), "hear30000!");
         (void)rig_confirmed(&r);
         assert_int_equal(r.operation.reboots, i + 1);
     }
@@ -103,7 +103,7 @@ a_cancel_before_it_goes_down_lets_the_step_end_after_the_reboot_and_no_other_beg
     (void)state;
     rig_down(&r, 2);
     EXPECT(rig_cancel(&r, false), "");
-    EXPECT(rig_reboot(&r, r.record_count, 1), "confirm30000!");
+    EXPECT(rig_reboot(&r, r.record_count, 1), "hear30000!");
     EXPECT(rig_cancel(&r, false), ""); /* ordered again, as soon as there is a connection */
     EXPECT(rig_confirmed(&r), "nowait rebooted0.1 execute0.1!~1");
     EXPECT(rig_ok(&r), "0=succeeded ended=cancelled finished");
@@ -126,7 +126,7 @@ static void a_cancel_now_that_comes_too_late_is_obeyed_on_return(void **state)
     (void)state;
     rig_down(&r, 2);
     EXPECT(rig_cancel(&r, true), "stop");
-    EXPECT(rig_reboot(&r, r.record_count, 1), "confirm30000!");
+    EXPECT(rig_reboot(&r, r.record_count, 1), "hear30000!");
     EXPECT(rig_cancel(&r, true), "nowait 0=failed ended=cancelled finished");
     rig_done(&r);
 }
@@ -157,7 +157,7 @@ static void an_undo_that_is_ordered_while_it_is_away_comes_after_the_return(void
     (void)state;
     rig_down(&r, 2);
     EXPECT(rig_rollback(&r), "stop");
-    EXPECT(rig_reboot(&r, r.record_count, 1), "confirm30000!");
+    EXPECT(rig_reboot(&r, r.record_count, 1), "hear30000!");
     EXPECT(rig_rollback(&r), "nowait 0=failed ended=cancelled+undo undoing undo0.1!");
     EXPECT(rig_ok(&r), "0=rolled_back over=rolled_back finished");
     rig_done(&r);
@@ -180,8 +180,8 @@ static void an_agent_that_dies_before_the_return_is_on_record_is_back_still(void
     struct rig r;
     (void)state;
     rig_down(&r, 1);
-    EXPECT(rig_reboot(&r, r.record_count, 1), "confirm30000!");
-    EXPECT(rig_reboot(&r, r.record_count, 2), "confirm30000!");
+    EXPECT(rig_reboot(&r, r.record_count, 1), "hear30000!");
+    EXPECT(rig_reboot(&r, r.record_count, 2), "hear30000!");
     EXPECT(rig_reboot(&r, r.record_count, EXECUTOR_MAX_CONFIRM_RESTARTS),
            "rebooted0.1 execute0.1!~1");
     rig_done(&r);
