@@ -167,7 +167,7 @@ void agent_start(struct agent *a)
 
 void agent_check_quiet(struct agent *a)
 {
-    bool busy = a->run && a->run->busy;
+    bool busy = agent_busy(a);
     /* Interrupted, it does not wait for the disk, which may be full: closing the store does. */
     bool writing = a->batches > 0 && !a->interrupted;
     if (!a->stopping || a->quiet || busy || writing)
@@ -190,9 +190,21 @@ void agent_interrupt(struct agent *a)
 {
     assert(a->stopping);
     a->interrupted = true;
-    if (a->run && a->run->busy)
+    if (agent_busy(a))
         a->config.runner.cancel(a->config.runner.ctx);
     agent_check_quiet(a);
+}
+
+bool agent_busy(const struct agent *a)
+{
+    return a->run && a->run->busy;
+}
+
+void agent_hold(struct agent *a, bool hold)
+{
+    a->held = hold;
+    if (!hold)
+        run_release(a);
 }
 
 /* ---- Hello and welcome ------------------------------------------------------------------------

@@ -26,6 +26,7 @@
 enum {
     AGENT_MAX_QUEUE = 1000,                     /* executions waiting for their turn */
     AGENT_REPORT_MAX_BYTES = 1024 * 1024,       /* of entries in one report, but always one */
+    AGENT_REBOOT_ACK_MS = 5000,                 /* so long a reboot waits to be known of */
     AGENT_IN_FLIGHT_MAX_BYTES = 4 * 1024 * 1024 /* of reports sent and not acknowledged */
 };
 
@@ -101,6 +102,11 @@ struct agent_owner {
     void (*failed)(void *ctx, const struct error *err);
     /* After agent_stop: nothing is under way any more. */
     void (*quiet)(void *ctx);
+    /* Has the machine rebooted; what the agent says of it is durable. agent_stayed_up follows, but
+     * not before this returns, when nothing comes of it. */
+    void (*reboot)(void *ctx);
+    /* Not any more. False: it was asked for, and cannot be called off. */
+    bool (*reboot_withdraw)(void *ctx);
 };
 
 /* What hello says; all borrowed until agent_free. */
@@ -151,6 +157,14 @@ void agent_stop(struct agent *a);
 /* After agent_stop: ends the operation under way. Its step has no recorded end then, so that the
  * next agent finds it in doubt. */
 void agent_interrupt(struct agent *a);
+
+/* True while an operation of a step is under way. */
+bool agent_busy(const struct agent *a);
+/* The machine is to be rebooted, by this agent or another one: no operation is begun until it is
+ * said that it is not. */
+void agent_hold(struct agent *a, bool hold);
+/* The reboot that was asked for is not to be. */
+void agent_stayed_up(struct agent *a, const struct error *why);
 
 /* ---- From the link ------------------------------------------------------------------------- */
 

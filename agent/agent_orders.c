@@ -139,6 +139,7 @@ static enum error_code execute_new(struct agent *a, struct wire_execute *execute
     x->secrets = TAKE(execute->secrets);
     x->rollback_on_failure = execute->rollback_on_failure;
     x->check = execute->check;
+    x->reboots = execute->reboots;
     x->confirm_ms = execute->confirm_ms;
     if (a->config.trust)
         trusted_take(x, execute);

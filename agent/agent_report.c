@@ -55,6 +55,7 @@ enum error_code batch_record(struct agent *a, struct execution *x, struct batch 
         .has_exit_code = record->has_exit_code,
         .exit_code = record->exit_code,
         .duration_ms = record->duration_ms,
+        .away_ms = record->away_ms,
         .message = TAKE(message),
         .output = TAKE(owned),
     };
@@ -66,6 +67,16 @@ void batch_put_out(struct batch *batch, char *json)
     assert(batch->entries.count > 0);
     ARRAY_AT(&batch->entries, struct wire_entry, batch->entries.count - 1)->outputs = json;
     batch->bytes += strlen(json);
+}
+
+enum error_code batch_boot(struct batch *batch, const char *boot_id, struct error *err)
+{
+    char *copy = mem_strdup(boot_id);
+    if (!copy)
+        return error_set(err, ERR_NO_MEMORY, NULL);
+    assert(batch->entries.count > 0);
+    ARRAY_AT(&batch->entries, struct wire_entry, batch->entries.count - 1)->boot_id = copy;
+    return ERR_OK;
 }
 
 enum error_code batch_capture(struct agent *a, struct execution *x, struct batch **batch,

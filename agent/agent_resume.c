@@ -23,6 +23,7 @@ static struct executor_record record_of(const struct wire_entry *entry)
         .undoing = entry->undoing,
         .force = entry->force,
         .changed = entry->changed,
+        .away_ms = entry->away_ms,
         .message = entry->message,
     };
 }
@@ -37,7 +38,7 @@ static enum error_code replay(struct run *run, const struct undo_image *image, s
             code = values_put_out(run, (uint32_t)record.step, entry->outputs, err);
         if (code != ERR_OK)
             return code;
-        if (record.type == REPORT_CONFIRMING)
+        if (record.type == REPORT_CONFIRMING || record.type == REPORT_STEP_REBOOTING)
             run->confirm_seq = entry->seq;
     }
     for (size_t i = 0; i < image->captured.count; i++)
@@ -60,6 +61,7 @@ static enum error_code spec_read(struct execution *x, const struct undo_image *i
     if (frame.type == WIRE_EXECUTE) {
         x->rollback_on_failure = frame.execute.rollback_on_failure;
         x->check = frame.execute.check;
+        x->reboots = frame.execute.reboots;
         x->confirm_ms = frame.execute.confirm_ms;
         x->steps = frame.execute.steps;
         frame.execute.steps = (struct array){0};
@@ -139,7 +141,7 @@ static enum error_code resume(struct agent *a, struct execution *x, struct undo_
     if (executor_interrupted(run->executor, &step))
         a->config.runner.clean(a->config.runner.ctx, x->rollout, run_step(run, step)->name);
     run->resumed = true;
-    executor_resume(run->executor, wall_ms(a), x->restarts);
+    executor_resume(run->executor, wall_ms(a), x->restarts, reboot_happened(a, &image->entries));
     a->run = TAKE(run);
     return ERR_OK;
 }

@@ -187,6 +187,7 @@ static void operation_start(struct agent *a, struct run *run)
         .values = run->late,
         .secrets = run->execution->secrets,
         .attempt = action->attempt,
+        .reboots = action->reboots,
         .undo = action->type == EXECUTOR_PREPARE || check ? NULL : run->undo,
         .undo_dir = changes ? run->folder : NULL,
         .room = room_now(a),
@@ -203,22 +204,41 @@ static void operation_start(struct agent *a, struct run *run)
         a->config.clock.set(a->config.clock.ctx, action->timeout_ms);
 }
 
-/* What was recorded is to be acknowledged over a connection that does not exist yet. The one that
- * there is may live on where a new one would not come about. */
+/* What was recorded is to be acknowledged once more. Over a connection that does not exist yet,
+ * where the one that there is may live on and a new one would not come about; or over any of this
+ * agent's, after the orders that stand. */
 static void confirm_start(struct agent *a, struct run *run)
 {
-    run->confirm_after = a->connections;
+    run->confirm_after = run->operation.fresh ? a->connections : 0;
     a->config.clock.set(a->config.clock.ctx, run->operation.delay_ms);
-    a->config.link.renew(a->config.link.ctx);
+    if (run->operation.fresh)
+        a->config.link.renew(a->config.link.ctx);
+    else if (a->connected)
+        report_resend(a, run->execution, run->confirm_seq - 1);
 }
 
 static void action_start(struct agent *a, struct run *run)
 {
-    run->held = false;
+    run->held = a->held && run->operation.type != EXECUTOR_REBOOT;
+    if (run->held)
+        return;
     if (run->operation.type == EXECUTOR_CONFIRM)
         confirm_start(a, run);
+    else if (run->operation.type == EXECUTOR_REBOOT)
+        reboot_start(a, run);
     else
         operation_start(a, run);
+}
+
+void run_release(struct agent *a)
+{
+    struct run *run = a->run;
+    if (!run || !run->held || run->awaited || run->halted || a->failed)
+        return;
+    a->draining = true;
+    action_start(a, run);
+    a->draining = false;
+    run_drain(a);
 }
 
 /* ---- Room for undo ------------------------------------------------------------------------- */
@@ -315,7 +335,7 @@ static void run_flush(struct agent *a, struct run *run)
 static bool carries_output(enum report_type type)
 {
     return type == REPORT_STEP_ENDED || type == REPORT_STEP_RETRYING ||
-           type == REPORT_STEP_ROLLED_BACK;
+           type == REPORT_STEP_REBOOTING || type == REPORT_STEP_ROLLED_BACK;
 }
 
 static void log_record(const struct agent *a, const struct execution *x,
@@ -326,6 +346,10 @@ static void log_record(const struct agent *a, const struct execution *x,
     if (record->type == REPORT_STARTED)
         log_info("execution started", LOG_STR("server", server), LOG_STR("rollout", x->rollout),
                  LOG_INT("steps", x->steps.count), LOG_END);
+    else if (record->type == REPORT_STEP_REBOOTING)
+        log_info("a step has the server rebooted", LOG_STR("server", server),
+                 LOG_STR("rollout", x->rollout), LOG_INT("step", record->step),
+                 LOG_INT("away_ms", record->away_ms), LOG_STR("message", message), LOG_END);
     else if (record->type == REPORT_CONFIRMING)
         log_info("execution waits to be confirmed over a new connection", LOG_STR("server", server),
                  LOG_STR("rollout", x->rollout), LOG_INT("timeout_ms", x->confirm_ms), LOG_END);
@@ -346,6 +370,8 @@ static void act_record(struct agent *a, struct run *run, const struct executor_r
     log_record(a, x, record);
     char *put_out = record->type == REPORT_STEP_ENDED ? TAKE(run->put_out) : NULL;
     enum error_code code = batch_record(a, x, &run->batch, record, output, &err);
+    if (code == ERR_OK && record->type == REPORT_STEP_REBOOTING)
+        code = batch_boot(run->batch, a->config.identity.boot_id, &err);
     if (code == ERR_OK && put_out)
         code = values_put_out(run, (uint32_t)record->step, put_out, &err);
     if (code == ERR_OK && put_out)
@@ -386,6 +412,19 @@ static void act_operation(struct agent *a, struct run *run, const struct executo
         action_start(a, run);
 }
 
+static void act_stop(struct agent *a, struct run *run)
+{
+    if (run->held) { /* it has not begun */
+        run->held = false;
+        run->has_result = true;
+        run->result = (struct handler_result){.outcome = HANDLER_CANCELLED};
+    } else if (run->operation.type == EXECUTOR_REBOOT) {
+        reboot_stop(a, run);
+    } else {
+        a->config.runner.cancel(a->config.runner.ctx);
+    }
+}
+
 static void act(struct agent *a, struct run *run, const struct executor_action *action)
 {
     switch (action->type) {
@@ -397,11 +436,12 @@ static void act(struct agent *a, struct run *run, const struct executor_action *
     case EXECUTOR_EXECUTE:
     case EXECUTOR_UNDO:
     case EXECUTOR_CHECK:
+    case EXECUTOR_REBOOT:
     case EXECUTOR_CONFIRM:
         act_operation(a, run, action);
         break;
     case EXECUTOR_STOP:
-        a->config.runner.cancel(a->config.runner.ctx);
+        act_stop(a, run);
         break;
     case EXECUTOR_TIMER_START:
         a->config.clock.set(a->config.clock.ctx, action->delay_ms);
@@ -448,17 +488,28 @@ static void keep_capture(struct agent *a, struct run *run)
         agent_fail(a, &err);
 }
 
+static void refuse_reboot(const struct agent *a, struct run *run)
+{
+    const char *why = reboot_refused(a, run->execution);
+    if (!why)
+        return;
+    run->result.outcome = HANDLER_FAILED;
+    run->result.retryable = false;
+    (void)snprintf(run->result.message, sizeof(run->result.message), "%s", why);
+}
+
 static void feed_result(struct agent *a, struct run *run)
 {
     static const enum executor_event_type events[] = {
-        [EXECUTOR_PREPARE] = EXECUTOR_PREPARED,
-        [EXECUTOR_EXECUTE] = EXECUTOR_EXECUTED,
-        [EXECUTOR_UNDO] = EXECUTOR_UNDONE,
-        [EXECUTOR_CHECK] = EXECUTOR_CHECKED,
+        [EXECUTOR_PREPARE] = EXECUTOR_PREPARED, [EXECUTOR_EXECUTE] = EXECUTOR_EXECUTED,
+        [EXECUTOR_UNDO] = EXECUTOR_UNDONE,      [EXECUTOR_CHECK] = EXECUTOR_CHECKED,
+        [EXECUTOR_REBOOT] = EXECUTOR_STAYED,
     };
     const struct handler_result *result = &run->result;
     bool skipped = run->skipped;
     run->has_result = run->skipped = false;
+    if (run->operation.type == EXECUTOR_EXECUTE && result->outcome == HANDLER_OK && result->reboot)
+        refuse_reboot(a, run);
     if (run->operation.type == EXECUTOR_PREPARE && result->outcome == HANDLER_OK && !skipped)
         keep_capture(a, run);
     const struct executor_event event = {
@@ -467,6 +518,8 @@ static void feed_result(struct agent *a, struct run *run)
         .result = {.outcome = outcome_of(result->outcome),
                    .changed = result->changed,
                    .skipped = skipped,
+                   .reboot = result->reboot,
+                   .away_ms = result->away_ms,
                    .retryable = result->retryable,
                    .conflict = result->conflict,
                    .has_exit_code = result->has_exit_code,
@@ -572,6 +625,7 @@ void run_connected(struct agent *a)
 void run_acked(struct agent *a)
 {
     struct run *run = a->run;
+    reboot_acked(a, run);
     if (run->confirm_after < 0 || a->connections == run->confirm_after ||
         run->execution->acked_seq < run->confirm_seq)
         return;
@@ -589,6 +643,8 @@ void agent_alarm(struct agent *a)
         run->halted = true; /* a wait for the next attempt: it is cut short by the restart */
         return;
     }
+    if (reboot_alarm(a, run))
+        return;
     const struct executor_event event = {.type = EXECUTOR_TIMER, .time_ms = wall_ms(a)};
     executor_step(run->executor, &event);
     run_drain(a);

@@ -1,6 +1,6 @@
 /* agent_state: what the parts of an agent share: agent.c (life and queue), agent_orders.c (what the
  * orchestrator asks), agent_resume.c (an execution gets its turn), agent_run.c (the one under way),
- * agent_report.c (journal and reports). */
+ * agent_reboot.c (a step reboots the server), agent_report.c (journal and reports). */
 #pragma once
 
 #include "agent/agent.h"
@@ -27,7 +27,8 @@ struct execution {
     size_t spec_len;
     struct array steps; /* struct plan_step; only while it waits for its turn or has it */
     bool rollback_on_failure;
-    bool check; /* see wire_execute */
+    bool check;   /* see wire_execute */
+    bool reboots; /* the same */
     int64_t confirm_ms;
     char *vars, *secrets; /* see wire_execute; as long as the steps */
     /* Of a signed plan that was checked, until it is durable that it is spent; nonce "": none. */
@@ -54,6 +55,13 @@ struct batch {
     size_t bytes;          /* of the entries' texts */
 };
 
+/* How far a reboot has come. */
+enum reboot_stage {
+    REBOOT_NONE,
+    REBOOT_TOLD, /* the orchestrator is to know of it first */
+    REBOOT_ASKED /* for; it can come at any moment */
+};
+
 /* The execution under way. */
 struct run {
     struct execution *execution;
@@ -70,9 +78,11 @@ struct run {
     bool made_room;   /* that was done for it */
     bool confirmed;   /* and the executor does not know yet */
     bool resumed;
-    bool halted;           /* the agent stops: nothing more begins */
-    int64_t first_seq;     /* last_seq at its beginning */
-    int64_t confirm_seq;   /* the entry whose acknowledgement confirms it; 0: none yet */
+    bool halted;         /* the agent stops: nothing more begins */
+    int64_t first_seq;   /* last_seq at its beginning */
+    int64_t confirm_seq; /* the entry whose acknowledgement confirms it; 0: none yet */
+    enum reboot_stage reboot;
+    int64_t reboot_seq;    /* the entry that says so */
     int64_t confirm_after; /* over a connection after so many; -1: it is not waited for */
     int64_t operation_began_ms;
     struct handler_result result;
@@ -99,6 +109,7 @@ struct agent {
     bool choosing;   /* the same for agent_next */
     bool started, stopping, interrupted, quiet, failed;
     bool cautious; /* after_death, until something has run to its end */
+    bool held;     /* the machine is about to be rebooted: no operation begins */
     bool connected;
     int64_t connections; /* made so far */
     size_t in_flight;
@@ -168,6 +179,23 @@ void run_acked(struct agent *a);
 void run_free(struct run *run);
 DEFINE_CLEANUP(run_free, struct run)
 
+/* Begins the operation that was held back, if nothing holds it back any more. */
+void run_release(struct agent *a);
+
+/* ---- agent_reboot.c ------------------------------------------------------------------------ */
+
+/* Why the step's wish cannot be granted here. NULL: it can. */
+const char *reboot_refused(const struct agent *a, const struct execution *x);
+/* The execution's last entry says that the server is to be rebooted: sees to it. */
+void reboot_start(struct agent *a, struct run *run);
+/* It is not wanted any more. */
+void reboot_stop(struct agent *a, struct run *run);
+/* The same as agent_alarm and run_acked; false when it is about something else. */
+bool reboot_alarm(struct agent *a, struct run *run);
+void reboot_acked(struct agent *a, struct run *run);
+/* Since the entries were written, of which the last one says that it was wanted. */
+bool reboot_happened(const struct agent *a, const struct array *entries);
+
 /* ---- agent_values.c ------------------------------------------------------------------------ */
 
 /* The values of run->execution. */
@@ -198,6 +226,8 @@ enum error_code batch_record(struct agent *a, struct execution *x, struct batch 
                              struct error *err) MUST_CHECK;
 /* Adds what a step put out to the entry that was recorded last. Takes `json` over. */
 void batch_put_out(struct batch *batch, char *json);
+/* Adds the boot that is to end to the entry that was recorded last. */
+enum error_code batch_boot(struct batch *batch, const char *boot_id, struct error *err) MUST_CHECK;
 enum error_code batch_capture(struct agent *a, struct execution *x, struct batch **batch,
                               uint32_t step, const char *undo, struct error *err) MUST_CHECK;
 /* Makes a batch that carries the present state of the execution, if there is none yet. */

@@ -121,6 +121,12 @@ static void timer(struct executor *x, int64_t time_ms)
         if (x->stop == STOP_NONE)
             stop_operation(x, STOP_TIMEOUT);
         break;
+    case PHASE_REBOOT_WAITING:
+        executor_reboot_ask(x);
+        break;
+    case PHASE_RETURNING:
+        executor_reboot_over(x, time_ms);
+        break;
     case PHASE_WAITING:
         executor_step_begin(x, time_ms);
         break;
@@ -131,6 +137,7 @@ static void timer(struct executor *x, int64_t time_ms)
         executor_undo_attempt(x);
         break;
     case PHASE_NEW:
+    case PHASE_REBOOTING: /* whoever was asked for it has the limit */
     case PHASE_ENDED:
         break;
     }
@@ -150,10 +157,19 @@ static void cancel(struct executor *x, int64_t time_ms, bool now)
         stop_operation(x, STOP_CANCEL);
         break;
     case PHASE_EXECUTING:
+    case PHASE_REBOOTING:
         x->cancelled = true;
         if (now)
             stop_operation(x, STOP_CANCEL);
         break;
+    case PHASE_RETURNING: /* the step that is under way goes on to its end, unless now */
+        x->cancelled = true;
+        if (!now)
+            break;
+        (void)executor_emit(x, EXECUTOR_TIMER_STOP);
+        executor_step_cancelled(x, time_ms, &none);
+        break;
+    case PHASE_REBOOT_WAITING:
     case PHASE_WAITING:
         x->cancelled = true;
         (void)executor_emit(x, EXECUTOR_TIMER_STOP);
@@ -201,10 +217,13 @@ static void rollback(struct executor *x, const struct executor_event *event)
 
 static void confirmed(struct executor *x, int64_t time_ms)
 {
-    if (x->phase != PHASE_CONFIRMING)
+    if (x->phase != PHASE_CONFIRMING && x->phase != PHASE_RETURNING)
         return;
     (void)executor_emit(x, EXECUTOR_TIMER_STOP);
-    executor_end(x, time_ms, EXECUTION_SUCCEEDED, NULL);
+    if (x->phase == PHASE_CONFIRMING)
+        executor_end(x, time_ms, EXECUTION_SUCCEEDED, NULL);
+    else
+        executor_reboot_over(x, time_ms);
 }
 
 void executor_step(struct executor *x, const struct executor_event *event)
@@ -226,6 +245,10 @@ void executor_step(struct executor *x, const struct executor_event *event)
     case EXECUTOR_CHECKED:
         assert(x->phase == PHASE_CHECKING);
         executor_checked(x, event);
+        break;
+    case EXECUTOR_STAYED:
+        assert(x->phase == PHASE_REBOOTING);
+        executor_reboot_stayed(x, event);
         break;
     case EXECUTOR_UNDONE:
         assert(x->phase == PHASE_UNDOING);

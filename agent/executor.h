@@ -26,6 +26,11 @@
  * a state that the run would not find, so its check is told (depends); one that fails then is no
  * failure, but depends on that change.
  *
+ * A step that wants the server rebooted runs again after it, as the same attempt, with its time
+ * limit anew: that it wants so is on record before the reboot is asked for, and that it runs again
+ * before it does. A server that does not go down is asked again, and the step fails when that is of
+ * no use. When it is back, orders that came meanwhile are waited for, for a while.
+ *
  * After a restart: executor_new, executor_replay for every recorded entry, executor_captured for
  * every capture that exists, executor_resume. A step that began and has no recorded end is in
  * doubt; its plan and its type decide whether it is tried again or counted as failed.
@@ -48,6 +53,11 @@ enum {
     EXECUTOR_DEFAULT_ATTEMPTS = 3, /* of a step whose type may safely run again */
     EXECUTOR_MAX_INTERRUPTED = 3,  /* deaths of the agent in one step, in preparing or undoing it */
     EXECUTOR_MAX_CONFIRM_RESTARTS = 10, /* so often the wait for the confirmation begins anew */
+    EXECUTOR_MAX_REBOOTS = 10,          /* that one step may ask for */
+    EXECUTOR_MAX_REBOOT_ASKS = 3,       /* so often a server that stays up is asked to reboot */
+    EXECUTOR_REBOOT_WAIT_MS = 10000,    /* before it is asked once more */
+    EXECUTOR_REBOOT_AWAY_MS = 600000,   /* so long it may be away when the step does not say */
+    EXECUTOR_RETURN_WAIT_MS = 30000,    /* for orders, when it is back */
     EXECUTOR_UNDO_ATTEMPTS = 3,
     EXECUTOR_UNDO_WAIT_MS = 1000,         /* before the second attempt; doubles */
     EXECUTOR_UNDO_TIMEOUT_MIN_MS = 60000, /* an undo gets the step's timeout, at least this */
@@ -81,6 +91,7 @@ enum executor_event_type {
     EXECUTOR_EXECUTED, /* result */
     EXECUTOR_UNDONE,   /* result */
     EXECUTOR_CHECKED,  /* result */
+    EXECUTOR_STAYED,   /* result: the server was not rebooted. Never EXECUTOR_OK */
     EXECUTOR_TIMER,    /* the operation's limit has passed, or the wait is over */
     EXECUTOR_CANCEL,   /* now */
     EXECUTOR_ROLLBACK, /* round, force */
@@ -93,11 +104,13 @@ struct executor_result {
     enum executor_outcome outcome;
     bool changed;   /* executed; checked: it would be */
     bool skipped;   /* prepared, checked; EXECUTOR_OK: the step is not to be carried out here */
+    bool reboot;    /* executed, EXECUTOR_OK: once more, after a reboot of the server */
     bool retryable; /* EXECUTOR_FAILED */
     bool conflict;  /* undone, EXECUTOR_FAILED: refused, since somebody else has changed it */
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;
+    int64_t away_ms;     /* reboot: so long the server may be away; 0: as usual */
     const char *message; /* NULL: none; borrowed for the call */
 };
 
@@ -111,16 +124,20 @@ struct executor_event {
 };
 
 enum executor_action_type {
-    EXECUTOR_RECORD,      /* record: an entry of journal and report */
-    EXECUTOR_PREPARE,     /* step, attempt, timeout_ms, durable_first */
-    EXECUTOR_EXECUTE,     /* step, attempt, timeout_ms, durable_first */
-    EXECUTOR_UNDO,        /* step, attempt, timeout_ms, durable_first, force */
-    EXECUTOR_CHECK,       /* step, attempt, timeout_ms, durable_first, depends */
-    EXECUTOR_STOP,        /* ask the operation under way to end early */
+    EXECUTOR_RECORD,  /* record: an entry of journal and report */
+    EXECUTOR_PREPARE, /* step, attempt, timeout_ms, durable_first */
+    EXECUTOR_EXECUTE, /* step, attempt, timeout_ms, durable_first, reboots */
+    EXECUTOR_UNDO,    /* step, attempt, timeout_ms, durable_first, force */
+    EXECUTOR_CHECK,   /* step, attempt, timeout_ms, durable_first, depends */
+    EXECUTOR_REBOOT, /* durable_first: reboot the server; as operations do, it ends in one event, or
+                      * with the server */
+    EXECUTOR_STOP,   /* ask the operation under way to end early */
     EXECUTOR_TIMER_START, /* delay_ms */
     EXECUTOR_TIMER_STOP,
-    /* delay_ms, durable_first: the record before it is to be acknowledged over a connection that is
-     * made from now on: EXECUTOR_CONFIRMED. A wait of delay_ms begins with it. */
+    /* delay_ms, durable_first, fresh: what was recorded last (the end of the steps, or that the
+     * server was to be rebooted) is to be acknowledged, over a connection that is made from now on
+     * when `fresh`, else over one of this agent: EXECUTOR_CONFIRMED. A wait of delay_ms begins with
+     * it. */
     EXECUTOR_CONFIRM,
     EXECUTOR_FINISHED /* it ended, and nothing is under way; a rollback may still come */
 };
@@ -139,6 +156,7 @@ struct executor_record {
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;
+    int64_t away_ms;
     const char *message; /* NULL: none; borrowed until the next executor_step */
 };
 
@@ -148,8 +166,10 @@ struct executor_action {
     int64_t attempt;
     int64_t timeout_ms;
     int64_t delay_ms;
+    int64_t reboots; /* so often the server was rebooted for the step */
     bool durable_first;
     bool force;
+    bool fresh;
     int32_t depends; /* the first step before it that would change something; EXECUTOR_NO_STEP */
     struct executor_record record;
 };
@@ -179,5 +199,6 @@ void executor_captured(struct executor *x, uint32_t step);
 bool executor_interrupted(const struct executor *x, uint32_t *ret_step);
 /* Goes on after the replay. `restarts`: how often an agent began to go on with it since the last
  * entry, this time included; it is durable before what may have killed the agent begins again.
- * Gives EXECUTOR_FINISHED when nothing is left to do. */
-void executor_resume(struct executor *x, int64_t time_ms, int64_t restarts);
+ * `rebooted`: the server was, since it was recorded last that a step wants it so. Gives
+ * EXECUTOR_FINISHED when nothing is left to do. */
+void executor_resume(struct executor *x, int64_t time_ms, int64_t restarts, bool rebooted);

@@ -55,6 +55,7 @@ void executor_confirm_wait(struct executor *x)
     struct executor_action *action = executor_emit(x, EXECUTOR_CONFIRM);
     action->delay_ms = x->confirm_ms;
     action->durable_first = true;
+    action->fresh = true;
 }
 
 /* Undone whatever the plan says of failures: nobody may be able to ask for it any more. */
@@ -80,6 +81,18 @@ bool executor_tolerates(const struct plan_step *step)
     return step->continue_on_failure || !step->required;
 }
 
+void executor_attempt_run(struct executor *x)
+{
+    const struct track *t = &x->track[x->step];
+    x->phase = PHASE_EXECUTING;
+    x->stop = STOP_NONE;
+    struct executor_action *action = executor_emit(x, EXECUTOR_EXECUTE);
+    action->attempt = t->attempt;
+    action->reboots = t->reboots;
+    action->timeout_ms = x->steps[x->step].timeout_ms;
+    action->durable_first = !x->traits[x->step].instant;
+}
+
 void executor_attempt_begin(struct executor *x, int64_t time_ms, const char *message)
 {
     struct track *t = &x->track[x->step];
@@ -91,12 +104,7 @@ void executor_attempt_begin(struct executor *x, int64_t time_ms, const char *mes
         executor_note_step(x, REPORT_STEP_STARTED, time_ms, t->attempt, STEP_RUNNING)->message =
             message;
     }
-    x->phase = PHASE_EXECUTING;
-    x->stop = STOP_NONE;
-    struct executor_action *action = executor_emit(x, EXECUTOR_EXECUTE);
-    action->attempt = t->attempt;
-    action->timeout_ms = x->steps[x->step].timeout_ms;
-    action->durable_first = !x->traits[x->step].instant;
+    executor_attempt_run(x);
 }
 
 static void prepare_given_up(struct executor *x, int64_t time_ms)
@@ -161,7 +169,7 @@ bool executor_attempt_over(const struct executor *x, struct track *t, enum step_
                            bool changed)
 {
     bool doubt = t->open && state != STEP_SUCCEEDED;
-    t->open = false;
+    t->open = t->rebooting = false;
     t->changed = t->changed || ((changed || doubt) && !x->traits[t - x->track].inert);
     t->executed = t->executed && t->changed;
     return t->changed;
@@ -281,7 +289,9 @@ void executor_prepared(struct executor *x, const struct executor_event *event)
 
 void executor_executed(struct executor *x, const struct executor_event *event)
 {
-    if (event->result.outcome == EXECUTOR_OK) {
+    if (event->result.outcome == EXECUTOR_OK && event->result.reboot) {
+        executor_reboot_wanted(x, event);
+    } else if (event->result.outcome == EXECUTOR_OK) {
         executor_say(x->step_message, "%s", event->result.message ? event->result.message : "");
         executor_step_end(x, event->time_ms, STEP_SUCCEEDED, &event->result);
         x->step++;

@@ -1,7 +1,7 @@
 /*
  * executor_internal: what the parts of the executor share: executor.c (events), executor_forward.c
- * (going forward), executor_check.c (a check), executor_undo.c (undoing), executor_replay.c (after
- * a restart).
+ * (going forward), executor_reboot.c (a step reboots the server), executor_check.c (a check),
+ * executor_undo.c (undoing), executor_replay.c (after a restart).
  */
 #pragma once
 
@@ -14,6 +14,9 @@ enum phase {
     PHASE_WAITING,    /* for the next attempt */
     PHASE_CONFIRMING, /* all steps are done */
     PHASE_CHECKING,
+    PHASE_REBOOTING,      /* it was asked for */
+    PHASE_REBOOT_WAITING, /* it is to be asked for again */
+    PHASE_RETURNING,      /* it is done: orders are waited for */
     PHASE_UNDOING,
     PHASE_UNDO_WAITING,
     PHASE_ENDED /* nothing is under way; perhaps undone */
@@ -32,6 +35,8 @@ struct track {
     int32_t attempt;     /* number of the last one */
     int32_t failures;    /* attempts that failed and were to be followed by another */
     int32_t interrupted; /* attempts that the agent's death cut off */
+    int32_t reboots;     /* that were made for it */
+    bool rebooting;      /* the attempt that is open waits for one */
     bool open;           /* an attempt began, and its end is not recorded */
     bool executed;       /* the host may have been changed: part of a rollback */
     bool changed;        /* its end says so, or an attempt that did not succeed may have */
@@ -53,6 +58,7 @@ struct executor {
     bool began, confirming, ended, undo_wanted;
     bool undoing;       /* a round is under way */
     int64_t restarts;   /* since the last record */
+    int64_t asks;       /* for the reboot that is due */
     int64_t undo_round; /* rounds begun */
     bool undo_force;    /* of the round under way, or of the first one to come */
     int64_t next_round; /* ordered while one is under way; 0: none */
@@ -105,6 +111,8 @@ void executor_attempt_begin(struct executor *x, int64_t time_ms, const char *mes
  * will follow. Gives whether the step has changed the host, or in a check would. */
 bool executor_attempt_over(const struct executor *x, struct track *t, enum step_state state,
                            bool changed);
+/* Executes the attempt that is on record. */
+void executor_attempt_run(struct executor *x);
 /* Records the step's end; step_message says why. */
 void executor_step_end(struct executor *x, int64_t time_ms, enum step_state state,
                        const struct executor_result *result);
@@ -130,6 +138,19 @@ void executor_confirm_wait(struct executor *x);
 void executor_confirm_failed(struct executor *x, int64_t time_ms);
 void executor_end(struct executor *x, int64_t time_ms, enum execution_state outcome,
                   const char *message);
+
+/* ---- executor_reboot.c -----------------------------------------------------------------------
+ */
+
+/* The step's execute has ended so. */
+void executor_reboot_wanted(struct executor *x, const struct executor_event *event);
+/* Asks for it, or asks again. */
+void executor_reboot_ask(struct executor *x);
+void executor_reboot_stayed(struct executor *x, const struct executor_event *event);
+/* The wait for orders is over: the step runs again. */
+void executor_reboot_over(struct executor *x, int64_t time_ms);
+/* The agent is back, in the middle of a reboot; `rebooted`: that has been. */
+void executor_reboot_resume(struct executor *x, int64_t time_ms, bool rebooted);
 
 /* ---- executor_check.c ------------------------------------------------------------------------ */
 

@@ -13,6 +13,13 @@ static void replay_step(struct executor *x, const struct executor_record *r)
         t->changed = t->changed || (t->open && !x->traits[r->step].inert);
         t->open = true;
         t->executed = true;
+        t->rebooting = false;
+        return;
+    }
+    if (r->type == REPORT_STEP_REBOOTING || r->type == REPORT_STEP_REBOOTED) {
+        t->rebooting = r->type == REPORT_STEP_REBOOTING;
+        t->reboots += r->type == REPORT_STEP_REBOOTED;
+        t->changed = t->changed || (r->changed && !x->traits[r->step].inert);
         return;
     }
     (void)executor_attempt_over(x, t, t->state, r->changed);
@@ -29,16 +36,36 @@ static void replay_undone(struct executor *x, const struct executor_record *r)
         executor_undo_count(x, r->message ? r->message : "");
 }
 
-enum error_code executor_replay(struct executor *x, const struct executor_record *r,
-                                struct error *err)
+static bool is_reboot(enum report_type type)
+{
+    return type == REPORT_STEP_REBOOTING || type == REPORT_STEP_REBOOTED;
+}
+
+/* What goes beyond the order of the entries. */
+static enum error_code replay_check(const struct executor *x, const struct executor_record *r,
+                                    struct error *err)
 {
     bool about_step = r->type == REPORT_STEP_STARTED || r->type == REPORT_STEP_RETRYING ||
-                      r->type == REPORT_STEP_ENDED || r->type == REPORT_STEP_ROLLED_BACK;
+                      r->type == REPORT_STEP_ENDED || r->type == REPORT_STEP_ROLLED_BACK ||
+                      is_reboot(r->type);
     if (about_step && (r->step < 0 || (uint32_t)r->step >= x->count))
         return error_set(err, ERR_CORRUPT, "an entry is about step %" PRId32 " of %" PRIu32,
                          r->step, x->count);
-    if (x->check && r->type == REPORT_STEP_STARTED)
+    if (x->check && (r->type == REPORT_STEP_STARTED || is_reboot(r->type)))
         return error_set(err, ERR_CORRUPT, "a step was executed in a check");
+    if (is_reboot(r->type) && !x->track[r->step].open)
+        return error_set(err, ERR_CORRUPT, "a step reboots the server that has not begun");
+    if (r->type == REPORT_STEP_REBOOTED && !x->track[r->step].rebooting)
+        return error_set(err, ERR_CORRUPT, "a step goes on after a reboot that it had not wanted");
+    return ERR_OK;
+}
+
+enum error_code executor_replay(struct executor *x, const struct executor_record *r,
+                                struct error *err)
+{
+    enum error_code code = replay_check(x, r, err);
+    if (code != ERR_OK)
+        return code;
     switch (r->type) {
     case REPORT_STARTED:
         x->began = true;
@@ -46,6 +73,8 @@ enum error_code executor_replay(struct executor *x, const struct executor_record
         break;
     case REPORT_STEP_STARTED:
     case REPORT_STEP_RETRYING:
+    case REPORT_STEP_REBOOTING:
+    case REPORT_STEP_REBOOTED:
     case REPORT_STEP_ENDED:
         if (x->ended || x->confirming)
             return error_set(err, ERR_CORRUPT, "a step's entry comes after the execution's end");
@@ -147,13 +176,16 @@ static void resume_in_doubt(struct executor *x, int64_t time_ms)
     executor_step_failed(x, time_ms);
 }
 
-static void resume_forward(struct executor *x, int64_t time_ms)
+static void resume_forward(struct executor *x, int64_t time_ms, bool rebooted)
 {
     for (x->step = 0; x->step < x->count; x->step++) {
         const struct track *t = &x->track[x->step];
         bool failed = t->state == STEP_FAILED || t->state == STEP_TIMED_OUT;
         if (t->open) {
-            resume_in_doubt(x, time_ms);
+            if (t->rebooting)
+                executor_reboot_resume(x, time_ms, rebooted);
+            else
+                resume_in_doubt(x, time_ms);
             return;
         }
         if (failed && !executor_tolerates(&x->steps[x->step])) {
@@ -177,7 +209,7 @@ static void resume_confirm(struct executor *x, int64_t time_ms)
         executor_confirm_failed(x, time_ms);
 }
 
-void executor_resume(struct executor *x, int64_t time_ms, int64_t restarts)
+void executor_resume(struct executor *x, int64_t time_ms, int64_t restarts, bool rebooted)
 {
     assert(x->queue_head == x->queue_count);
     x->queue_head = x->queue_count = 0;
@@ -193,7 +225,7 @@ void executor_resume(struct executor *x, int64_t time_ms, int64_t restarts)
     } else if (x->confirming) {
         resume_confirm(x, time_ms);
     } else if (x->began) {
-        resume_forward(x, time_ms);
+        resume_forward(x, time_ms, rebooted);
     } else {
         executor_begin(x, time_ms);
     }

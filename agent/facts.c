@@ -223,6 +223,32 @@ enum error_code facts_collect(const char *root, struct value_set *set, struct er
     return ERR_OK;
 }
 
+/* ---- A reboot ----------------------------------------------------------------------------------
+ */
+
+enum error_code facts_collect_reboot(const struct reboot_marks *marks, struct value_set *set,
+                                     struct error *err)
+{
+    AUTO_BUF struct buf lines = BUF_INIT;
+    struct value items[VALUE_LIST_MAX];
+    size_t count = 0;
+    const struct value required = {.kind = VALUE_BOOL, .yes = reboot_marks_get(marks, &lines)};
+    enum error_code code = buf_check(&lines, err);
+    if (code == ERR_OK)
+        code = value_set_put(set, "rebootRequired", &required, err);
+    if (code != ERR_OK || lines.len == 0)
+        return code;
+    char *rest = lines.data;
+    for (char *line = strsep(&rest, "\n"); line && count < VALUE_LIST_MAX;
+         line = strsep(&rest, "\n")) {
+        if (*line != '\0')
+            items[count++] = (struct value){.kind = VALUE_TEXT, .text = line};
+    }
+    const struct value reasons = {.kind = VALUE_LIST, .items = items, .count = count};
+    code = value_set_put(set, "rebootReasons", &reasons, err);
+    return code == ERR_NO_MEMORY ? code : ERR_OK;
+}
+
 /* ---- Labels ------------------------------------------------------------------------------------
  */
 

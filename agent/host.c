@@ -158,6 +158,7 @@ static void carrier_gone(void *ctx)
 {
     struct host *h = ctx;
     h->carrier = NULL;
+    host_reboot_stop(h);
     undo_journal_close(h->journal);
     h->journal = NULL;
     for (size_t i = 0; i < h->count; i++)
@@ -250,10 +251,9 @@ static void alarms_set_up(struct host *h)
         struct alarm *alarm;
         void (*fired)(void *ctx);
     } alarms[] = {
-        {&h->stall_alarm, stall_alarm_fired},
-        {&h->expire_alarm, expire_alarm_fired},
-        {&h->quiet_alarm, quiet_alarm_fired},
-        {&h->grace_alarm, grace_alarm_fired},
+        {&h->stall_alarm, stall_alarm_fired},  {&h->expire_alarm, expire_alarm_fired},
+        {&h->quiet_alarm, quiet_alarm_fired},  {&h->grace_alarm, grace_alarm_fired},
+        {&h->reboot_alarm, host_reboot_alarm},
     };
     static_assert(ARRAY_LEN(alarms) == HOST_ALARMS, "room is reserved for all");
     for (size_t i = 0; i < ARRAY_LEN(alarms); i++)
@@ -280,14 +280,17 @@ const struct value_set *host_facts(void *ctx)
     struct host *h = ctx;
     struct value_set *facts = NULL;
     int64_t now_ms = clock_mono_ms();
-    if (h->facts && now_ms - h->facts_ms < HOST_FACTS_MAX_AGE_MS)
+    const struct reboot_marks marks = host_reboot_marks(h);
+    if (h->facts && !h->facts_stale && now_ms - h->facts_ms < HOST_FACTS_MAX_AGE_MS)
         return h->facts;
-    if (value_set_new(&facts, NULL) != ERR_OK || facts_collect("", facts, NULL) != ERR_OK) {
+    if (value_set_new(&facts, NULL) != ERR_OK || facts_collect("", facts, NULL) != ERR_OK ||
+        facts_collect_reboot(&marks, facts, NULL) != ERR_OK) {
         value_set_free(facts);
         return h->facts; /* memory is out: old ones are better than none */
     }
     value_set_free(h->facts);
     h->facts = facts;
+    h->facts_stale = false;
     h->facts_ms = now_ms;
     return h->facts;
 }
@@ -417,6 +420,7 @@ enum error_code host_new(const struct host_config *config, struct host **ret_hos
     }
     h->async.data = h;
     alarms_set_up(h);
+    host_reboot_set_up(h);
     machine_read(h);
     code = parts_open(h, err);
     if (code != ERR_OK) {

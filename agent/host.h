@@ -36,6 +36,7 @@ struct host_config {
     const char *data_dir;
     const char *installroot;        /* NULL: /; borrowed */
     const struct value_set *labels; /* of each agent's server; NULL: none; borrowed */
+    const char *reboot_command;     /* for sh; NULL: systemd is asked; borrowed */
     const char *trusted_keys;       /* a file for trust_load; NULL: unsigned plans are run too */
     int64_t retention_ms;           /* see undo_journal_config, as the next one */
     int64_t undo_max_bytes;

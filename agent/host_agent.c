@@ -121,6 +121,9 @@ static void link_anew(void *ctx)
 static void runner_in(void *ctx, const struct runner_operation *operation)
 {
     const struct host_agent *ha = ctx;
+    /* What it finds out later than that is as old as the next step's condition takes it for. */
+    if (operation->operation == HANDLER_EXECUTE || operation->operation == HANDLER_ROLLBACK)
+        ha->host->facts_stale = true;
     runner_start(ha->runner, operation);
 }
 
@@ -173,6 +176,7 @@ static void run_over(void *ctx, const struct handler_result *result, const char 
 {
     const struct host_agent *ha = ctx;
     agent_operation_done(ha->agent, result, output);
+    host_reboot_check(ha->host);
 }
 
 static void run_live(void *ctx, int64_t offset, const char *text)
@@ -294,7 +298,7 @@ static enum error_code make_agent(struct host_agent *ha, struct error *err)
                   .stalled = store_stalled},
         .runner = {ha, runner_in, runner_stop, runner_tidy},
         .clock = {ha, clock_wall, clock_mono, clock_set, clock_stop},
-        .owner = {ha, host_agent_failed, host_agent_quiet},
+        .owner = {ha, host_agent_failed, host_agent_quiet, host_reboot, host_reboot_withdraw},
     };
     return agent_new(&config, &ha->agent, err);
 }
@@ -368,6 +372,7 @@ enum error_code host_agent_new(struct host *h, const char *server, struct host_a
         .installroot = h->config.installroot,
         .kill_grace_ms = HOST_KILL_GRACE_MS,
         .artifacts = h->artifacts ? &ha->artifacts.source : NULL,
+        .reboot_need = &h->reboot_need,
     };
     ha->artifacts = (struct artifacts_agent){
         .artifacts = h->artifacts, .server = ha->server, .ctx = ha, .peer = artifacts_peer};

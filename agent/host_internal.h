@@ -8,16 +8,19 @@
 #include "agent/host.h"
 #include "agent/identity.h"
 #include "agent/link.h"
+#include "agent/reboot_marks.h"
 #include "agent/runner.h"
 #include "agent/ticker.h"
 #include "agent/undo_journal.h"
 #include "common/base/age.h"
 #include "handlers/handler.h"
+#include "handlers/systemd.h"
 
 enum {
     HOST_NAME_MAX_BYTES = 256,
     HOST_BOOT_ID_MAX = 64,
-    HOST_ALARMS = 4,
+    HOST_ALARMS = 5,
+    HOST_REBOOT_DOWN_MS = 5 * 60 * 1000, /* so long a machine may take to go down */
     HOST_FACTS_MAX_AGE_MS = 60 * 1000
 };
 
@@ -28,10 +31,18 @@ struct host_agent {
     struct agent *agent;
     struct identity *identity; /* NULL: without TLS there is none */
     struct link *link;
-    bool linked; /* the link is started */
+    bool linked;       /* the link is started */
+    bool wants_reboot; /* its step waits for one */
     struct runner *runner;
     struct artifacts_agent artifacts;
     struct alarm alarm; /* the agent's */
+};
+
+enum host_reboot_stage {
+    HOST_REBOOT_NONE,
+    HOST_REBOOT_WAITING, /* for operations that are under way */
+    HOST_REBOOT_ASKING,
+    HOST_REBOOT_COMING /* whoever was asked has said yes */
 };
 
 /* How far stopping has come. */
@@ -45,13 +56,18 @@ struct host {
     struct trust *trust;         /* NULL: none */
     struct ticker *ticker;
     uv_async_t async; /* the journal's thread has something for us */
-    struct alarm stall_alarm, expire_alarm, quiet_alarm, grace_alarm;
+    struct alarm stall_alarm, expire_alarm, quiet_alarm, grace_alarm, reboot_alarm;
     struct host_agent **agents;
     size_t count;
     struct age age; /* of what may be removed */
     bool clock_doubted;
     struct value_set *facts; /* NULL: none were found out yet */
     int64_t facts_ms;        /* when, by the monotonic clock */
+    bool facts_stale;        /* a step may have changed what they say */
+    enum host_reboot_stage reboot;
+    struct systemd *manager;      /* while it is asked; NULL: it is not */
+    struct host_command *command; /* the same of --reboot-command */
+    struct reboot_need reboot_need;
     char hostname[HOST_NAME_MAX_BYTES];
     char boot_id[HOST_BOOT_ID_MAX];
     bool failed, stalled;
@@ -74,6 +90,21 @@ int64_t host_age_ms(struct host *h);
 
 /* What is known of the machine, at most HOST_FACTS_MAX_AGE_MS old; ctx is the struct host. */
 const struct value_set *host_facts(void *ctx);
+
+/* ---- host_reboot.c; where ctx is none of theirs, it is the struct host_agent */
+
+void host_reboot_set_up(struct host *h);
+/* See agent_owner. */
+void host_reboot(void *ctx);
+bool host_reboot_withdraw(void *ctx);
+/* An operation is over: perhaps it is what a reboot has waited for. */
+void host_reboot_check(struct host *h);
+void host_reboot_alarm(void *ctx); /* the struct host */
+/* Before the ticker is closed. */
+void host_reboot_stop(struct host *h);
+struct reboot_marks host_reboot_marks(const struct host *h);
+
+/* ---- host_agent.c */
 
 /* Begins to connect, or to get what it takes. */
 void host_agent_connect(struct host_agent *ha);

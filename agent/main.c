@@ -99,6 +99,7 @@ static enum error_code program_start(struct program *p, struct error *err)
         .data_dir = p->options.data_dir,
         .installroot = p->options.installroot,
         .labels = p->options.labels,
+        .reboot_command = p->options.reboot_command,
         .trusted_keys = p->options.trusted_keys,
         .retention_ms = p->options.undo_retention_ms,
         .undo_max_bytes = p->options.undo_max_bytes,

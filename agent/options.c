@@ -35,6 +35,10 @@ const char options_help[] =
     "  --data-dir DIR          where the journal and what undo needs are kept (default\n"
     "                          /var/lib/kitsune-agent)\n"
     "  --installroot DIR       let package steps act below DIR instead of /\n"
+    "  --reboot-command COMMAND\n"
+    "                          what reboots this server when a step asks for it, for sh (default: "
+    "systemd\n"
+    "                          is asked)\n"
     "  --undo-retention DURATION\n"
     "                          how long an execution can be undone after it ended (default 30d)\n"
     "  --undo-max-size SIZE    what may be kept for that, as 500M; K, M, G and T are powers of "
@@ -75,6 +79,7 @@ enum option_key {
     KEY_TICKET,
     KEY_DATA,
     KEY_ROOT,
+    KEY_REBOOT,
     KEY_RETENTION,
     KEY_MAX_SIZE,
     KEY_ARTIFACTS,
@@ -98,6 +103,7 @@ static const struct option long_options[] = {
     {"enrol-token-file", required_argument, NULL, KEY_TICKET},
     {"data-dir", required_argument, NULL, KEY_DATA},
     {"installroot", required_argument, NULL, KEY_ROOT},
+    {"reboot-command", required_argument, NULL, KEY_REBOOT},
     {"undo-retention", required_argument, NULL, KEY_RETENTION},
     {"undo-max-size", required_argument, NULL, KEY_MAX_SIZE},
     {"artifact-cache-max-size", required_argument, NULL, KEY_ARTIFACTS},
@@ -189,6 +195,10 @@ static enum error_code option_take(void *ctx, int key, const char *value, struct
     case KEY_ROOT:
         options->installroot = value;
         return ERR_OK;
+    case KEY_REBOOT:
+        options->reboot_command = value;
+        return value[0] ? ERR_OK
+                        : error_set(err, ERR_INVALID, "--reboot-command must not be empty");
     case KEY_RETENTION:
         return retention_parse(value, &options->undo_retention_ms, err);
     case KEY_MAX_SIZE:

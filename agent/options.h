@@ -20,9 +20,10 @@ struct options {
     const char *data_dir;
     const char *ca; /* NULL: not given, as the next two */
     const char *ca_fingerprint;
-    const char *ticket;       /* --enrol-token-file */
-    const char *installroot;  /* NULL: / */
-    const char *trusted_keys; /* NULL: unsigned plans are run too */
+    const char *ticket;         /* --enrol-token-file */
+    const char *installroot;    /* NULL: / */
+    const char *reboot_command; /* NULL: systemd is asked */
+    const char *trusted_keys;   /* NULL: unsigned plans are run too */
     int64_t stop_timeout_ms;
     int64_t undo_retention_ms;
     int64_t undo_max_bytes;     /* 0: no limit, as the next one */

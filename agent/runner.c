@@ -297,6 +297,7 @@ void runner_start(struct runner *r, const struct runner_operation *op)
         .rollout = op->rollout,
         .step = op->step->name,
         .attempt = op->attempt,
+        .reboots = op->reboots,
         .undo = op->undo ? op->undo : "{}",
         .undo_dir = op->undo_dir,
         .room = op->room,

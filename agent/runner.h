@@ -30,6 +30,7 @@ struct runner_operation {
     const char *rollout;
     const struct plan_step *step;
     int64_t attempt;
+    int64_t reboots;          /* see handler_run */
     const char *undo;         /* what prepare captured; NULL: nothing */
     const char *undo_dir;     /* the step's own folder; NULL: of a type that changes nothing */
     struct handler_room room; /* prepare */

@@ -28,6 +28,7 @@ extern const struct handler http_check_handler;
 extern const struct handler tcp_check_handler;
 extern const struct handler command_check_handler;
 extern const struct handler service_handler;
+extern const struct handler reboot_handler;
 
 /* An operation that has nothing to do: succeeds at once. */
 void handler_nothing(struct handler_run *run);

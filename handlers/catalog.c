@@ -50,11 +50,58 @@ const struct step_type sleep_type = {
     .params = &sleep_table,
 };
 
+/* ---- reboot ------------------------------------------------------------------------------ */
+
+enum { REBOOT_SECONDS_MIN = 1, REBOOT_SECONDS = 600, REBOOT_MESSAGE_MAX = 400 };
+
+static const struct json_field reboot_fields[] = {
+    {.name = "timeout",
+     .type = JSON_SECONDS,
+     JSON_AT(struct reboot_params, timeout_ms),
+     .flags = JSON_HAS_DEFAULT | JSON_SECONDS_TEXT,
+     .min = REBOOT_SECONDS_MIN,
+     .max = PLAN_MAX_SECONDS,
+     .fallback = REBOOT_SECONDS,
+     .doc = "How long the server may be away: a number of seconds, or a text such as \"10m\". One "
+            "that is not back by then is unknown."},
+    {.name = "delay",
+     .type = JSON_SECONDS,
+     JSON_AT(struct reboot_params, delay_ms),
+     .flags = JSON_HAS_DEFAULT | JSON_SECONDS_TEXT,
+     .max = PLAN_MAX_SECONDS,
+     .doc = "How long to wait before the server goes down. The step's timeoutSeconds must be "
+            "longer."},
+    {.name = "message",
+     .type = JSON_STRING,
+     JSON_AT(struct reboot_params, message),
+     .max = REBOOT_MESSAGE_MAX,
+     .doc = "Why, for those who follow the rollout and for the agent's log."},
+    {.name = "onlyIfRequired",
+     .type = JSON_BOOL,
+     JSON_AT(struct reboot_params, only_if_required),
+     .flags = JSON_HAS_DEFAULT,
+     .doc = "Do nothing unless a reboot is required (facts.rebootRequired)."},
+};
+static const struct json_table reboot_table =
+    PARAMS_TABLE("reboot", struct reboot_params, reboot_fields, "How to reboot.");
+
+const struct step_type reboot_type = {
+    .name = "reboot",
+    .doc =
+        "Reboots the server, waits until its agent is back in another boot, and goes on with the "
+        "next step. While it is away it is not missed: only one that is not back in time is "
+        "unknown.",
+    .undo_doc = "Nothing: a reboot cannot be taken back, and undoing reboots no server.",
+    .traits = STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES | STEP_TYPE_NO_UNDO,
+    .params = &reboot_table,
+};
+
 /* ---- All --------------------------------------------------------------------------------- */
 
 static const struct step_type *const types[] = {
-    &command_check_type, &directory_type, &echo_type,        &file_remove_type, &file_write_type,
-    &http_check_type,    &release_type,   &script_type,      &service_type,     &sleep_type,
-    &symlink_type,       &tcp_check_type, &yum_install_type, &yum_remove_type,  &yum_upgrade_type,
+    &command_check_type, &directory_type,   &echo_type,       &file_remove_type,
+    &file_write_type,    &http_check_type,  &reboot_type,     &release_type,
+    &script_type,        &service_type,     &sleep_type,      &symlink_type,
+    &tcp_check_type,     &yum_install_type, &yum_remove_type, &yum_upgrade_type,
 };
 const struct step_catalog handler_catalog = {types, sizeof(types) / sizeof(types[0])};

@@ -30,6 +30,7 @@ extern const struct step_type http_check_type;
 extern const struct step_type tcp_check_type;
 extern const struct step_type command_check_type;
 extern const struct step_type service_type;
+extern const struct step_type reboot_type;
 
 struct echo_params {
     char *message;
@@ -37,6 +38,13 @@ struct echo_params {
 
 struct sleep_params {
     int64_t duration_ms; /* a number of seconds, or a text such as "1m30s" */
+};
+
+struct reboot_params {
+    int64_t timeout_ms; /* to be back in */
+    int64_t delay_ms;   /* before the server goes down */
+    char *message;      /* why, for people; NULL: not said */
+    bool only_if_required;
 };
 
 /* 0: none. */

@@ -30,6 +30,7 @@
 #include "common/base/error.h"
 #include "handlers/artifact.h"
 #include "handlers/catalog.h"
+#include "handlers/reboot_need.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,12 +44,13 @@ enum { HANDLER_MESSAGE_MAX = 1024, HANDLER_UNDO_MAX = 1024 * 1024 };
 
 struct handler_result {
     enum handler_outcome outcome;
-    bool changed;   /* execute: the host is different from before; check: it would be */
-    bool retryable; /* HANDLER_FAILED: another attempt may succeed */
-    bool conflict;  /* rollback, HANDLER_FAILED: somebody else has changed it since */
-    bool no_room;   /* prepare, HANDLER_FAILED: what it would keep does not fit */
-    bool reboot;    /* execute, HANDLER_OK: not done yet. The server is to be rebooted, and then
-                     * execute runs again, with one more of run->reboots */
+    bool changed;    /* execute: the host is different from before; check: it would be */
+    bool retryable;  /* HANDLER_FAILED: another attempt may succeed */
+    bool conflict;   /* rollback, HANDLER_FAILED: somebody else has changed it since */
+    bool no_room;    /* prepare, HANDLER_FAILED: what it would keep does not fit */
+    bool reboot;     /* execute, HANDLER_OK: not done yet. The server is to be rebooted, and then
+                      * execute runs again, with one more of run->reboots */
+    int64_t away_ms; /* reboot: so long the server may be away; 0: as usual */
     bool has_exit_code;
     int64_t exit_code;
     char message[HANDLER_MESSAGE_MAX]; /* why it failed, or a line about what was done */
@@ -64,6 +66,7 @@ struct handler_host {
     const char *yum_program;                 /* NULL: dnf, else yum, as found in PATH */
     int64_t kill_grace_ms;                   /* between TERM and KILL */
     const struct artifact_source *artifacts; /* NULL: there is none to be had */
+    const struct reboot_need *reboot_need;   /* NULL: it is not kept */
 };
 
 /* How much may be kept for undo on this host. */

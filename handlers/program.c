@@ -59,6 +59,10 @@ static enum error_code environment_write(const struct handler_run *run,
     variable_write(b, "KITSUNE_STEP", run->step);
     buf_printf(b, "KITSUNE_ATTEMPT=%" PRId64, run->attempt);
     buf_putc(b, '\0');
+    if (run->operation == HANDLER_EXECUTE) {
+        buf_printf(b, "KITSUNE_REBOOTS=%" PRId64, run->reboots);
+        buf_putc(b, '\0');
+    }
     variable_write(b, "KITSUNE_PHASE",
                    program->is_check ? phases[HANDLER_CHECK] : phases[run->operation]);
     if (program->output_path)

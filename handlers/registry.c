@@ -13,7 +13,7 @@ static const struct handler *const handlers[] = {
     &echo_handler,        &sleep_handler,      &script_handler,        &file_write_handler,
     &file_remove_handler, &directory_handler,  &symlink_handler,       &yum_upgrade_handler,
     &http_check_handler,  &tcp_check_handler,  &command_check_handler, &service_handler,
-    &yum_install_handler, &yum_remove_handler, &release_handler,
+    &yum_install_handler, &yum_remove_handler, &release_handler,       &reboot_handler,
 };
 
 const struct handler *handler_find(const char *type)

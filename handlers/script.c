@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COMMAND_SHOWN_MAX = 400 }; /* bytes of a command line in a message */
+enum {
+    COMMAND_SHOWN_MAX = 400, /* bytes of a command line in a message */
+    EXIT_REBOOT = 194        /* asks for a reboot; the agents of AWS Systems Manager take it so */
+};
 
 struct script {
     struct handler_run *run;
@@ -191,11 +194,15 @@ static void ended(struct script *s, int64_t exit_code, int signal)
     char text[PROGRAM_END_MAX];
     struct handler_result result = {.has_exit_code = signal == 0, .exit_code = exit_code};
     program_end_text(exit_code, signal, text);
+    bool executes = s->run->operation == HANDLER_EXECUTE;
     if (signal == 0 && is_success(params_of(s), exit_code))
         result_succeed(&result, true, "%s", text);
+    else if (signal == 0 && exit_code == EXIT_REBOOT && executes && !s->cancelled)
+        result_succeed(&result, true, "%s: it goes on after a reboot", text);
     else
         result_fail(&result, true, "%s", text);
-    if (result.outcome == HANDLER_OK)
+    result.reboot = result.outcome == HANDLER_OK && !is_success(params_of(s), exit_code);
+    if (result.outcome == HANDLER_OK && !result.reboot)
         take_outputs(s, &result);
     script_finish(s, &result);
 }

@@ -370,6 +370,14 @@ enum error_code systemd_reload(struct systemd *s, struct systemd_reply reply, st
     return call_begun(s, rc, reply, err);
 }
 
+enum error_code systemd_reboot(struct systemd *s, struct systemd_reply reply, struct error *err)
+{
+    assert(!s->busy && !s->closing);
+    int rc = sd_bus_call_method_async(s->bus, &s->call, MANAGER, MANAGER_INTERFACE, "StartUnit",
+                                      call_over, s, "ss", "reboot.target", "replace-irreversibly");
+    return call_begun(s, rc, reply, err);
+}
+
 enum error_code systemd_reset_failed(struct systemd *s, const char *unit,
                                      struct systemd_reply reply, struct error *err)
 {

@@ -48,6 +48,10 @@ bool systemd_job_cancel(struct systemd *s, struct systemd_reply reply);
 /* Reads all unit files anew. */
 enum error_code systemd_reload(struct systemd *s, struct systemd_reply reply,
                                struct error *err) MUST_CHECK;
+/* Has the machine rebooted, in order: answered once that has begun, and not taken back by any job
+ * that comes later. */
+enum error_code systemd_reboot(struct systemd *s, struct systemd_reply reply,
+                               struct error *err) MUST_CHECK;
 /* Forgets that the unit failed, and how often it was started lately. A unit that is not loaded is
  * no error. */
 enum error_code systemd_reset_failed(struct systemd *s, const char *unit,

@@ -150,6 +150,8 @@ static void rollback_ended(struct yum *y)
         yum_fail_program(y, "end");
         return;
     }
+    if (y->changed)
+        yum_need_reboot(y);
     yum_record_summary(&y->record, YUM_TOLD_MAX, &text);
     result_succeed(&result, y->changed, y->changed ? "as before: undone %s" : "as it was",
                    text.data ? text.data : "");

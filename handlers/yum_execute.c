@@ -36,6 +36,7 @@ static void changed_ended(struct yum *y)
     yum_record_reboot(&y->record, &reboot);
     if (reboot.len > 0)
         buf_printf(&text, "; reboot required: %s", reboot.data);
+    yum_need_reboot(y);
     if (y->changed)
         meanwhile_tell(y, &text);
     if (y->scriptlet_failed)

@@ -66,6 +66,8 @@ struct yum {
 const char *yum_root(const struct yum *y);
 /* A run begins with this; NULL when there is no memory (the run has failed). */
 struct yum *yum_new(struct handler_run *run, enum yum_verb type);
+/* What the transaction has brought may need a reboot, if it is of this machine. */
+void yum_need_reboot(const struct yum *y);
 /* Ends the run. The result is taken over. */
 void yum_finish(struct yum *y, struct handler_result *result);
 void yum_fail_error(struct yum *y, const struct error *err);

@@ -247,7 +247,8 @@ void yum_record_summary(const struct yum_record *record, size_t most, struct buf
         buf_printf(text, " and %zu more", left);
 }
 
-void yum_record_reboot(const struct yum_record *record, struct buf *names)
+void yum_record_each_reboot(const struct yum_record *record,
+                            void (*each)(void *ctx, const char *name), void *ctx)
 {
     /* As needs-restarting of dnf's plugins has them. */
     static const char *const packages[] = {
@@ -258,7 +259,18 @@ void yum_record_reboot(const struct yum_record *record, struct buf *names)
         const char *name = rpm_package_at(&record->after, i)->name;
         for (size_t k = 0; k < ARRAY_LEN(packages); k++) {
             if (strcmp(name, packages[k]) == 0)
-                buf_printf(names, "%s%s", names->len > 0 ? ", " : "", name);
+                each(ctx, name);
         }
     }
+}
+
+static void name_put(void *ctx, const char *name)
+{
+    struct buf *names = ctx;
+    buf_printf(names, "%s%s", names->len > 0 ? ", " : "", name);
+}
+
+void yum_record_reboot(const struct yum_record *record, struct buf *names)
+{
+    yum_record_each_reboot(record, name_put, names);
 }

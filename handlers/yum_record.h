@@ -65,3 +65,6 @@ void yum_record_summary(const struct yum_record *record, size_t most, struct buf
 /* Names of packages of `after` with which a running system goes on with the old code until it is
  * restarted; empty when there are none. */
 void yum_record_reboot(const struct yum_record *record, struct buf *names);
+/* The same, one by one. */
+void yum_record_each_reboot(const struct yum_record *record,
+                            void (*each)(void *ctx, const char *name), void *ctx);

@@ -28,6 +28,14 @@ const char *yum_root(const struct yum *y)
     return root ? root : "/";
 }
 
+void yum_need_reboot(const struct yum *y)
+{
+    const struct reboot_need *need = y->run->host->reboot_need;
+    if (!need || strcmp(yum_root(y), "/") != 0)
+        return;
+    yum_record_each_reboot(&y->record, need->add, need->ctx);
+}
+
 /* ---- Arguments --------------------------------------------------------------------------- */
 
 void yum_args_add(struct yum_args *args, const char *fmt, ...)

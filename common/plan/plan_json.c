@@ -192,7 +192,7 @@ enum error_code step_undo_find(const struct step_catalog *catalog, const struct 
             return code;
     }
     *ret_undo = lacks ? STEP_UNDO_NO : STEP_UNDO_YES;
-    if (!changes)
+    if (!changes || (type->traits & STEP_TYPE_NO_UNDO) != 0)
         *ret_undo = STEP_UNDO_NOTHING;
     *ret_lacks = lacks;
     return ERR_OK;

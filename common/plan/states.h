@@ -19,12 +19,14 @@
 
 /* What an agent's journal and its reports say of an execution, in order. */
 #define REPORT_TYPES(X)                                                                            \
-    X(REPORT_STARTED, "started")             /* the execution was taken on */                      \
-    X(REPORT_STEP_STARTED, "step_started")   /* an attempt of a step begins */                     \
-    X(REPORT_STEP_RETRYING, "step_retrying") /* an attempt failed, another will come */            \
-    X(REPORT_STEP_ENDED, "step_ended")       /* succeeded, failed, timed_out or skipped */         \
-    X(REPORT_CONFIRMING, "confirming")       /* all steps done; waits to be heard (plan.h) */      \
-    X(REPORT_ENDED, "ended")                 /* succeeded, failed, timed_out or cancelled */       \
+    X(REPORT_STARTED, "started")               /* the execution was taken on */                    \
+    X(REPORT_STEP_STARTED, "step_started")     /* an attempt of a step begins */                   \
+    X(REPORT_STEP_RETRYING, "step_retrying")   /* an attempt failed, another will come */          \
+    X(REPORT_STEP_REBOOTING, "step_rebooting") /* the step runs again when the server is back */   \
+    X(REPORT_STEP_REBOOTED, "step_rebooted")   /* it is back, and the step runs again */           \
+    X(REPORT_STEP_ENDED, "step_ended")         /* succeeded, failed, timed_out or skipped */       \
+    X(REPORT_CONFIRMING, "confirming")         /* all steps done; waits to be heard (plan.h) */    \
+    X(REPORT_ENDED, "ended")                   /* succeeded, failed, timed_out or cancelled */     \
     X(REPORT_ROLLBACK_STARTED, "rollback_started") /* undoing begins */                            \
     X(REPORT_STEP_ROLLED_BACK, "step_rolled_back") /* rolled_back or rollback_failed */            \
     X(REPORT_ROLLED_BACK, "rolled_back")           /* the execution: rolled_back, rollback_failed */

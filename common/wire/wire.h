@@ -34,6 +34,7 @@ enum {
     WIRE_MAX_EXECUTIONS = 10000,       /* in one hello */
     WIRE_MAX_OUTPUT = 256 * 1024,      /* of one output text */
     WIRE_MAX_MESSAGE = 4096,           /* of a message for people */
+    WIRE_MAX_BOOT_ID = 64,             /* of the name of a boot */
     WIRE_MAX_PROOF = 32                /* hashes; more than there are servers for */
 };
 
@@ -80,6 +81,7 @@ struct wire_execute {
     bool rollback_on_failure; /* undo by itself when it fails for good */
     int64_t confirm_ms;       /* 0: no; else see plan.h, confirm_timeout_ms */
     bool check;               /* change nothing: say of each step what it would change */
+    bool reboots;             /* the orchestrator knows step_rebooting */
     bool is_signed;
     struct wire_seal seal;
     char *vars;         /* the plan's, as there */
@@ -146,9 +148,11 @@ struct wire_entry {
     bool has_exit_code;
     int64_t exit_code;
     int64_t duration_ms;
-    char *message; /* NULL: none */
-    char *output;  /* step_ended: head and tail of what the step printed; NULL: nothing */
-    char *outputs; /* step_ended: what it put out, a set of values as JSON; NULL: nothing */
+    int64_t away_ms; /* step_rebooting: so long the server may be away */
+    char *boot_id;   /* step_rebooting: the boot that is to end; NULL in the others */
+    char *message;   /* NULL: none */
+    char *output;    /* step_ended: head and tail of what the step printed; NULL: nothing */
+    char *outputs;   /* step_ended: what it put out, a set of values as JSON; NULL: nothing */
 };
 
 struct wire_report {
@@ -197,4 +201,6 @@ void wire_encode_execute(struct buf *b, const struct wire_execute *execute, cons
                          size_t steps_len);
 /* Appends a plan's steps as the JSON array for it. */
 void wire_encode_steps(struct buf *b, const struct plan *plan);
+/* True when an entry of that type (enum report_type) is about a step. */
+bool wire_about_step(int report_type);
 void wire_entry_release(struct wire_entry *entry);

@@ -28,6 +28,8 @@ bool wire_about_step(int report_type)
     switch ((enum report_type)report_type) {
     case REPORT_STEP_STARTED:
     case REPORT_STEP_RETRYING:
+    case REPORT_STEP_REBOOTING:
+    case REPORT_STEP_REBOOTED:
     case REPORT_STEP_ENDED:
     case REPORT_STEP_ROLLED_BACK:
         return true;
@@ -213,6 +215,19 @@ static const struct json_field entry_fields[] = {
      .min = 0,
      .max = (double)JSON_INT_MAX,
      .doc = "How long it took."},
+    {.name = "awayMs",
+     .type = JSON_INT,
+     JSON_AT(struct wire_entry, away_ms),
+     .flags = JSON_OMIT_EMPTY,
+     .min = 0,
+     .max = PLAN_MAX_SECONDS * 1000.0,
+     .doc = "How long the server may be away for its reboot."},
+    {.name = "bootId",
+     .type = JSON_STRING,
+     JSON_AT(struct wire_entry, boot_id),
+     .flags = JSON_OMIT_EMPTY,
+     .max = WIRE_MAX_BOOT_ID,
+     .doc = "The boot that the reboot is to end."},
     {.name = "message",
      .type = JSON_STRING,
      JSON_AT(struct wire_entry, message),

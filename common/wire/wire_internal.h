@@ -7,6 +7,3 @@
 extern const struct json_table *const wire_tables[WIRE_TYPE_COUNT];
 /* All of an execute frame but the steps, for steps that are encoded already. */
 extern const struct json_table wire_execute_head_table;
-
-/* True when an entry of that type (enum report_type) is about a step. */
-bool wire_about_step(int report_type);

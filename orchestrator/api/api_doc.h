@@ -83,6 +83,7 @@ struct api_execution {
     bool connected;
     bool conflict;  /* not undone, since somebody else has changed what a step left */
     bool resolved;  /* settled by a person */
+    bool rebooting; /* a step has it rebooted, and it is not back */
     bool unchanged; /* succeeded without a change; of a check: nothing would change */
     char *started, *ended;
     char *waiting_for;  /* queued: the rollout that holds the server; NULL: none */
@@ -173,7 +174,7 @@ struct api_event {
     char *state;
     bool has_exit_code;
     int64_t exit_code;
-    int64_t duration_ms;
+    int64_t duration_ms, away_ms;
     bool undoing, now, force, conflict, changed, check;
     int64_t batch, count;
     char *message, *by, *retry_of;

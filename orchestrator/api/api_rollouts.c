@@ -90,6 +90,7 @@ static bool execution_document(struct api_call *call, const struct rollout_view 
         .connected = dispatcher_connected(d, id),
         .conflict = x->conflict,
         .resolved = x->resolved,
+        .rebooting = x->away_ms > 0,
         .unchanged = x->unchanged,
         .started = call_time(call, x->started_ms),
         .ended = call_time(call, x->ended_ms),

@@ -252,7 +252,8 @@ static int take_event(struct logs *l, const struct api_rollout *first, const str
     if (json_read(sse->data, sse->len, SSE_MAX_EVENT, &api_event_table, &event, &err) != ERR_OK)
         return cli_fail(l->cli, &err);
     if ((words_event_type(&event) == EVENT_STEP_ENDED ||
-         words_event_type(&event) == EVENT_STEP_RETRYING) &&
+         words_event_type(&event) == EVENT_STEP_RETRYING ||
+         words_event_type(&event) == EVENT_STEP_REBOOTING) &&
         wanted(l, first, event.server, event.step))
         status = put_kept(l, first->id, event.server, event.step, step_number(first, event.step));
     json_release(&api_event_table, &event);

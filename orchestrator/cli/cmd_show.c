@@ -139,6 +139,8 @@ static void put_state(struct buf *b, const struct api_execution *e, bool check)
         buf_puts(b, ", unchanged");
     if (undone && e->outcome != EXECUTION_PENDING && e->outcome != e->state)
         buf_printf(b, " (%s)", execution_state_names[e->outcome]);
+    if (e->rebooting)
+        buf_puts(b, ", rebooting");
     if (e->conflict)
         buf_puts(b, ", conflict");
     if (e->resolved)

@@ -1,6 +1,7 @@
 #include "orchestrator/cli/progress.h"
 
 #include "common/base/alloc.h"
+#include "common/base/clock.h"
 #include "orchestrator/cli/cli.h"
 #include "orchestrator/cli/name_map.h"
 #include "orchestrator/cli/words.h"
@@ -294,6 +295,19 @@ static enum error_code execution_started(struct progress *p, const struct api_ev
     return ERR_OK;
 }
 
+/* "web-3 reboots at step patch (back within 10m): kernel" */
+static void step_rebooting(const struct api_event *e, struct line *l)
+{
+    char away[CLOCK_TEXT_MAX];
+    duration_format(e->away_ms, away);
+    l->ink = INK_WARN;
+    render_text(l->text, server_of(e));
+    buf_puts(l->text, " reboots at step ");
+    render_text(l->text, e->step ? e->step : "");
+    buf_printf(l->text, " (to be back within %s)", away);
+    put_because(l->text, e->message);
+}
+
 static void put_silent(struct line *l, const struct api_event *e, const char *what)
 {
     l->ink = INK_WARN;
@@ -465,6 +479,8 @@ static void apply_rollout(struct progress *p, enum event_type type, const struct
     case EVENT_EXECUTION_STARTED:
     case EVENT_STEP_STARTED:
     case EVENT_STEP_RETRYING:
+    case EVENT_STEP_REBOOTING:
+    case EVENT_STEP_REBOOTED:
     case EVENT_STEP_ENDED:
     case EVENT_EXECUTION_ENDED:
     case EVENT_EXECUTION_ROLLBACK_STARTED:
@@ -489,7 +505,12 @@ static enum error_code apply_server(struct progress *p, int type, const struct a
         return step_ended(p, e, err);
     if (type == EVENT_EXECUTION_UNKNOWN)
         return execution_unknown(p, e, l, err);
-    if (type == EVENT_EXECUTION_ENDED)
+    if (type == EVENT_STEP_REBOOTING)
+        step_rebooting(e, l);
+    else if (type == EVENT_STEP_REBOOTED) {
+        render_text(l->text, server_of(e));
+        buf_puts(l->text, " is back from its reboot");
+    } else if (type == EVENT_EXECUTION_ENDED)
         execution_ended(p, e, l);
     else if (type == EVENT_EXECUTION_ROLLED_BACK)
         execution_rolled_back(p, e, l);

@@ -88,6 +88,11 @@ void words_event(struct buf *b, const struct api_event *e)
         duration_format(e->duration_ms, text);
         buf_puts(b, text);
     }
+    if (e->away_ms > 0) {
+        part(b, from);
+        duration_format(e->away_ms, text);
+        buf_printf(b, "back within %s", text);
+    }
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
         if (flags[i].is) {
             part(b, from);

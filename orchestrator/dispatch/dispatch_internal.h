@@ -247,6 +247,8 @@ void queue_connected(struct server *server, const struct wire_hello *hello);
 void queue_stop_settled(struct slot *slot);
 /* The session's agent has answered: what its hello said is how it is now. */
 void queue_proven(struct server *server);
+/* A step has that server rebooted, and it is not known to be back. */
+bool queue_reboots(const struct server *server);
 void queue_disconnected(struct server *server);
 /* When its agent has it in hand and is away, that is not waited for for ever. */
 void queue_await(struct slot *slot);

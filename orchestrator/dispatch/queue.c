@@ -44,13 +44,30 @@ static bool queue_owes_undo(const struct server *server)
     return server->apart != NULL;
 }
 
+/* One that a step reboots is expected to be away. */
+static int64_t slot_reconnect_ms(const struct slot *slot)
+{
+    int64_t usual_ms = slot->rollout->plan->strategy.reconnect_timeout_ms;
+    int64_t away_ms = slot_execution(slot)->away_ms;
+    return away_ms > usual_ms ? away_ms : usual_ms;
+}
+
 static void slot_await_reconnect(struct slot *slot)
 {
     struct dispatcher *d = slot->rollout->d;
     if (slot->timer.slot != 0)
         return;
-    queue_arm(d, &slot->timer, TIMER_RECONNECT, slot,
-              slot->rollout->plan->strategy.reconnect_timeout_ms);
+    queue_arm(d, &slot->timer, TIMER_RECONNECT, slot, slot_reconnect_ms(slot));
+}
+
+bool queue_reboots(const struct server *server)
+{
+    if (server->head != NULL && slot_execution(server->head)->away_ms > 0)
+        return true;
+    for (const struct slot *slot = server->apart; slot != NULL; slot = slot->next)
+        if (slot_execution(slot)->away_ms > 0)
+            return true;
+    return false;
 }
 
 void queue_settle(struct slot *slot)
@@ -137,6 +154,7 @@ static void slot_send_execute(struct slot *slot)
         .rollback_on_failure = whole && r->plan->rollback_scope != SCOPE_NONE,
         .confirm_ms = whole ? r->plan->confirm_timeout_ms : 0,
         .check = check,
+        .reboots = true,
         .is_signed = r->plan->is_signed,
         .vars = r->plan->vars_json,
         .secrets = r->plan->secrets_json,
@@ -263,8 +281,9 @@ void queue_timer(struct slot *slot, enum timer_kind kind)
     struct rollout *r = slot->rollout;
     char text[CLOCK_TEXT_MAX];
     char why[QUEUE_WHY_MAX];
-    int64_t limit_ms = kind == TIMER_START ? r->plan->strategy.start_timeout_ms
-                                           : r->plan->strategy.reconnect_timeout_ms;
+    int64_t limit_ms =
+        kind == TIMER_START ? r->plan->strategy.start_timeout_ms : slot_reconnect_ms(slot);
+    bool reboots = slot_execution(slot)->away_ms > 0;
     duration_format(limit_ms, text);
     struct event event = rollout_event(
         kind == TIMER_START ? EVENT_EXECUTION_UNREACHABLE : EVENT_EXECUTION_UNKNOWN, slot->index);
@@ -277,7 +296,10 @@ void queue_timer(struct slot *slot, enum timer_kind kind)
                                                      : "its agent did not begin within %s",
                        text);
     else
-        (void)snprintf(why, sizeof(why), "its agent was silent for %s", text);
+        (void)snprintf(why, sizeof(why),
+                       reboots ? "it was not back from its reboot within %s"
+                               : "its agent was silent for %s",
+                       text);
     event.message = why;
     rollout_apply_then(r, &event, kind == TIMER_START ? slot_given_up : NULL, slot);
 }

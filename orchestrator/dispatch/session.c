@@ -190,14 +190,15 @@ static bool session_welcome(struct session *s)
 /* The same agent may come again before its old connection is known to be dead; another agent with
  * the same id may not. A copy of its data directory on another machine says the same instance:
  * there the boot is another one. After a restart of the machine itself the old connection is soon
- * found to be silent. */
+ * found to be silent, unless a step wanted the restart: then it is expected. */
 static bool session_may_replace(const struct server *server, const struct wire_hello *hello)
 {
     if (server->session == NULL)
         return true;
     bool same_boot = server->boot_id == NULL || hello->boot_id == NULL ||
                      strcmp(server->boot_id, hello->boot_id) == 0;
-    return same_boot && server->instance != NULL && strcmp(server->instance, hello->instance) == 0;
+    return (same_boot || queue_reboots(server)) && server->instance != NULL &&
+           strcmp(server->instance, hello->instance) == 0;
 }
 
 static void session_second(struct session *s, const struct server *server)
@@ -266,6 +267,8 @@ static const enum event_type event_of_report[REPORT_TYPE_COUNT] = {
     [REPORT_STARTED] = EVENT_EXECUTION_STARTED,
     [REPORT_STEP_STARTED] = EVENT_STEP_STARTED,
     [REPORT_STEP_RETRYING] = EVENT_STEP_RETRYING,
+    [REPORT_STEP_REBOOTING] = EVENT_STEP_REBOOTING,
+    [REPORT_STEP_REBOOTED] = EVENT_STEP_REBOOTED,
     [REPORT_STEP_ENDED] = EVENT_STEP_ENDED,
     [REPORT_CONFIRMING] = EVENT_EXECUTION_CONFIRMING,
     [REPORT_ENDED] = EVENT_EXECUTION_ENDED,
@@ -273,12 +276,6 @@ static const enum event_type event_of_report[REPORT_TYPE_COUNT] = {
     [REPORT_STEP_ROLLED_BACK] = EVENT_STEP_ROLLED_BACK,
     [REPORT_ROLLED_BACK] = EVENT_EXECUTION_ROLLED_BACK,
 };
-
-static bool report_about_step(int type)
-{
-    return type == REPORT_STEP_STARTED || type == REPORT_STEP_RETRYING ||
-           type == REPORT_STEP_ENDED || type == REPORT_STEP_ROLLED_BACK;
-}
 
 static struct event report_event(const struct wire_entry *entry, uint32_t server)
 {
@@ -288,6 +285,7 @@ static struct event report_event(const struct wire_entry *entry, uint32_t server
     event.agent_seq = entry->seq;
     event.agent_time_ms = entry->time_ms;
     event.duration_ms = entry->duration_ms;
+    event.away_ms = entry->away_ms;
     event.undoing = entry->undoing;
     event.force = entry->force;
     event.conflict = entry->conflict;
@@ -295,7 +293,7 @@ static struct event report_event(const struct wire_entry *entry, uint32_t server
     event.has_exit_code = entry->has_exit_code;
     event.exit_code = entry->exit_code;
     event.message = entry->message;
-    if (report_about_step(entry->type))
+    if (wire_about_step(entry->type))
         event.step_state = (enum step_state)entry->state;
     else
         event.state = (enum execution_state)entry->state;
@@ -320,7 +318,8 @@ static enum error_code report_output(struct tx *tx, struct slot *slot,
                                      const struct wire_entry *entry, struct error *err)
 {
     enum error_code code = ERR_OK;
-    if (entry->type != REPORT_STEP_ENDED && entry->type != REPORT_STEP_RETRYING)
+    if (entry->type != REPORT_STEP_ENDED && entry->type != REPORT_STEP_RETRYING &&
+        entry->type != REPORT_STEP_REBOOTING)
         return ERR_OK;
     if (entry->output != NULL) {
         code = tx_output(tx, slot->index, (uint32_t)entry->step, (int32_t)entry->attempt,
@@ -368,8 +367,8 @@ static bool report_of_settled(const struct slot *slot, const struct wire_report 
 {
     const struct wire_entry *last =
         ARRAY_AT(&report->entries, struct wire_entry, 0) + (report->entries.count - 1);
-    bool forward = last->type == REPORT_STARTED || last->type == REPORT_STEP_STARTED ||
-                   last->type == REPORT_STEP_RETRYING || last->type == REPORT_STEP_ENDED;
+    bool forward = last->type == REPORT_STARTED ||
+                   (wire_about_step(last->type) && last->type != REPORT_STEP_ROLLED_BACK);
     return forward && engine_execution(slot->rollout->engine, slot->index)->resolved;
 }
 

@@ -131,6 +131,8 @@ static enum error_code apply_input(struct engine *e, const struct event *event, 
     case EVENT_EXECUTION_STARTED:
     case EVENT_STEP_STARTED:
     case EVENT_STEP_RETRYING:
+    case EVENT_STEP_REBOOTING:
+    case EVENT_STEP_REBOOTED:
     case EVENT_STEP_ENDED:
     case EVENT_EXECUTION_CONFIRMING:
     case EVENT_EXECUTION_ENDED:

@@ -82,6 +82,8 @@ struct execution {
     bool unchanged;               /* it succeeded, and no step of it changed (a check: would change)
                                      anything */
     int32_t step;                 /* the step under way or the one that failed; EVENT_NO_STEP */
+    int64_t away_ms;              /* it is being rebooted by its step, and may be silent for so
+                                     long; 0: it is not */
     /* Number of the last order to undo it, for its agent: how often that had begun to undo, as far
      * as was known, and one more. The same each time the order is given again. 0: never ordered. */
     int64_t undo_round;

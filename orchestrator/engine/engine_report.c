@@ -74,6 +74,11 @@ static bool step_can_go_on(const struct report *r)
     return can_go_on(r) && (r->step->state == STEP_PENDING || r->step->state == STEP_RUNNING);
 }
 
+static bool step_is_running(const struct report *r)
+{
+    return can_go_on(r) && r->step->state == STEP_RUNNING;
+}
+
 /* Once without being told, and then as often as was ordered. */
 static bool can_begin_undo(const struct report *r)
 {
@@ -132,6 +137,12 @@ static void record_step_started(struct engine *e, struct report *r)
     if (r->event->type == EVENT_STEP_STARTED && !e->check)
         r->server->x.touched = true;
     server_weigh_change(e, r->server);
+}
+
+static void record_rebooting(struct engine *e, struct report *r)
+{
+    record_step_started(e, r);
+    r->server->x.away_ms = r->event->away_ms;
 }
 
 static void record_step_ended(struct engine *e, struct report *r)
@@ -321,6 +332,8 @@ static const struct {
     [EVENT_EXECUTION_STARTED] = {false, 0, can_start, record_started, execution_started},
     [EVENT_STEP_STARTED] = {true, 0, step_can_go_on, record_step_started, step_started},
     [EVENT_STEP_RETRYING] = {true, 0, step_can_go_on, record_step_started, step_started},
+    [EVENT_STEP_REBOOTING] = {true, 0, step_is_running, record_rebooting, step_started},
+    [EVENT_STEP_REBOOTED] = {true, 0, step_is_running, record_step_started, step_started},
     [EVENT_STEP_ENDED] = {true,
                           BIT(STEP_SUCCEEDED) | BIT(STEP_FAILED) | BIT(STEP_TIMED_OUT) |
                               BIT(STEP_SKIPPED),
@@ -393,6 +406,7 @@ enum error_code report_apply(struct engine *e, const struct event *event, struct
         r.server->x.last_agent_seq = event->agent_seq;
     if (!r.server->x.resolved)
         wake(e, &r);
+    r.server->x.away_ms = 0; /* whoever says something is not away */
     entries[event->type].record(e, &r);
     if (!r.server->x.resolved)
         entries[event->type].follow(e, &r);
@@ -453,6 +467,7 @@ enum error_code report_unknown(struct engine *e, const struct event *event, stru
                          execution_state_names[s->x.state]);
     keep_reason(s, event);
     s->asks = 0;
+    s->x.away_ms = 0;
     if (s->ended) {
         rollback_settle(e, s, s->undo == UNDO_ASKED ? UNDO_OWED : UNDO_SILENT);
         return ERR_OK;

@@ -20,6 +20,8 @@
     X(EVENT_EXECUTION_STARTED, "execution_started", true)       /* server */                       \
     X(EVENT_STEP_STARTED, "step_started", true)                 /* server step attempt */          \
     X(EVENT_STEP_RETRYING, "step_retrying", true)               /* server step attempt */          \
+    X(EVENT_STEP_REBOOTING, "step_rebooting", true)             /* server step attempt away_ms */  \
+    X(EVENT_STEP_REBOOTED, "step_rebooted", true)               /* server step attempt */          \
     X(EVENT_STEP_ENDED, "step_ended", true)                     /* server step state */            \
     X(EVENT_EXECUTION_CONFIRMING, "execution_confirming", true) /* server: waits to be heard */    \
     X(EVENT_EXECUTION_ENDED, "execution_ended", true)           /* server state undoing */         \
@@ -77,6 +79,7 @@ struct event {
     int64_t agent_seq; /* number of the agent's report entry; 0: not from an agent */
     int64_t agent_time_ms;
     int64_t duration_ms;
+    int64_t away_ms;                  /* step_rebooting: so long the server may be away */
     enum execution_state state;       /* execution events */
     enum step_state step_state;       /* step events */
     enum rollout_state rollout_state; /* rollout_ended */

@@ -17,7 +17,7 @@ struct event_doc {
     const char *state;
     bool has_exit_code;
     int64_t exit_code;
-    int64_t duration_ms;
+    int64_t duration_ms, away_ms;
     bool undoing, now, force, conflict, changed, check;
     int64_t batch, count;
     const char *message, *by, *retry_of;
@@ -81,6 +81,7 @@ static const struct json_field fields[] = {
      JSON_HAS(struct event_doc, has_exit_code),
      .doc = "Exit status of the step's program, where there was one."},
     MAYBE("durationMs", JSON_INT, duration_ms, "How long it took, milliseconds."),
+    MAYBE("awayMs", JSON_INT, away_ms, "How long the server may be away for its reboot."),
     MAYBE("undoing", JSON_BOOL, undoing, "Undoing follows."),
     MAYBE("now", JSON_BOOL, now, "Running steps are ended too."),
     MAYBE("force", JSON_BOOL, force, "Undone even where somebody else has changed it since."),
@@ -186,6 +187,7 @@ void event_write(struct buf *b, const struct plan *plan, const struct event *eve
         .has_exit_code = event->has_exit_code,
         .exit_code = event->exit_code,
         .duration_ms = event->duration_ms,
+        .away_ms = event->away_ms,
         .undoing = event->undoing,
         .now = event->now,
         .force = event->force,
@@ -237,6 +239,7 @@ static enum error_code event_from_doc(const struct event_doc *doc, const struct 
         .agent_seq = doc->agent_seq,
         .agent_time_ms = doc->agent_time_ms,
         .duration_ms = doc->duration_ms,
+        .away_ms = doc->away_ms,
         .undoing = doc->undoing,
         .now = doc->now,
         .force = doc->force,

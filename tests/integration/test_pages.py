@@ -15,6 +15,7 @@ RUN_BY = {
     "files.json": "integration/test_files.py",
     "http-check.json": "systemd/test_plans.py",
     "per-server.json": "integration/test_values.py",
+    "reboot.json": "integration/test_reboot.py",
     "release.json": "unit/handlers/test_release.c",
     "script.json": "integration/test_files.py",
     "service-restart.json": "systemd/test_plans.py",

@@ -60,12 +60,18 @@ static void agent_runs(struct world *w, uint32_t i)
     } else if (!a->in_step) {
         a->attempt = 1;
         a->in_step = true;
+        a->rebooting = false;
         a->begun[a->step] = !w->check;
         if (!w->check) /* a check has no beginning on record */
             (void)record(w, i, EVENT_STEP_STARTED, step);
     } else if (a->stop_now) {
         a->in_step = false;
         record(w, i, EVENT_STEP_ENDED, step)->step_state = STEP_FAILED;
+    } else if (!w->check && rng_chance(&w->rng, 8)) {
+        struct event *entry =
+            record(w, i, a->rebooting ? EVENT_STEP_REBOOTED : EVENT_STEP_REBOOTING, step);
+        entry->away_ms = a->rebooting ? 0 : 1 + (int64_t)rng_below(&w->rng, 1000);
+        a->rebooting = !a->rebooting;
     } else if (a->attempt == 1 && rng_chance(&w->rng, 10)) {
         (void)record(w, i, EVENT_STEP_RETRYING, step);
         a->attempt = 2;

@@ -190,6 +190,7 @@ enum rollout_state model_end(const struct model *m)
 /* What a server did, whoever listens. */
 static void record_report(const struct model *m, struct model_server *s, const struct event *event)
 {
+    s->away_ms = event->type == EVENT_STEP_REBOOTING ? event->away_ms : 0;
     if (event->type == EVENT_EXECUTION_STARTED) {
         s->started = true;
     } else if (event->type == EVENT_EXECUTION_ENDED) {
@@ -199,7 +200,8 @@ static void record_report(const struct model *m, struct model_server *s, const s
         s->round_open = true;
     } else if (event->type == EVENT_EXECUTION_ROLLED_BACK) {
         s->round_open = false;
-    } else if (event->type == EVENT_STEP_STARTED || event->type == EVENT_STEP_RETRYING) {
+    } else if (event->type == EVENT_STEP_STARTED || event->type == EVENT_STEP_RETRYING ||
+               event->type == EVENT_STEP_REBOOTING || event->type == EVENT_STEP_REBOOTED) {
         s->touched = !m->check;
         s->steps[event->step] = STEP_RUNNING;
     } else if (event->type == EVENT_STEP_ENDED) {
@@ -256,6 +258,7 @@ static void model_said(struct model *m, const struct event *event)
                                    : event->type == EVENT_EXECUTION_UNKNOWN ? EXECUTION_UNKNOWN
                                                                             : EXECUTION_SKIPPED;
     s->silent = true;
+    s->away_ms = 0;
     s->undo_asked = false;
     if (!s->ended)
         s->rest_state = EXECUTION_UNKNOWN;

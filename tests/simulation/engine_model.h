@@ -37,6 +37,7 @@ struct model_server {
     bool step_conflicts[MODEL_MAX_STEPS];
     bool conflict, force;
     int64_t rounds, undo_round;
+    int64_t away_ms; /* for its reboot */
 };
 
 struct model {

@@ -19,7 +19,8 @@ static void check_server(struct model *m, const struct engine *e, uint32_t i)
         model_fail(m, "server %u has ended %s, not %s", i, execution_state_names[x->outcome],
                    execution_state_names[outcome]);
     if (x->started != s->started || x->undoing != (s->undoing && !s->silent) ||
-        x->touched != s->touched || x->resolved != s->resolved || x->unchanged != s->unchanged)
+        x->away_ms != s->away_ms || x->touched != s->touched || x->resolved != s->resolved ||
+        x->unchanged != s->unchanged)
         model_fail(m, "server %u is seen wrongly", i);
     if (x->conflict != s->conflict || x->undo_force != s->force || x->undo_round != s->undo_round)
         model_fail(m, "the undo of server %u is seen wrongly", i);

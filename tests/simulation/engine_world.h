@@ -119,7 +119,7 @@ struct agent {
     /* What did. */
     enum agent_phase phase;
     uint32_t step, attempt;
-    bool in_step, confirming, stop, stop_now;
+    bool in_step, confirming, rebooting, stop, stop_now;
     bool begun[MODEL_MAX_STEPS], undone[MODEL_MAX_STEPS];
     uint32_t rounds;    /* of undo, begun */
     uint32_t undo_left; /* steps below are still to be looked at in this round */

@@ -48,6 +48,7 @@ extern const char *const sim_path_names[SIM_PATH_COUNT];
     X(EV_AGENT_ALARM, sim_agent_alarm)                                                             \
     X(EV_LINK_ALARM, sim_agent_link_alarm)                                                         \
     X(EV_AGENT_INTERRUPT, sim_agent_interrupt)                                                     \
+    X(EV_AGENT_REBOOT, sim_agent_reboot) /* what comes of a reboot that was asked for */           \
     X(EV_AGENT_START, sim_agent_start)                                                             \
     X(EV_OPERATION_HALF, sim_host_half)                                                            \
     X(EV_OPERATION_END, sim_host_end)                                                              \
@@ -198,8 +199,10 @@ struct sim_operation {
     uint64_t token;
     enum handler_operation operation;
     uint32_t rollout, step, key;
+    bool boots; /* of a type that reboots */
     int64_t attempt;
-    int64_t round; /* of undoing */
+    int64_t reboots; /* for this step, so far */
+    int64_t round;   /* of undoing */
     unsigned traits;
     uint64_t undo; /* rollback: the value to bring back */
     uint32_t fate; /* enum fate, sim_fleet_host.c */
@@ -221,8 +224,12 @@ struct sim_node {
     uint32_t index;
     char id[SIM_NAME_MAX];
     bool running, dying, gone, stopping;
-    bool died;   /* it was not stopped */
-    bool reboot; /* when it dies, so does what its steps started */
+    bool died;     /* it was not stopped */
+    bool reboot;   /* when it dies, so does what its steps started */
+    uint32_t boot; /* which start of the machine it is */
+    char boot_id[SIM_NAME_MAX];
+    bool reboot_asked;     /* by its agent, for a step */
+    uint64_t reboot_token; /* the request that counts */
     bool partitioned;
     bool confirming;      /* it waits to be confirmed */
     bool wants_room;      /* its last operation was a prepare that found none */
@@ -379,7 +386,7 @@ struct sim_profile {
     uint32_t trouble;                              /* operations in a hundred that do not go well */
     uint32_t long_ms;                              /* most that an operation takes */
     uint32_t commit_ms;                            /* most that a commit takes, on any disk */
-    bool confirms, meddling, locking;              /* plans and people do so */
+    bool confirms, meddling, locking, reboots;     /* plans and people do so */
     uint32_t captures;                             /* most that an agent may keep; 0: no limit */
     uint32_t orchestrator, agents, network, disks; /* weights of faults */
 };

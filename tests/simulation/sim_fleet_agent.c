@@ -5,6 +5,7 @@
 #include "agent/carrier_net.h"
 #include "common/base/cleanup.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -12,7 +13,12 @@ enum {
     RESTART_QUICK_MS = 30,
     RESTART_MAX_MS = 4000,
     RESTART_LONG_MS = 70000,
-    GRACE_MAX_MS = 400
+    GRACE_MAX_MS = 400,
+    REBOOT_MAX_MS = 3000,
+    REBOOT_REFUSED_PERCENT = 12,
+    REBOOT_NEVER_PERCENT = 4,     /* it stays away */
+    REBOOT_DIES_PERCENT = 12,     /* the agent alone goes down */
+    REBOOT_WITHDRAWN_PERCENT = 50 /* when it is not wanted any more, of those still to be had */
 };
 
 /* ---- Seams ----------------------------------------------------------------------------------- */
@@ -71,6 +77,64 @@ static void seam_quiet(void *ctx)
     n->dying = true;
 }
 
+/* Only what is on record is asked for, and nothing else is done meanwhile. */
+static void seam_reboot(void *ctx)
+{
+    struct sim_node *n = ctx;
+    struct sim *sim = n->sim;
+    const struct sim_operation *op = &n->operation;
+    sim_trace(sim, "%s asks for a reboot", n->id);
+    if (op->active || (!n->traces[op->rollout].amnesia &&
+                       !sim_store_says(n, op->rollout, REPORT_STEP_REBOOTING, op->step)))
+        sim_fail(sim, "%s: a reboot is asked for, and that is not durable", n->id);
+    if (n->traces[op->rollout].reboot_life[op->step] != n->life)
+        sim_hit(sim, PATH_REBOOT_AGAIN);
+    n->reboot_asked = true;
+    sim_after(sim, rng_between(&sim->rng, 1, REBOOT_MAX_MS), EV_AGENT_REBOOT, n->index,
+              ++n->reboot_token);
+}
+
+static bool seam_reboot_withdraw(void *ctx)
+{
+    struct sim_node *n = ctx;
+    if (!rng_chance(&n->sim->rng, REBOOT_WITHDRAWN_PERCENT))
+        return false;
+    sim_hit(n->sim, PATH_REBOOT_WITHDRAWN);
+    n->reboot_asked = false;
+    n->reboot_token++;
+    return true;
+}
+
+static void reboot_refused(struct sim_node *n)
+{
+    const struct error why = {ERR_UNAVAILABLE, "the machine does not want to"};
+    sim_hit(n->sim, PATH_REBOOT_REFUSED);
+    n->traces[n->operation.rollout].bad++;
+    n->reboot_asked = false;
+    agent_stayed_up(n->agent, &why);
+}
+
+void sim_agent_reboot(struct sim *sim, uint32_t who, uint64_t token)
+{
+    struct sim_node *n = &sim->nodes[who];
+    uint32_t chance = rng_below(&sim->rng, 100);
+    bool faulty = !sim->profile.calm && sim_faulty(sim);
+    if (!n->running || n->dying || token != n->reboot_token)
+        return;
+    if (faulty && chance < REBOOT_REFUSED_PERCENT) {
+        reboot_refused(n);
+        return;
+    }
+    chance -= REBOOT_REFUSED_PERCENT;
+    n->dying = true;
+    n->reboot = !faulty || chance >= REBOOT_DIES_PERCENT;
+    n->gone = faulty && n->reboot && chance - REBOOT_DIES_PERCENT < REBOOT_NEVER_PERCENT;
+    if (n->gone)
+        sim_hit(sim, PATH_REBOOT_NEVER);
+    else
+        sim_hit(sim, n->reboot ? PATH_REBOOT : PATH_REBOOT_SAME_BOOT);
+}
+
 static void link_hello(void *ctx, struct buf *b)
 {
     agent_hello(((struct sim_node *)ctx)->agent, b);
@@ -110,12 +174,13 @@ static enum error_code make_parts(struct sim_node *n, struct error *err)
     struct agent_config config = {
         .identity = {.server = n->id,
                      .instance = n->store.instance,
-                     .version = (char *)(uintptr_t)KITSUNE_VERSION},
+                     .version = (char *)(uintptr_t)KITSUNE_VERSION,
+                     .boot_id = n->boot_id},
         .catalog = &sim_catalog,
         .after_death = n->died,
         .link = {n, seam_send, seam_renew},
         .clock = {n, seam_wall, seam_mono, seam_alarm_set, seam_alarm_stop},
-        .owner = {n, seam_failed, seam_quiet},
+        .owner = {n, seam_failed, seam_quiet, seam_reboot, seam_reboot_withdraw},
     };
     enum error_code code = carrier_net_new((struct net *)(void *)n, &n->carrier, err);
     if (code != ERR_OK)
@@ -144,7 +209,8 @@ void sim_agent_start(struct sim *sim, uint32_t who, uint64_t token)
     (void)token;
     if (n->running || n->gone)
         return;
-    sim_trace(sim, "%s starts", n->id);
+    (void)snprintf(n->boot_id, sizeof(n->boot_id), "boot-%u", n->boot);
+    sim_trace(sim, "%s starts in %s", n->id, n->boot_id);
     n->running = true;
     n->dying = n->stopping = n->reboot = false;
     n->sends_to_live = n->appends_to_live = n->operations_to_live = 0;
@@ -186,6 +252,11 @@ void sim_agent_kill(struct sim_node *n)
 {
     struct sim *sim = n->sim;
     n->running = false;
+    /* Whoever was asked for a reboot may come to it without the agent. */
+    n->reboot = n->reboot || (n->reboot_asked && rng_chance(&sim->rng, 50));
+    n->boot += n->reboot;
+    n->reboot_asked = false;
+    n->reboot_token++;
     n->life++;
     n->link_token++;
     n->alarm_token++;

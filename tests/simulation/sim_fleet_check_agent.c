@@ -3,6 +3,7 @@
  */
 #include "simulation/sim_fleet.h"
 
+#include "agent/executor.h"
 #include "common/base/cleanup.h"
 
 #include <inttypes.h>
@@ -58,6 +59,24 @@ static void check_stopped(struct sim_node *n, const struct sim_operation *op)
         sim_fail(sim, "%s: step %u of %s begins long after it was stopped", n->id, op->step, r->id);
 }
 
+/* The same attempt runs again when it wanted a reboot and had it, and for nothing else. */
+static void check_rebooted(struct sim_node *n, const struct sim_operation *op)
+{
+    struct sim *sim = n->sim;
+    const char *id = sim->rollouts[op->rollout].id;
+    struct sim_trace *t = &n->traces[op->rollout];
+    if (t->reboot_boot[op->step] == 0 || t->reboot_boot[op->step] >= n->boot)
+        sim_fail(sim, "%s: step %u of %s runs again, and its server was not rebooted", n->id,
+                 op->step, id);
+    if (!sim_store_says(n, op->rollout, REPORT_STEP_REBOOTED, op->step))
+        sim_fail(sim, "%s: step %u of %s goes on after a reboot, and that is not durable", n->id,
+                 op->step, id);
+    if (op->reboots > EXECUTOR_MAX_REBOOTS)
+        sim_fail(sim, "%s: step %u of %s has had too many reboots", n->id, op->step, id);
+    sim_hit(sim, op->reboots > 1 ? PATH_REBOOT_TWICE : PATH_REBOOT_RAN_ON);
+    t->reboot_boot[op->step] = 0;
+}
+
 static void check_execute(struct sim_node *n, const struct sim_operation *op)
 {
     struct sim *sim = n->sim;
@@ -69,7 +88,9 @@ static void check_execute(struct sim_node *n, const struct sim_operation *op)
     for (uint32_t i = op->step + 1; i < SIM_MAX_STEPS; i++)
         if (t->began[i])
             sim_fail(sim, "%s: step %u of %s begins after step %u", n->id, op->step, id, i);
-    if (!instant && op->attempt <= t->attempt[op->step])
+    if (op->reboots > 0 && op->attempt == t->attempt[op->step])
+        check_rebooted(n, op);
+    else if (!instant && op->attempt <= t->attempt[op->step])
         sim_fail(sim, "%s: attempt %" PRId64 " of step %u of %s runs again", n->id, op->attempt,
                  op->step, id);
     if (!instant && !sim_store_says(n, op->rollout, REPORT_STEP_STARTED, op->step))
@@ -319,6 +340,8 @@ static void check_message(struct sim_node *n, const char *message)
         {"times while undoing this step", PATH_UNDO_DEADLY},
         {"times while checking this step", PATH_CHECK_DEADLY},
         {"depends on a change of step", PATH_CHECK_DEPENDS},
+        {"wants another reboot", PATH_REBOOT_ENDLESS},
+        {"asked to reboot", PATH_REBOOT_VAIN},
     };
     for (size_t i = 0; i < ARRAY_LEN(said); i++)
         if (strstr(message, said[i].text) != NULL)

@@ -14,6 +14,8 @@ static const enum report_type report_of[EVENT_TYPE_COUNT] = {
     [EVENT_EXECUTION_STARTED] = REPORT_STARTED,
     [EVENT_STEP_STARTED] = REPORT_STEP_STARTED,
     [EVENT_STEP_RETRYING] = REPORT_STEP_RETRYING,
+    [EVENT_STEP_REBOOTING] = REPORT_STEP_REBOOTING,
+    [EVENT_STEP_REBOOTED] = REPORT_STEP_REBOOTED,
     [EVENT_STEP_ENDED] = REPORT_STEP_ENDED,
     [EVENT_EXECUTION_CONFIRMING] = REPORT_CONFIRMING,
     [EVENT_EXECUTION_ENDED] = REPORT_ENDED,
@@ -129,9 +131,18 @@ static void fact_undone(struct sim *sim, struct sim_rollout *r, struct sim_fact 
     f->again = false;
 }
 
+/* A server that a step reboots is not missed before its time. */
 static void fact_silent(struct sim *sim, struct sim_fact *f)
 {
+    int64_t longest_ms = 4 * (int64_t)sim->profile.commit_ms; /* from the report to the disk */
     sim_hit(sim, PATH_UNKNOWN);
+    if (f->away_from_ms > 0) {
+        sim_hit(sim, PATH_REBOOT_UNKNOWN);
+        if (sim->now_ms - f->away_from_ms < f->away_ms - longest_ms)
+            sim_fail(sim, "a server is said to be silent %" PRId64 " ms after it was to reboot",
+                     sim->now_ms - f->away_from_ms);
+    }
+    f->away_from_ms = 0;
     f->unknown = f->silent = true;
     f->undoing = f->undoing || f->ended; /* that is given up */
     f->held = false;
@@ -198,7 +209,11 @@ static void take_server_event(struct sim *sim, uint32_t rollout, const struct ev
     if (event->agent_seq != 0) {
         if (f->resolved)
             sim_hit(sim, PATH_RESOLVED_HEARD);
+        if (f->away_from_ms > 0 && event->type == EVENT_STEP_ENDED)
+            sim_hit(sim, PATH_REBOOT_ENDED);
         f->silent = false;
+        f->away_ms = event->away_ms;
+        f->away_from_ms = event->type == EVENT_STEP_REBOOTING ? sim->now_ms : 0;
     }
     if (event->type == EVENT_EXECUTION_STARTED)
         fact_started(sim, r, f);

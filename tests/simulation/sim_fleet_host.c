@@ -6,6 +6,7 @@
  */
 #include "simulation/sim_fleet.h"
 
+#include "agent/executor.h"
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
 
@@ -27,6 +28,9 @@ enum {
     KILLER_STEPS = 15,        /* where every operation is in trouble, one step in so many */
     PREPARE_DEATHS_MAX = 6,   /* of agents by the same prepare, with those of other causes */
     IDLE_PERCENT = 20,        /* of executes that find all done */
+    REBOOTS_MAX = 3,          /* that most steps want */
+    REBOOTS_ENDLESS = 12,     /* one step in so many that reboot wants more than it gets */
+    AWAY_MAX_MS = 60000,
     CHECK_CHANGE_PERCENT = 60
 };
 
@@ -40,7 +44,12 @@ static const struct step_type type_run = {.name = "run", .traits = STEP_TYPE_CHA
 static const struct step_type type_wait = {.name = "wait", .traits = STEP_TYPE_IDEMPOTENT};
 static const struct step_type type_note = {.name = "note",
                                            .traits = STEP_TYPE_IDEMPOTENT | STEP_TYPE_INSTANT};
-static const struct step_type *const types[] = {&type_note, &type_run, &type_set, &type_wait};
+/* These two have their server rebooted. */
+static const struct step_type type_boot = {.name = "boot",
+                                           .traits = STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES};
+static const struct step_type type_migrate = {.name = "migrate", .traits = STEP_TYPE_CHANGES};
+static const struct step_type *const types[] = {&type_boot, &type_migrate, &type_note,
+                                                &type_run,  &type_set,     &type_wait};
 const struct step_catalog sim_catalog = {types, ARRAY_LEN(types)};
 
 /* ---- Values ---------------------------------------------------------------------------------- */
@@ -79,6 +88,22 @@ static struct rng chance_of(const struct sim_node *n, const struct sim_operation
         key = key * UINT64_C(0x9e3779b97f4a7c15) + parts[i] + 1;
     rng_init(&rng, key);
     return rng;
+}
+
+/* How many reboots the step wants; its type says whether it wants any. */
+static int64_t reboots_wanted(const struct sim_node *n, const struct sim_operation *op)
+{
+    struct rng rng = chance_of(n, op, 0);
+    if (!op->boots || op->operation != HANDLER_EXECUTE)
+        return 0;
+    return rng_once_in(&rng, REBOOTS_ENDLESS) ? EXECUTOR_MAX_REBOOTS + 1
+                                              : (int64_t)rng_below(&rng, REBOOTS_MAX);
+}
+
+static int64_t away_of(const struct sim_node *n, const struct sim_operation *op)
+{
+    struct rng rng = chance_of(n, op, 0);
+    return rng_chance(&rng, 20) ? 0 : (int64_t)rng_between(&rng, 1000, AWAY_MAX_MS);
 }
 
 static enum fate fate_of(const struct sim_node *n, const struct sim_operation *op, struct rng *rng)
@@ -236,6 +261,9 @@ static struct handler_result result_of(struct sim_node *n, struct sim_operation 
         result.has_exit_code = true;
         result.exit_code = 1 + (int64_t)(op->token % HANDLER_CODES);
         (void)snprintf(result.message, sizeof(result.message), "it did not work");
+    } else if (op->reboots < reboots_wanted(n, op)) {
+        result.reboot = true;
+        result.away_ms = away_of(n, op);
     }
     return result;
 }
@@ -263,10 +291,14 @@ static void restored(struct sim_node *n, const struct sim_operation *op)
 }
 
 /* What found all done has changed nothing, unless an attempt before it has. */
-static void executed(struct sim_node *n, const struct sim_operation *op)
+static void executed(struct sim_node *n, const struct sim_operation *op, bool reboots)
 {
     struct sim_trace *t = &n->traces[op->rollout];
-    t->done[op->step] = true;
+    t->done[op->step] = !reboots;
+    if (reboots) {
+        t->reboot_boot[op->step] = n->boot;
+        t->reboot_life[op->step] = n->life;
+    }
     if (!op->idle || op->was_dirty || !sim_changes(op))
         return;
     t->dirty[op->step] = false;
@@ -286,12 +318,12 @@ static void operation_over(struct sim_node *n, struct sim_operation *op)
         return;
     }
     bool planned = op->depends && result.outcome == HANDLER_FAILED;
-    if (result.outcome != HANDLER_OK)
+    if (result.outcome != HANDLER_OK || (result.reboot && op->reboots == EXECUTOR_MAX_REBOOTS))
         count_bad(n, op);
     if (op->operation == HANDLER_CHECK)
         t->done[op->step] = result.outcome == HANDLER_OK || planned;
     else if (op->operation == HANDLER_EXECUTE && result.outcome == HANDLER_OK)
-        executed(n, op);
+        executed(n, op, result.reboot);
     else if (result.outcome == HANDLER_OK && op->operation == HANDLER_PREPARE &&
              (op->traits & STEP_TYPE_CHANGES) != 0)
         capture(n, op, &result);
@@ -374,6 +406,8 @@ static void runner_start_seam(void *ctx, const struct runner_operation *operatio
         .step = step_number(sim, rollout, operation->step->name),
         .key = (uint32_t)number_after(operation->step->params_json, "\"key\":"),
         .attempt = operation->attempt,
+        .reboots = operation->reboots,
+        .boots = type == &type_boot || type == &type_migrate,
         .traits = type->traits,
         .undo = number_after(operation->undo, "\"v\":"),
         .force = operation->force,

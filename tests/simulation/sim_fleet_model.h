@@ -28,6 +28,8 @@ struct sim_fact {
     bool started, touched, ended, unreachable, withdrawn, unknown, undoing, on_behalf;
     bool changed;         /* a step changed something (a check: would), or may have */
     bool unchanged;       /* it succeeded without */
+    int64_t away_ms;      /* a step has it rebooted: so long it may be silent, */
+    int64_t away_from_ms; /* at least from then on; 0: none does */
     bool silent;          /* said to be unknown, and nothing was heard since */
     bool undone;          /* the last undo has an end: undone_as */
     bool round_open;      /* its agent said that it began to undo, and not yet how that ended */
@@ -78,6 +80,8 @@ struct sim_trace {
     bool expired; /* that was because its time was over */
     bool began[SIM_MAX_STEPS], done[SIM_MAX_STEPS]; /* began: not for instant steps */
     int64_t attempt[SIM_MAX_STEPS];                 /* highest that ran */
+    uint32_t reboot_boot[SIM_MAX_STEPS];            /* in which it wanted a reboot; 0: in none */
+    uint64_t reboot_life[SIM_MAX_STEPS];            /* and of which agent */
     bool dirty[SIM_MAX_STEPS];                      /* it changed something, or may have */
     uint64_t captured[SIM_MAX_STEPS];
     uint32_t deaths[SIM_MAX_STEPS]; /* of agents by its prepare */

@@ -109,6 +109,18 @@
     X(PATH_CONFIRM_PARTITION, "partition in the wait to be confirmed")                             \
     X(PATH_CONFIRM_DEATH, "agent died in the wait to be confirmed")                                \
     X(PATH_CONFIRM_CANCELLED, "cancelled in the wait to be confirmed")                             \
+    X(PATH_REBOOT, "server rebooted by a step")                                                    \
+    X(PATH_REBOOT_RAN_ON, "step went on after its reboot")                                         \
+    X(PATH_REBOOT_TWICE, "step went on after its second reboot")                                   \
+    X(PATH_REBOOT_ENDLESS, "step that wants reboots without end given up")                         \
+    X(PATH_REBOOT_REFUSED, "reboot refused")                                                       \
+    X(PATH_REBOOT_VAIN, "reboot asked for in vain given up")                                       \
+    X(PATH_REBOOT_SAME_BOOT, "agent died before its reboot")                                       \
+    X(PATH_REBOOT_AGAIN, "reboot asked for again by the next agent")                               \
+    X(PATH_REBOOT_NEVER, "server stayed away after its reboot")                                    \
+    X(PATH_REBOOT_UNKNOWN, "server not back in time from its reboot")                              \
+    X(PATH_REBOOT_WITHDRAWN, "reboot called off")                                                  \
+    X(PATH_REBOOT_ENDED, "step ended while it waited for its reboot")                              \
     X(PATH_MEDDLED, "value changed by somebody else")                                              \
     X(PATH_PREPARE_DEADLY, "prepare that kills its agent given up")                                \
     X(PATH_UNDO_DEADLY, "undo that kills its agent given up")                                      \

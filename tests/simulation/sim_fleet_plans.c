@@ -9,15 +9,22 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SUBMIT_UNTIL_MS = 60000, RETRY_ONCE_IN = 5, CHECK_ONCE_IN = 7 };
+enum {
+    SUBMIT_UNTIL_MS = 60000,
+    RETRY_ONCE_IN = 5,
+    CHECK_ONCE_IN = 7,
+    TYPES_CALM = 7 /* that reboot nothing */
+};
 
 static void write_step(struct sim *sim, struct buf *b, uint32_t number)
 {
-    static const char *const types[] = {"set", "set", "run", "set", "run", "wait", "note"};
+    static const char *const types[] = {"set",  "set",  "run",  "set",    "run",
+                                        "wait", "note", "boot", "migrate"};
     static const char *const interrupts[] = {"default", "default", "retry", "fail"};
     struct rng *rng = &sim->rng;
     buf_printf(b, "%s{\"name\":\"step-%u\",\"type\":\"%s\",\"params\":{\"key\":%u}",
-               number == 0 ? "" : ",", number, types[rng_below(rng, ARRAY_LEN(types))],
+               number == 0 ? "" : ",", number,
+               types[rng_below(rng, sim->profile.reboots ? ARRAY_LEN(types) : TYPES_CALM)],
                rng_below(rng, SIM_KEYS));
     buf_printf(b, ",\"timeoutSeconds\":%u,\"onInterrupt\":\"%s\"", rng_between(rng, 1, 5),
                interrupts[rng_below(rng, ARRAY_LEN(interrupts))]);

@@ -113,6 +113,7 @@ static void make_profile(struct sim *sim)
     p->confirms = rng_chance(rng, 35);
     p->meddling = rng_chance(rng, 30);
     p->locking = rng_chance(rng, 35);
+    p->reboots = rng_chance(rng, 50);
     if (rng_chance(rng, 15)) { /* and clocks jump, so that some of it goes */
         p->captures = rng_between(rng, 1, 6);
         p->disks *= 4;
@@ -132,6 +133,7 @@ static void make_node(struct sim *sim, uint32_t index)
     (void)snprintf(n->id, sizeof(n->id), "s-%u", index + 1);
     sim_store_wipe(n);
     n->holder = SIM_MAX_ROLLOUTS;
+    n->boot = 1;
     for (uint32_t i = 0; i < SIM_KEYS; i++)
         n->values[i] = i + 1;
     for (uint32_t i = 0; i < SIM_MAX_ROLLOUTS; i++)

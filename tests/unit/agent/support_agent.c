@@ -44,6 +44,12 @@ static void write_entry(struct buf *b, const struct wire_entry *e)
     case REPORT_STEP_RETRYING:
         buf_printf(b, "retrying%" PRId64 ".%" PRId64, e->step, e->attempt);
         break;
+    case REPORT_STEP_REBOOTING:
+        buf_printf(b, "rebooting%" PRId64 ".%" PRId64, e->step, e->attempt);
+        break;
+    case REPORT_STEP_REBOOTED:
+        buf_printf(b, "rebooted%" PRId64 ".%" PRId64, e->step, e->attempt);
+        break;
     case REPORT_STEP_ENDED:
     case REPORT_STEP_ROLLED_BACK:
         buf_printf(b, "%" PRId64 "=%s%s", e->step, step_state_names[e->state],
@@ -138,6 +144,7 @@ void agent_rig_begin(struct agent_rig *r)
         .data_dir = folder_path(&r->folder, "data"),
         .retention_ms = r->retention_ms,
         .undo_max_bytes = r->undo_max_bytes,
+        .reboot_command = r->reboots_by ? r->reboots_by : "exit 1", /* never the machine itself */
         .failed = host_failed,
         .ctx = r,
     };
@@ -150,6 +157,8 @@ void agent_rig_begin(struct agent_rig *r)
     r->stopped = false;
     r->agent = r->host->agents[0]->agent;
     r->agent->config.link = (struct agent_link){r, capture, renew};
+    if (r->boot_id)
+        (void)snprintf(r->host->boot_id, sizeof(r->host->boot_id), "%s", r->boot_id);
     host_start(r->host); /* nothing listens there: the test is the connection */
 }
 
@@ -213,7 +222,7 @@ static void deliver_acks(struct agent_rig *r)
     }
 }
 
-static void run_once(struct agent_rig *r)
+void agent_rig_pass(struct agent_rig *r)
 {
     deliver_acks(r);
     (void)uv_run(&r->loop, UV_RUN_ONCE);
@@ -247,8 +256,8 @@ void agent_rig_execute(struct agent_rig *r, const char *rollout, const char *ste
     AUTO_BUF struct buf b = BUF_INIT;
     buf_printf(&b,
                "{\"v\":1,\"type\":\"execute\",\"rollout\":\"%s\",\"epoch\":1,"
-               "\"rollbackOnFailure\":true,\"steps\":[%s]}",
-               rollout, steps);
+               "\"rollbackOnFailure\":true,\"reboots\":%s,\"steps\":[%s]}",
+               rollout, r->old_orchestrator ? "false" : "true", steps);
     agent_rig_frame(r, b.data);
 }
 
@@ -263,13 +272,13 @@ void agent_rig_ack(struct agent_rig *r, const char *rollout, int64_t seq)
 void agent_rig_await(struct agent_rig *r, const char *text)
 {
     while (!r->sent.data || !strstr(r->sent.data, text))
-        run_once(r);
+        agent_rig_pass(r);
 }
 
 void agent_rig_settle(struct agent_rig *r)
 {
     while (r->agent->run || r->agent->batches > 0)
-        run_once(r);
+        agent_rig_pass(r);
     deliver_acks(r);
 }
 

@@ -29,6 +29,9 @@ struct agent_rig {
     struct buf messages;     /* of the entries, each ended by a newline */
     int64_t retention_ms;    /* of the next agent; 0: the default */
     int64_t undo_max_bytes;  /* the same; 0: no limit */
+    const char *boot_id;     /* the same; NULL: this machine's */
+    const char *reboots_by;  /* the same: what reboots it; NULL: it refuses */
+    bool old_orchestrator;   /* that knows no reboots */
     bool keeps_connection;   /* does not drop it where a new one is wanted */
     bool refuse_sends;       /* the connection is gone, but the agent does not know */
     int renewals;            /* how often the agent wanted a new connection */
@@ -52,6 +55,8 @@ void agent_rig_connect(struct agent_rig *r, int64_t epoch);
 void agent_rig_frame(struct agent_rig *r, const char *json);
 void agent_rig_execute(struct agent_rig *r, const char *rollout, const char *steps);
 void agent_rig_ack(struct agent_rig *r, const char *rollout, int64_t seq);
+/* Runs the loop once, and acknowledges. */
+void agent_rig_pass(struct agent_rig *r);
 /* Runs the loop until what was sent contains the text. */
 void agent_rig_await(struct agent_rig *r, const char *text);
 /* Runs the loop until nothing is under way and all is on the disk. */

@@ -68,6 +68,12 @@ static void write_record(struct rig *r, const struct executor_record *e)
     case REPORT_STEP_RETRYING:
         buf_printf(b, "retrying%d.%d ", e->step, (int)e->attempt);
         break;
+    case REPORT_STEP_REBOOTING:
+        buf_printf(b, "rebooting%d.%d ", e->step, (int)e->attempt);
+        break;
+    case REPORT_STEP_REBOOTED:
+        buf_printf(b, "rebooted%d.%d ", e->step, (int)e->attempt);
+        break;
     case REPORT_STEP_ENDED:
         buf_printf(b, "%d=%s%s ", e->step, step_state_names[e->state],
                    e->state == STEP_SUCCEEDED && !e->changed ? "-" : "");
@@ -111,6 +117,8 @@ static void write_operation(struct rig *r, const char *name, const struct execut
     r->operation = *action;
     buf_printf(&r->trace, "%s%u.%d%s%s", name, action->step, (int)action->attempt,
                action->durable_first ? "!" : "", action->force ? "+force" : "");
+    if (action->reboots > 0)
+        buf_printf(&r->trace, "~%d", (int)action->reboots);
     if (action->depends != EXECUTOR_NO_STEP)
         buf_printf(&r->trace, "(%d)", action->depends);
     buf_putc(&r->trace, ' ');
@@ -138,6 +146,9 @@ void rig_take_actions(struct rig *r)
         case EXECUTOR_CHECK:
             write_operation(r, "check", &action);
             break;
+        case EXECUTOR_REBOOT:
+            write_operation(r, "reboot", &action);
+            break;
         case EXECUTOR_STOP:
             assert_true(r->under_way);
             buf_puts(&r->trace, "stop ");
@@ -148,8 +159,8 @@ void rig_take_actions(struct rig *r)
             break;
         case EXECUTOR_CONFIRM:
             r->confirming = true;
-            buf_printf(&r->trace, "confirm%d%s ", (int)action.delay_ms,
-                       action.durable_first ? "!" : "");
+            buf_printf(&r->trace, "%s%d%s ", action.fresh ? "confirm" : "hear",
+                       (int)action.delay_ms, action.durable_first ? "!" : "");
             break;
         case EXECUTOR_TIMER_STOP:
             assert_true(r->waiting || r->confirming);
@@ -194,10 +205,9 @@ const char *rig_begin(struct rig *r)
 const char *rig_over(struct rig *r, struct executor_result result)
 {
     static const enum executor_event_type events[] = {
-        [EXECUTOR_PREPARE] = EXECUTOR_PREPARED,
-        [EXECUTOR_EXECUTE] = EXECUTOR_EXECUTED,
-        [EXECUTOR_UNDO] = EXECUTOR_UNDONE,
-        [EXECUTOR_CHECK] = EXECUTOR_CHECKED,
+        [EXECUTOR_PREPARE] = EXECUTOR_PREPARED, [EXECUTOR_EXECUTE] = EXECUTOR_EXECUTED,
+        [EXECUTOR_UNDO] = EXECUTOR_UNDONE,      [EXECUTOR_CHECK] = EXECUTOR_CHECKED,
+        [EXECUTOR_REBOOT] = EXECUTOR_STAYED,
     };
     assert_true(r->under_way);
     r->under_way = false;
@@ -262,12 +272,19 @@ const char *rig_conflicts(struct rig *r)
                                                 .message = "theirs"});
 }
 
+const char *rig_wants_reboot(struct rig *r)
+{
+    return rig_over(r,
+                    (struct executor_result){
+                        .outcome = EXECUTOR_OK, .changed = true, .reboot = true, .away_ms = 7000});
+}
+
 const struct executor_record *rig_last(const struct rig *r)
 {
     return &r->records[r->record_count - 1];
 }
 
-const char *rig_restart(struct rig *r, size_t count, int64_t restarts)
+static const char *restart(struct rig *r, size_t count, int64_t restarts, bool rebooted)
 {
     struct error err;
     rig_make(r);
@@ -278,7 +295,17 @@ const char *rig_restart(struct rig *r, size_t count, int64_t restarts)
     }
     while (r->record_count > count)
         mem_free((char *)(uintptr_t)r->records[--r->record_count].message);
-    executor_resume(r->x, r->now_ms++, restarts);
+    executor_resume(r->x, r->now_ms++, restarts, rebooted);
     rig_take_actions(r);
     return rig_trace(r);
+}
+
+const char *rig_restart(struct rig *r, size_t count, int64_t restarts)
+{
+    return restart(r, count, restarts, false);
+}
+
+const char *rig_reboot(struct rig *r, size_t count, int64_t restarts)
+{
+    return restart(r, count, restarts, true);
 }

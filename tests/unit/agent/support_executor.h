@@ -4,8 +4,8 @@
  *
  *     started prepare0.1 begun0.1 execute0.1! 0=succeeded ended=succeeded finished
  *
- * where "0=succeeded-" is a step that changed nothing (of a check: would), and "check2.1(1)" a
- * check that is told of step 1.
+ * where "execute0.1!~2" is one after two reboots, "0=succeeded-" is a step that changed nothing (of
+ * a check: would), and "check2.1(1)" a check that is told of step 1.
  *
  * Every function that gives a text gives what was done since the last one; static storage.
  */
@@ -51,6 +51,7 @@ const char *rig_unchanged(struct rig *r); /* well, and nothing to change */
 const char *rig_fails(struct rig *r, bool retryable);
 const char *rig_stopped(struct rig *r);
 const char *rig_conflicts(struct rig *r);
+const char *rig_wants_reboot(struct rig *r);
 const char *rig_timer(struct rig *r);
 const char *rig_cancel(struct rig *r, bool now);
 const char *rig_order(struct rig *r, int64_t round, bool force);
@@ -60,5 +61,7 @@ const struct executor_record *rig_last(const struct rig *r);
 /* Replays the first `count` records into a fresh executor, as a restarted agent does. A capture is
  * on disk with the record that the step began. */
 const char *rig_restart(struct rig *r, size_t count, int64_t restarts);
+/* The same when the server was rebooted meanwhile. */
+const char *rig_reboot(struct rig *r, size_t count, int64_t restarts);
 
 #define EXPECT(got, want) assert_string_equal((got), (want))

@@ -315,7 +315,7 @@ static void what_is_not_known_cannot_be_undone_however_often_it_is_ordered(void 
     rig_init(&r, 0);
     rig_make(&r);
     assert_int_equal(executor_replay(r.x, &no_record, &err), ERR_OK);
-    executor_resume(r.x, 1, 0);
+    executor_resume(r.x, 1, 0, false);
     rig_take_actions(&r);
     EXPECT(rig_trace(&r), "finished");
     EXPECT(rig_order(&r, 1, false), "");

@@ -198,6 +198,7 @@ void bed_run(struct bed *bed, const char *type, enum handler_operation operation
         .rollout = "rollout-1",
         .step = bed->step,
         .attempt = bed->attempt,
+        .reboots = bed->reboots,
         .params = params,
         .undo = bed->undo && !checks ? bed->undo : "{}",
         .undo_dir = checks ? NULL : bed->undo_dir,

@@ -21,7 +21,7 @@ struct bed {
     char dir[PATH_MAX / 2];
     char undo_dir[PATH_MAX / 2 + 16];
     const char *step;
-    int64_t attempt;
+    int64_t attempt, reboots;
     struct handler_room room; /* for what prepare keeps; no limit unless set */
     bool force;
     const char *depends_name; /* check: of the second step, which would change something */

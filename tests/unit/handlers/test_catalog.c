@@ -24,9 +24,10 @@ static void every_type_is_found_by_its_name(void **state)
 {
     (void)state;
     static const struct step_type *const types[] = {
-        &echo_type,       &sleep_type,     &script_type,        &file_write_type, &yum_upgrade_type,
-        &http_check_type, &tcp_check_type, &command_check_type, &service_type,    &file_remove_type,
-        &directory_type,  &symlink_type,   &yum_install_type,   &yum_remove_type, &release_type};
+        &echo_type,        &sleep_type,       &script_type,    &file_write_type,
+        &yum_upgrade_type, &http_check_type,  &tcp_check_type, &command_check_type,
+        &service_type,     &file_remove_type, &directory_type, &symlink_type,
+        &yum_install_type, &yum_remove_type,  &release_type,   &reboot_type};
     assert_int_equal(handler_catalog.count, ARRAY_LEN(types));
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         assert_ptr_equal(step_catalog_find(&handler_catalog, types[i]->name), types[i]);
@@ -69,6 +70,8 @@ static void traits_say_what_may_be_repeated(void **state)
     assert_int_equal(http_check_type.traits, STEP_TYPE_IDEMPOTENT);
     assert_int_equal(tcp_check_type.traits, STEP_TYPE_IDEMPOTENT);
     assert_int_equal(command_check_type.traits, STEP_TYPE_IDEMPOTENT);
+    assert_int_equal(reboot_type.traits,
+                     STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES | STEP_TYPE_NO_UNDO);
     assert_int_equal(service_type.traits, STEP_TYPE_IDEMPOTENT | STEP_TYPE_CHANGES);
 }
 
@@ -102,6 +105,7 @@ static void a_step_tells_whether_it_can_be_undone(void **state)
         {"tcp_check", "{\"port\":1}", NULL, STEP_UNDO_NOTHING},
         {"command_check", "{\"command\":\"true\"}", NULL, STEP_UNDO_NOTHING},
         {"service", "{\"name\":\"a\",\"state\":\"started\"}", NULL, STEP_UNDO_YES},
+        {"reboot", "{}", NULL, STEP_UNDO_NOTHING},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char name[] = "step";

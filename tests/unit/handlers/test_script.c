@@ -107,6 +107,42 @@ static void another_exit_status_than_zero_fails(void **state)
     bed_close(&bed);
 }
 
+static void exit_status_194_wants_a_reboot_and_says_how_many_there_were(void **state)
+{
+    (void)state;
+    struct bed bed;
+    bed_open(&bed);
+    bed.reboots = 2;
+    run_shell(&bed, "echo $KITSUNE_REBOOTS; exit 194");
+    assert_int_equal(bed.result.outcome, HANDLER_OK);
+    assert_true(bed.result.reboot);
+    assert_true(bed.result.changed);
+    assert_int_equal(bed.result.exit_code, 194);
+    assert_string_equal(bed.output.data, "2\n");
+    run_shell(&bed, "exit 0");
+    assert_false(bed.result.reboot);
+    bed_close(&bed);
+}
+
+static void exit_status_194_is_another_matter_elsewhere(void **state)
+{
+    (void)state;
+    struct bed bed;
+    bed_open(&bed);
+    bed_run(&bed, "script", HANDLER_EXECUTE,
+            "{\"inline\":\"exit 194\",\"successExitCodes\":[0,194]}");
+    assert_int_equal(bed.result.outcome, HANDLER_OK);
+    assert_false(bed.result.reboot);
+    bed_run(&bed, "script", HANDLER_ROLLBACK,
+            "{\"inline\":\"true\",\"rollbackInline\":\"exit 194\"}");
+    assert_int_equal(bed.result.outcome, HANDLER_FAILED);
+    assert_false(bed.result.reboot);
+    bed_run(&bed, "script", HANDLER_CHECK, "{\"inline\":\"true\",\"checkInline\":\"exit 194\"}");
+    assert_int_equal(bed.result.outcome, HANDLER_OK);
+    assert_false(bed.result.reboot);
+    bed_close(&bed);
+}
+
 static void a_signal_fails_and_is_named(void **state)
 {
     (void)state;
@@ -452,6 +488,8 @@ int main(void)
         cmocka_unit_test(standard_input_is_empty),
         cmocka_unit_test(no_descriptor_of_the_agent_is_inherited),
         cmocka_unit_test(another_exit_status_than_zero_fails),
+        cmocka_unit_test(exit_status_194_wants_a_reboot_and_says_how_many_there_were),
+        cmocka_unit_test(exit_status_194_is_another_matter_elsewhere),
         cmocka_unit_test(a_signal_fails_and_is_named),
         cmocka_unit_test(a_missing_program_fails_for_good),
         cmocka_unit_test(what_is_no_program_is_said_to_be_none),

@@ -180,6 +180,7 @@ static void the_example_plans_are_plans(void **state)
     assert_file_is_a_plan("plans/files.json", 1, 6);
     assert_file_is_a_plan("plans/release.json", 1, 2);
     assert_file_is_a_plan("plans/script.json", 1, 2);
+    assert_file_is_a_plan("plans/reboot.json", 3, 3);
     assert_file_is_a_plan("plans/service.json", 1, 3);
     assert_file_is_a_plan("plans/service-restart.json", 3, 4);
     assert_file_is_a_plan("plans/yum-upgrade.json", 3, 2);
