@@ -163,7 +163,7 @@ class Artifacts(unittest.TestCase):
             self.assertTrue(self.fleet.audited(action, who="admin", target=digest), action)
 
     def test_a_put_goes_on_when_the_orchestrator_is_killed_in_the_middle_of_it(self):
-        data = content(40 * MIB, seed=2)
+        data = content(24 * MIB, seed=2)
         digest = digest_of(data)
         part = os.path.join(self.fleet.data_dir, "artifacts", digest + ".part")
         reached = []
@@ -173,10 +173,10 @@ class Artifacts(unittest.TestCase):
             reached.append(os.path.getsize(part))
             self.fleet.start_orchestrator()
 
-        with Relay(self.fleet.port, 20 * MIB, kill) as relay:
+        with Relay(self.fleet.port, 12 * MIB, kill) as relay:
             done = self.fleet.kitsune("artifact", "put", self.file("large.tar", data), check=0, url=relay.url)
         self.assertEqual(f"sha256:{digest}\n", done.stdout)
-        self.assertTrue(8 * MIB < reached[0] < 20 * MIB, reached)
+        self.assertTrue(4 * MIB < reached[0] < 12 * MIB, reached)
         # What was there was not sent again, but for a piece.
         self.assertLess(relay.passed, len(data) + 2 * PIECE)
         self.assertEqual(digest, digest_of(self.read(f"/v1/artifacts/{digest}/content")[1]))
@@ -244,7 +244,7 @@ class Artifacts(unittest.TestCase):
             self.assertIn(b" 413 ", raw.recv(4096))
 
     def test_two_who_put_the_same_at_once_both_succeed(self):
-        data = content(24 * MIB, seed=6)
+        data = content(12 * MIB, seed=6)
         path = self.file("both.tar", data)
         done = [None, None]
 
@@ -369,7 +369,7 @@ class Artifacts(unittest.TestCase):
         self.assertEqual(403, self.fleet.ask("DELETE", f"/v1/artifacts/{digest}", token=confined).status)
 
     def test_who_loses_his_access_in_the_middle_of_it_gets_no_more(self):
-        size = 48 * MIB  # far more than is on its way at once
+        size = 32 * MIB  # far more than is on its way at once
         digest = self.put("revoked.tar", content(size, seed=14))
         token = self.fleet.token("rita", "viewer")
         with self.fleet.connect() as raw:
@@ -383,7 +383,7 @@ class Artifacts(unittest.TestCase):
         self.assertLess(got, size)
 
     def test_who_reads_slowly_or_goes_away_holds_up_nobody(self):
-        data = content(30 * MIB, seed=13)
+        data = content(12 * MIB, seed=13)
         digest = self.put("slow.tar", data)
         request = (f"GET /v1/artifacts/{digest}/content HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
                    f"{self.fleet.admin}\r\n\r\n").encode()
