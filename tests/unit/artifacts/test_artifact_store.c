@@ -362,6 +362,36 @@ static void uploads_at_once_are_bounded(void **state)
     assert_int_equal(begun(w, one_more, LEN).code, ERR_OK);
 }
 
+static void want_of_memory_is_told_and_loses_nothing(void **state)
+{
+    struct world *w = *state;
+    char hex[HEX_BUFFER];
+    struct ended ended = {.code = ERR_NO_MEMORY};
+    hex_of(text, LEN, hex);
+    for (uint64_t n = 0; ended.code != ERR_OK; n++) {
+        assert_int_equal(ended.code, ERR_NO_MEMORY);
+        ended = (struct ended){0};
+        mem_fail_after(n);
+        begin(w, hex, LEN, &ended);
+        mem_fail_never();
+        wait_for(w, &ended, 1);
+    }
+    for (ended.code = ERR_NO_MEMORY; ended.code != ERR_OK;) {
+        static uint64_t n;
+        char *copy = mem_strndup(text, LEN);
+        const struct artifact_piece whole = {.digest = hex, .data = copy, .len = LEN};
+        ended = (struct ended){0};
+        mem_fail_after(n++);
+        artifact_store_piece(w->store, &whole, ended_done, &ended);
+        mem_fail_never();
+        wait_for(w, &ended, 1);
+        assert_true(ended.code == ERR_OK || ended.code == ERR_NO_MEMORY);
+        assert_true(n < 10);
+    }
+    assert_true(ended.whole);
+    is_whole(w, hex);
+}
+
 /* ---- Removing --------------------------------------------------------------------------------
  */
 
@@ -727,6 +757,7 @@ int main(void)
         TEST(a_disk_without_room_refuses_and_loses_nothing),
         TEST(a_write_that_fails_half_way_counts_for_nothing),
         TEST(uploads_at_once_are_bounded),
+        TEST(want_of_memory_is_told_and_loses_nothing),
         TEST(what_is_deleted_is_gone_and_can_come_again),
         TEST(what_is_asked_of_one_is_done_in_order),
         TEST(a_removal_behind_an_upload_that_fails_leaves_no_trace),
