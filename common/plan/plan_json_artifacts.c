@@ -28,7 +28,7 @@ static bool find_var(void *ctx, const char *name, struct value *ret)
 static void look_at_text(struct look *look, const char *text)
 {
     AUTO_BUF struct buf filled = BUF_INIT;
-    const struct value_scope scope = {find_var, look->values->vars};
+    const struct value_scope scope = {.find = find_var, .ctx = look->values->vars};
     struct error err = {0};
     if (template_has(text)) {
         enum error_code code = template_fill(text, &scope, &filled, &err);
