@@ -40,8 +40,9 @@ static void say_trouble(struct item *item, const char *reason)
     if (strncmp(item->said, reason, sizeof(item->said) - 1) == 0)
         return;
     (void)snprintf(item->said, sizeof(item->said), "%s", reason);
-    log_warn("an artifact is waited for", LOG_STR("sha256", item->digest),
-             LOG_INT("bytes", item->file.size_bytes), LOG_STR("reason", reason), LOG_END);
+    log_warn("an artifact is waited for", LOG_STR("server", item->requests->agent->server),
+             LOG_STR("sha256", item->digest), LOG_INT("bytes", item->file.size_bytes),
+             LOG_STR("reason", reason), LOG_END);
 }
 
 void item_retry(struct item *item, const char *reason)

@@ -109,7 +109,9 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *data)
     struct channel_pipe *p = stream->data;
     (void)data;
     if (len < 0) {
-        end(p, len == UV_EOF ? NULL : uv_strerror((int)len));
+        /* One that ended before it had read all leaves a reset. */
+        bool gone = len == UV_EOF || len == UV_ECONNRESET;
+        end(p, gone ? NULL : uv_strerror((int)len));
         return;
     }
     p->rx.len += (size_t)len;

@@ -668,6 +668,37 @@ static void odd_names_are_refused(void **state)
                      ERR_INVALID);
 }
 
+/* Each allocation of the loop and all behind it fail in turn: it is had, or lacks memory, and can
+ * be had afterwards. */
+static void want_of_memory_is_said_and_passes(void **state)
+{
+    struct rig *r = *state;
+    struct outcome o;
+    const struct content *content = content_add(&r->server, LITTLE, 1);
+    const struct artifact_wish wish = {
+        .digest = content->digest, .rollout = "patch-7", .ctx = &o, .done = on_done};
+    get(r, &o, content->digest);
+    assert_holds(&o, content);
+    bool failed = true;
+    for (uint64_t n = 0; failed; n++) {
+        struct error err = {0};
+        o = (struct outcome){.artifact = {.fd = -1}};
+        mem_fail_after(n);
+        enum error_code code = r->agent.source.get(r->agent.source.ctx, &wish, &o.request, &err);
+        AWAIT(r, code != ERR_OK || o.done == 1);
+        failed = mem_fail_count() > 0;
+        mem_fail_never();
+        assert_true(failed || code == ERR_OK);
+        if (code != ERR_OK || o.code != ERR_OK)
+            assert_int_equal(code != ERR_OK ? code : o.code, ERR_NO_MEMORY);
+        else
+            assert_holds(&o, content);
+        assert_true(n < 100);
+    }
+    get(r, &o, content->digest);
+    assert_holds(&o, content);
+}
+
 /* Nothing of somebody else's in the folder is touched, and no link is followed out of it. */
 static void what_is_no_artifact_stays(void **state)
 {
@@ -720,6 +751,7 @@ int main(void)
         TEST(what_is_held_is_not_removed_before_it_is_released),
         TEST(room_is_made_before_it_comes),
         TEST(odd_names_are_refused),
+        TEST(want_of_memory_is_said_and_passes),
         TEST(what_is_no_artifact_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

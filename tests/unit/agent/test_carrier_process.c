@@ -363,6 +363,24 @@ static void when_the_process_dies_another_takes_its_place(void **state)
     AWAIT(r, r->closed == 2);
 }
 
+/* It has gone by itself, and is not ended for a fault on the channel. */
+static void one_that_dies_with_something_unread_is_gone_too(void **state)
+{
+    struct rig *r = *state;
+    struct error err = {0};
+    open_one(r);
+    int pid = carrier_process_pid(r->carrier);
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    assert_int_equal(carrier_send(r->own, message, sizeof(message) - 1, &err), ERR_OK);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    AWAIT(r, r->closed == 1);
+    assert_non_null(strstr(r->reason, "network process is gone"));
+    assert_null(strstr(r->reason, "reset"));
+    open_one(r);
+    carrier_close(r->own, 1000, "enough");
+    AWAIT(r, r->closed == 2);
+}
+
 static void one_that_hangs_is_ended(void **state)
 {
     struct rig *r = *state;
@@ -482,6 +500,7 @@ int main(int argc, char **argv)
         TEST(a_request_is_answered),
         TEST(one_that_is_forgotten_or_given_up_tells_nothing_more),
         TEST(when_the_process_dies_another_takes_its_place),
+        TEST(one_that_dies_with_something_unread_is_gone_too),
         TEST(one_that_hangs_is_ended),
         cmocka_unit_test_setup_teardown(one_that_breaks_the_rules_is_ended, set_up, tear_down),
     };

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,19 @@ enum { LARGE = 3 * 1024 * 1024 + 5 };
 static const off_t endless = (off_t)64 << 30; /* bytes of a file with nothing in it */
 static const char some_digest[] =
     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/* The run of this bed is cancelled when so many large pieces were written. */
+static struct bed *copying;
+static atomic_int pieces;
+enum { PIECE_BYTES = 64 * 1024, PIECES = 3 };
+ssize_t __real_write(int fd, const void *data, size_t len);
+ssize_t __wrap_write(int fd, const void *data, size_t len);
+ssize_t __wrap_write(int fd, const void *data, size_t len)
+{
+    if (len == PIECE_BYTES && copying && atomic_fetch_add(&pieces, 1) == PIECES)
+        bed_cancel(copying);
+    return __real_write(fd, data, len);
+}
 
 /* A bed with an artifact in a folder of its own, and params that name it. */
 struct yard {
@@ -217,14 +231,17 @@ static void so_can_the_copying_of_one(void **state)
     bed_write(bed_path(&y.bed, "f"), "old");
     params_make(&y, "");
     ok(&y, HANDLER_PREPARE);
-    y.source.cancels = true;
+    copying = &y.bed;
     for (size_t i = 0; i < ARRAY_LEN(more); i++) {
         params_make(&y, more[i]);
+        atomic_store(&pieces, 0);
         bed_run(&y.bed, "file_write", HANDLER_EXECUTE, y.params);
         assert_int_equal(y.bed.result.outcome, HANDLER_CANCELLED);
+        assert_true(atomic_load(&pieces) > PIECES);
         assert_file_text(bed_path(&y.bed, "f"), "old");
         assert_file_count(&y.bed, 2);
     }
+    copying = NULL;
     yard_close(&y);
 }
 
