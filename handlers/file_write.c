@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINKS_MAX = 40, DEFAULT_MODE = 0644 };
+enum { LINKS_MAX = 40, DEFAULT_MODE = 0644, SECRET_MODE = 0600 };
 
 struct file_source file_write_content(const struct file_write_params *params)
 {
@@ -77,12 +77,13 @@ enum error_code file_write_place(const struct handler_run *run, struct file_undo
 
 /* ---- What -------------------------------------------------------------------------------- */
 
-static enum error_code meta_wanted(const struct file_write_params *params, int present_fd,
+static enum error_code meta_wanted(const struct handler_run *run, int present_fd,
                                    struct file_meta *meta, struct error *err)
 {
+    const struct file_write_params *params = run->params;
     enum error_code code = ERR_OK;
     *meta = FILE_META_INIT;
-    meta->mode = DEFAULT_MODE;
+    meta->mode = run->secret ? SECRET_MODE : DEFAULT_MODE;
     if (present_fd >= 0) {
         code = file_meta_read(present_fd, meta, err);
         if (code != ERR_OK)
@@ -117,11 +118,11 @@ static enum error_code same_already(int fd, const struct file_write_params *para
     return file_holds(fd, content.data, content.len, ret_same, err);
 }
 
-enum error_code file_write_wanted(const struct file_write_params *params, int present_fd,
+enum error_code file_write_wanted(const struct handler_run *run, int present_fd,
                                   struct file_meta *ret_meta, bool *ret_same, struct error *err)
 {
-    enum error_code code = meta_wanted(params, present_fd, ret_meta, err);
-    return code == ERR_OK ? same_already(present_fd, params, ret_meta, ret_same, err) : code;
+    enum error_code code = meta_wanted(run, present_fd, ret_meta, err);
+    return code == ERR_OK ? same_already(present_fd, run->params, ret_meta, ret_same, err) : code;
 }
 
 /* ---- prepare ----------------------------------------------------------------------------- */
@@ -167,7 +168,7 @@ static enum error_code capture(const struct handler_run *run, struct file_undo *
         code = file_undo_keep(run, &place, undo, result, err);
     /* A user that does not exist is told before anything is changed. */
     if (code == ERR_OK)
-        code = file_write_wanted(params, fd, &wanted, &same, err);
+        code = file_write_wanted(run, fd, &wanted, &same, err);
     if (code == ERR_OK && params->backup && fd >= 0)
         code = backup_capture(run, undo, result, err);
     return code;
@@ -206,7 +207,7 @@ enum error_code file_write_stage(const struct handler_run *run, struct file_stag
     if (code == ERR_OK)
         code = file_open(&staged->place, &fd, err);
     if (code == ERR_OK)
-        code = file_write_wanted(params, fd, &wanted, &staged->same, err);
+        code = file_write_wanted(run, fd, &wanted, &staged->same, err);
     if (code != ERR_OK)
         return code;
     file_temp_name(run, &staged->place, staged->temp);

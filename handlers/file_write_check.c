@@ -201,7 +201,7 @@ static enum error_code check(const struct handler_run *run, struct handler_resul
     bool same = false;
     enum error_code code = locate(run, &undo, &fd, result, err);
     if (code == ERR_OK)
-        code = file_write_wanted(params, fd, &wanted, &same, err);
+        code = file_write_wanted(run, fd, &wanted, &same, err);
     if (code == ERR_OK && fd < 0)
         code = tell_new(run, &wanted, &what, shown, err);
     else if (code == ERR_OK && !same)
