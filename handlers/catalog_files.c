@@ -224,7 +224,7 @@ static const struct json_field file_write_fields[] = {
     MODE_FIELD(
         struct file_write_params,
         "The file's mode, octal and as text, such as \"0644\". Left out: the mode of the file "
-        "that is there, or 0644 for a new one."),
+        "that is there, or 0644 for a new one, 0600 for one with secrets."),
     OWNER_FIELD("owner", struct file_write_params, owner,
                 "The file's owner, a user's name or number. Left out: that of the file that is "
                 "there, or the agent's for a new one."),

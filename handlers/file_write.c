@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINKS_MAX = 40, DEFAULT_MODE = 0644 };
+enum { LINKS_MAX = 40, DEFAULT_MODE = 0644, SECRET_MODE = 0600 };
 
 struct file_source file_write_content(const struct file_write_params *params,
                                       const struct artifact *artifact, const atomic_bool *stop)
@@ -114,12 +114,13 @@ enum error_code file_write_place(const struct handler_run *run, struct file_undo
 
 /* ---- What -------------------------------------------------------------------------------- */
 
-static enum error_code meta_wanted(const struct file_write_params *params, int present_fd,
+static enum error_code meta_wanted(const struct handler_run *run, int present_fd,
                                    struct file_meta *meta, struct error *err)
 {
+    const struct file_write_params *params = run->params;
     enum error_code code = ERR_OK;
     *meta = FILE_META_INIT;
-    meta->mode = DEFAULT_MODE;
+    meta->mode = run->secret ? SECRET_MODE : DEFAULT_MODE;
     if (present_fd >= 0) {
         code = file_meta_read(present_fd, meta, err);
         if (code != ERR_OK)
@@ -154,12 +155,12 @@ static enum error_code same_already(const struct file_write_params *params,
     return file_write_same(params, content, fd, ret_same, err);
 }
 
-enum error_code file_write_wanted(const struct file_write_params *params,
-                                  const struct file_source *content, int present_fd,
-                                  struct file_meta *ret_meta, bool *ret_same, struct error *err)
+enum error_code file_write_wanted(const struct handler_run *run, const struct file_source *content,
+                                  int present_fd, struct file_meta *ret_meta, bool *ret_same,
+                                  struct error *err)
 {
-    enum error_code code = meta_wanted(params, present_fd, ret_meta, err);
-    return code == ERR_OK ? same_already(params, content, present_fd, ret_meta, ret_same, err)
+    enum error_code code = meta_wanted(run, present_fd, ret_meta, err);
+    return code == ERR_OK ? same_already(run->params, content, present_fd, ret_meta, ret_same, err)
                           : code;
 }
 
@@ -206,7 +207,7 @@ static enum error_code capture(const struct handler_run *run, struct file_undo *
         code = file_undo_keep(run, &place, undo, result, err);
     /* A user that does not exist is told before anything is changed. */
     if (code == ERR_OK)
-        code = meta_wanted(params, fd, &wanted, err);
+        code = meta_wanted(run, fd, &wanted, err);
     if (code == ERR_OK && params->backup && fd >= 0)
         code = backup_capture(run, undo, result, err);
     return code;
@@ -244,7 +245,7 @@ enum error_code file_write_stage(const struct handler_run *run, const struct fil
     if (code == ERR_OK)
         code = file_open(&staged->place, &fd, err);
     if (code == ERR_OK)
-        code = file_write_wanted(params, content, fd, &wanted, &staged->same, err);
+        code = file_write_wanted(run, content, fd, &wanted, &staged->same, err);
     if (code != ERR_OK)
         return code;
     file_temp_name(run, &staged->place, staged->temp);

@@ -228,7 +228,7 @@ static enum error_code check(const struct handler_run *run, struct handler_resul
     if (code == ERR_OK)
         code = content_read(&content, &text, err);
     if (code == ERR_OK)
-        code = file_write_wanted(params, &content, fd, &wanted, &same, err);
+        code = file_write_wanted(run, &content, fd, &wanted, &same, err);
     if (code == ERR_OK && fd < 0)
         code = tell_new(run, &content, &wanted, &told, err);
     else if (code == ERR_OK && !same)

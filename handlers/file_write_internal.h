@@ -28,9 +28,8 @@ enum error_code file_write_place(const struct handler_run *run, struct file_undo
                                  struct error *err) MUST_CHECK;
 /* What the new file is to have: as the step says, else as the one at `present_fd` (-1: none) has
  * it; and whether that one is so already, its bytes included. */
-enum error_code file_write_wanted(const struct file_write_params *params,
-                                  const struct file_source *content, int present_fd,
-                                  struct file_meta *ret_meta, bool *ret_same,
+enum error_code file_write_wanted(const struct handler_run *run, const struct file_source *content,
+                                  int present_fd, struct file_meta *ret_meta, bool *ret_same,
                                   struct error *err) MUST_CHECK;
 
 /* The two halves of execute: the new file beside the old one, and in its place. */

@@ -4,8 +4,10 @@ import base64
 import json
 import os
 import subprocess
+import threading
 import unittest
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from fleet import DEADLINE, Fleet, by_server, main
 from test_signed import Keys
@@ -123,6 +125,36 @@ class Secrets(unittest.TestCase):
         self.assertEqual(read(self.conf), f"password {YESTERDAY}\n")
         self.assert_nowhere(PASSWORD, TOKEN, rollouts=[checked["id"], done["id"]])
 
+    def test_a_gate_can_show_who_it_is(self):
+        seen = []
+
+        class Door(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                seen.append((self.headers["Authorization"], body))
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *args):
+                pass
+
+        door = HTTPServer(("127.0.0.1", 0), Door)
+        self.addCleanup(door.server_close)
+        self.addCleanup(door.shutdown)
+        threading.Thread(target=door.serve_forever, args=(0.05,), daemon=True).start()
+        fleet = self.start()
+        fleet.start_orchestrator()
+        self.start_agent()
+        gate = step("gate", "http_check", url=f"http://127.0.0.1:{door.server_port}/", method="POST", interval=0.1,
+                    headers={"Authorization": "Bearer ${secrets.db.password}"}, body="${secrets.token}",
+                    expectBody="nothing of it", failureThreshold=1)
+        failed = fleet.run(self.plan(gate), check=3)["id"]
+        del gate["params"]["expectBody"]
+        done = fleet.run(self.plan(gate))["id"]
+        self.assertEqual(set(seen), {(f"Bearer {PASSWORD}", TOKEN)})
+        self.assert_nowhere(PASSWORD, TOKEN, rollouts=[failed, done])
+
     def test_what_is_missing_fails_before_anything_changes_and_undo_says_what_it_needs(self):
         fleet = self.start()
         fleet.start_orchestrator()
@@ -146,6 +178,7 @@ class Secrets(unittest.TestCase):
         self.assertIn("secrets.token", fleet.kitsune("show", done).stdout)
         self.assertIn("nothing was undone", json.dumps(fleet.events(done)))
         self.assertEqual(read(self.conf), f"token {TOKEN}\n")
+        self.assertEqual(os.stat(self.conf).st_mode & 0o7777, 0o600)
         write(self.token, TOKEN)
         fleet.kitsune("rollback", done, "--watch", check=0)
         self.assertFalse(os.path.exists(self.conf))

@@ -247,7 +247,7 @@ static void a_check_tells_no_diff_and_no_sum_of_a_content_with_secrets(void **st
     char planned[2 * PATH_BYTES], path[PATH_BYTES + 8];
     (void)snprintf(path, sizeof(path), "%s/conf", r->folder);
     (void)snprintf(planned, sizeof(planned),
-                   "{\"path\":\"%s\",\"content\":\"pw ${secrets.pw}\\n\",\"mode\":\"0600\"}", path);
+                   "{\"path\":\"%s\",\"content\":\"pw ${secrets.pw}\\n\"}", path);
     const struct given g = {.type = "file_write", .operation = HANDLER_CHECK, .planned = planned};
     run(r, &g);
     assert_non_null(strstr(r->result.message, "which has secrets and is not shown; mode 0600"));
