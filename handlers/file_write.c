@@ -234,7 +234,6 @@ void file_staged_done(struct file_staged *staged)
 enum error_code file_write_stage(const struct handler_run *run, const struct file_source *content,
                                  struct file_staged *staged, struct error *err)
 {
-    const struct file_write_params *params = run->params;
     AUTO_META struct file_meta wanted = {0};
     AUTO_CLOSE int fd = -1;
     enum error_code code = file_undo_read(run, &staged->undo, err);
