@@ -11,6 +11,7 @@
 #include "common/base/clock.h"
 #include "common/base/id.h"
 #include "common/net/net_fetch.h"
+#include "common/net/net_get.h"
 
 #include <assert.h>
 #include <string.h>
@@ -330,6 +331,27 @@ enum error_code net_fetch_post(struct net *net, const struct net_fetch_config *c
 void net_fetch_cancel(struct net_fetch *fetch)
 {
     (void)fetch;
+}
+
+/* And none fetches anything. */
+enum error_code net_get_start(struct net *net, const struct net_get_config *config,
+                              struct net_get **ret_get, struct error *err)
+{
+    (void)net;
+    (void)config;
+    (void)ret_get;
+    return error_set(err, ERR_UNSUPPORTED, "there is no HTTP here");
+}
+
+void net_get_more(struct net_get *get, size_t bytes)
+{
+    (void)get;
+    (void)bytes;
+}
+
+void net_get_cancel(struct net_get *get)
+{
+    (void)get;
 }
 
 /* A node's net is the node. */
