@@ -1,7 +1,9 @@
 /* check: see check.h. */
 #include "orchestrator/check.h"
 
+#include "common/base/cleanup.h"
 #include "orchestrator/access/audit.h"
+#include "orchestrator/artifacts/artifact_check.h"
 #include "orchestrator/journal/journal.h"
 
 #include <inttypes.h>
@@ -55,6 +57,41 @@ static bool check_access(const char *data_dir)
     return false;
 }
 
+/* ---- What plans name --------------------------------------------------------------------------
+ */
+
+static void check_print_artifact(void *ctx, const char *name, const char *what)
+{
+    put_plain(ctx);
+    (void)printf("/artifacts/%s: ", name);
+    put_plain(what);
+    (void)putchar('\n');
+}
+
+/* True: all of them are what their names say. */
+static bool check_artifacts(const char *data_dir)
+{
+    struct artifact_checked checked = {0};
+    struct error err = {0};
+    AUTO_FREE char *dir = mem_strdup(data_dir);
+    enum error_code code =
+        dir == NULL ? error_set(&err, ERR_NO_MEMORY, NULL)
+                    : artifact_check(data_dir, check_print_artifact, dir, &checked, &err);
+    if (code != ERR_OK) {
+        put_plain(err.message);
+        (void)putchar('\n');
+        return false;
+    }
+    if (checked.count > 0)
+        (void)printf("checked %" PRIu64 " artifacts in %" PRId64 " bytes: ", checked.count,
+                     checked.bytes);
+    if (checked.count > 0 && checked.findings == 0)
+        (void)puts("sound");
+    else if (checked.count > 0)
+        (void)printf("%" PRIu64 " finding%s\n", checked.findings, checked.findings == 1 ? "" : "s");
+    return checked.findings == 0;
+}
+
 int check_run(const char *data_dir)
 {
     struct journal_checked checked = {0};
@@ -71,6 +108,8 @@ int check_run(const char *data_dir)
         (void)puts("sound");
     else
         (void)printf("%" PRIu64 " finding%s\n", checked.findings, checked.findings == 1 ? "" : "s");
-    bool sound = check_access(data_dir) && checked.findings == 0;
+    bool sound = checked.findings == 0;
+    sound = check_access(data_dir) && sound;
+    sound = check_artifacts(data_dir) && sound;
     return fflush(stdout) == 0 && sound ? EXIT_SUCCESS : EXIT_FAILURE;
 }

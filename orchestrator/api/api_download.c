@@ -41,6 +41,19 @@ static void download_read(void *ctx, enum error_code result, const char *data, s
     net_stream_want(call->req);
 }
 
+/* Whoever loses his access loses it in the middle of what he reads, too. */
+static bool download_may_go_on(const struct api_call *call)
+{
+    const struct caller *caller = &call->caller;
+    const struct api *api = call->api;
+    if (caller->kind == CALLER_TOKEN)
+        return caller_token(api, caller) != NULL;
+    if (caller->kind != CALLER_AGENT)
+        return true;
+    return access_certificate_check(api->config.access, caller->serial, caller->name,
+                                    clock_wall_ms(), NULL) == ERR_OK;
+}
+
 static void download_writable(void *ctx, struct net_request *req)
 {
     (void)ctx;
@@ -50,6 +63,10 @@ static void download_writable(void *ctx, struct net_request *req)
         return;
     if (download->at == download->end || net_request_method(req) == NET_HEAD) {
         net_stream_end(req);
+        return;
+    }
+    if (!download_may_go_on(call)) {
+        net_stream_break(req);
         return;
     }
     int64_t left = download->end - download->at;

@@ -5,6 +5,7 @@
  *   artifact_job.c     what is asked of one artifact, in order
  *   artifact_files.c   its files, blocking
  *   artifact_reader.c  reading one
+ *   artifact_check.c   whether all are what their names say; without a store
  */
 #pragma once
 

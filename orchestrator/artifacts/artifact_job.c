@@ -283,14 +283,12 @@ static enum error_code piece_check(struct artifact_job *job)
 static void piece_start(struct artifact_job *job)
 {
     const struct artifact_entry *entry = job->entry;
-    if (entry->state == ARTIFACT_WHOLE || piece_check(job) != ERR_OK)
+    bool has_all = entry->offset_bytes == entry->record.size_bytes;
+    bool nothing_to_do = job->len == 0 && !has_all;
+    if (entry->state == ARTIFACT_WHOLE || piece_check(job) != ERR_OK || nothing_to_do)
         job_finish(job);
-    else if (job->len > 0)
-        job_queue(job, WORK_WRITE);
-    else if (entry->offset_bytes == entry->record.size_bytes)
-        job_queue(job, WORK_SUM);
     else
-        job_finish(job);
+        job_queue(job, job->len > 0 ? WORK_WRITE : WORK_SUM);
 }
 
 static void piece_lost(struct artifact_job *job)

@@ -242,11 +242,15 @@ enum error_code artifact_store_resolve(const struct artifact_store *store, const
     return ERR_OK;
 }
 
-static int entry_order(const void *a, const void *b)
+struct row {
+    const struct artifact_entry *entry;
+};
+
+static int row_order(const void *a, const void *b)
 {
-    const struct artifact_entry *const *left = a;
-    const struct artifact_entry *const *right = b;
-    return strcmp((*left)->digest, (*right)->digest);
+    const struct row *left = a;
+    const struct row *right = b;
+    return strcmp(left->entry->digest, right->entry->digest);
 }
 
 enum error_code artifact_store_each(const struct artifact_store *store, const char *after,
@@ -254,17 +258,17 @@ enum error_code artifact_store_each(const struct artifact_store *store, const ch
                                     void *ctx, struct error *err)
 {
     size_t count = 0;
-    AUTO_FREE const struct artifact_entry **sorted =
-        mem_array(HASH_COUNT(store->entries), sizeof(*sorted));
-    if (sorted == NULL)
+    AUTO_FREE struct row *rows = mem_array(HASH_COUNT(store->entries), sizeof(*rows));
+    if (rows == NULL)
         return error_set(err, ERR_NO_MEMORY, NULL);
     for (const struct artifact_entry *e = store->entries; e != NULL; e = e->hh.next) {
         if (entry_is_there(e) && (after == NULL || strcmp(e->digest, after) > 0))
-            sorted[count++] = e;
+            rows[count++].entry = e;
     }
-    qsort(sorted, count, sizeof(*sorted), entry_order);
+    if (count > 1)
+        qsort(rows, count, sizeof(*rows), row_order);
     for (size_t i = 0; i < count; i++) {
-        const struct artifact_facts facts = artifact_entry_facts(sorted[i]);
+        const struct artifact_facts facts = artifact_entry_facts(rows[i].entry);
         if (!each(ctx, &facts))
             break;
     }

@@ -17,10 +17,15 @@ enum { LIST_PAGE = 1000 };
  */
 
 /* All of them: they are sorted here, by age, and the pages are in the order of their digits. */
+struct row {
+    const struct api_artifact *artifact;
+};
 struct listing {
     struct api_artifact_list *pages;
     size_t page_count;
-    const struct api_artifact **items;
+    const char *next; /* page; NULL: it was the last */
+    int64_t bytes, max_bytes;
+    struct row *rows;
     size_t count;
 };
 
@@ -29,18 +34,18 @@ static void listing_done(struct listing *l)
     for (size_t i = 0; i < l->page_count; i++)
         json_release(&api_artifact_list_table, &l->pages[i]);
     mem_free(l->pages);
-    mem_free(l->items);
+    mem_free(l->rows);
 }
 
-static int listing_page(struct cli *cli, struct listing *l, const char *after)
+static int listing_page(struct cli *cli, struct listing *l)
 {
     AUTO_BUF struct buf path = BUF_INIT;
     struct error err = {0};
     void *grown = mem_realloc(l->pages, (l->page_count + 1) * sizeof(*l->pages));
     buf_printf(&path, "/v1/artifacts?limit=%d", LIST_PAGE);
-    if (after) {
+    if (l->next) {
         buf_puts(&path, "&after=");
-        url_put(&path, after);
+        url_put(&path, l->next);
     }
     if (grown)
         l->pages = grown;
@@ -50,13 +55,17 @@ static int listing_page(struct cli *cli, struct listing *l, const char *after)
     }
     struct api_artifact_list *page = &l->pages[l->page_count++];
     *page = (struct api_artifact_list){0};
-    return cli_get_table(cli, path.data, &api_artifact_list_table, page);
+    int status = cli_get_table(cli, path.data, &api_artifact_list_table, page);
+    l->next = page->next;
+    l->bytes = page->bytes;
+    l->max_bytes = page->max_bytes;
+    return status;
 }
 
 static int newer_first(const void *a, const void *b)
 {
-    const struct api_artifact *left = *(const struct api_artifact *const *)a;
-    const struct api_artifact *right = *(const struct api_artifact *const *)b;
+    const struct api_artifact *left = ((const struct row *)a)->artifact;
+    const struct api_artifact *right = ((const struct row *)b)->artifact;
     int order = strcmp(right->created ? right->created : "", left->created ? left->created : "");
     return order != 0 ? order : strcmp(left->sha256, right->sha256);
 }
@@ -67,32 +76,32 @@ static int listing_sort(struct cli *cli, struct listing *l)
     size_t count = 0;
     for (size_t i = 0; i < l->page_count; i++)
         count += l->pages[i].artifacts.count;
-    l->items = mem_array(count, sizeof(*l->items));
-    if (!l->items) {
+    l->rows = mem_array(count, sizeof(*l->rows));
+    if (!l->rows) {
         (void)error_set(&err, ERR_NO_MEMORY, NULL);
         return cli_fail(cli, &err);
     }
     for (size_t i = 0; i < l->page_count; i++) {
         const struct array *artifacts = &l->pages[i].artifacts;
         for (size_t k = 0; k < artifacts->count; k++)
-            l->items[l->count++] = ARRAY_AT(artifacts, struct api_artifact, k);
+            l->rows[l->count++].artifact = ARRAY_AT(artifacts, struct api_artifact, k);
     }
-    qsort(l->items, l->count, sizeof(*l->items), newer_first);
+    if (l->count > 1)
+        qsort(l->rows, l->count, sizeof(*l->rows), newer_first);
     return CLI_OK;
 }
 
 static int listing_json(struct cli *cli, const struct listing *l)
 {
     AUTO_BUF struct buf b = BUF_INIT;
-    const struct api_artifact_list *last = &l->pages[l->page_count - 1];
     buf_puts(&b, "{\"artifacts\":[");
     for (size_t i = 0; i < l->count; i++) {
         if (i > 0)
             buf_putc(&b, ',');
-        json_encode(&b, &api_artifact_table, l->items[i]);
+        json_encode(&b, &api_artifact_table, l->rows[i].artifact);
     }
-    buf_printf(&b, "],\"bytes\":%lld,\"maxBytes\":%lld}", (long long)last->bytes,
-               (long long)last->max_bytes);
+    buf_printf(&b, "],\"bytes\":%lld,\"maxBytes\":%lld}", (long long)l->bytes,
+               (long long)l->max_bytes);
     return b.failed == ERR_OK && cli_write_json(cli, b.data, b.len) ? CLI_OK : CLI_USAGE;
 }
 
@@ -114,24 +123,24 @@ static int listing_table(struct cli *cli, const struct listing *l)
                                             {"CREATED (UTC)", false},
                                             {"BY", false},
                                             {"NAME", false}};
-    const struct api_artifact_list *last = &l->pages[l->page_count - 1];
     AUTO_TABLE struct table table = {0};
     AUTO_BUF struct buf b = BUF_INIT;
     table_init(&table, columns, ARRAY_LEN(columns));
     for (size_t i = 0; i < l->count; i++) {
         AUTO_BUF struct buf name = BUF_INIT;
-        buf_printf(&name, ARTIFACT_PREFIX "%s", l->items[i]->sha256);
+        const struct api_artifact *a = l->rows[i].artifact;
+        buf_printf(&name, ARTIFACT_PREFIX "%s", a->sha256);
         table_cell(&table, INK_NONE, name.data);
-        size_cell(&table, l->items[i]);
-        table_cell_time(&table, l->items[i]->created);
-        table_cell(&table, INK_NONE, l->items[i]->by);
-        table_cell(&table, INK_NONE, l->items[i]->name);
+        size_cell(&table, a);
+        table_cell_time(&table, a->created);
+        table_cell(&table, INK_NONE, a->by);
+        table_cell(&table, INK_NONE, a->name);
     }
     table_flush(&table, &cli->style, &b);
-    render_size(&b, last->bytes);
-    if (last->max_bytes > 0) {
+    render_size(&b, l->bytes);
+    if (l->max_bytes > 0) {
         buf_puts(&b, " of at most ");
-        render_size(&b, last->max_bytes);
+        render_size(&b, l->max_bytes);
     }
     buf_puts(&b, " are taken\n");
     return cli_write(cli, &b) ? CLI_OK : CLI_USAGE;
@@ -140,9 +149,9 @@ static int listing_table(struct cli *cli, const struct listing *l)
 int cmd_artifact_list(struct cli *cli)
 {
     struct listing l = {0};
-    int status = listing_page(cli, &l, NULL);
-    while (status == CLI_OK && l.pages[l.page_count - 1].next)
-        status = listing_page(cli, &l, l.pages[l.page_count - 1].next);
+    int status = listing_page(cli, &l);
+    while (status == CLI_OK && l.next)
+        status = listing_page(cli, &l);
     if (status == CLI_OK)
         status = listing_sort(cli, &l);
     if (status == CLI_OK)
@@ -154,8 +163,13 @@ int cmd_artifact_list(struct cli *cli)
 /* ---- Which one ---------------------------------------------------------------------------------
  */
 
-/* By its name, or the first digits of it; the caller releases *ret in any case. */
-static int find(struct cli *cli, struct api_artifact *ret)
+struct choice {
+    struct api_artifact artifact;
+    char digest[ARTIFACT_DIGEST_BUFFER]; /* all of it, and nothing else */
+};
+
+/* By its name, or the first digits of it; the caller releases the artifact in any case. */
+static int find(struct cli *cli, struct choice *ret)
 {
     AUTO_BUF struct buf path = BUF_INIT;
     struct error err = {0};
@@ -163,19 +177,22 @@ static int find(struct cli *cli, struct api_artifact *ret)
     url_put(&path, cli->options.args[0]);
     if (buf_check(&path, &err) != ERR_OK)
         return cli_fail(cli, &err);
-    int status = cli_get_table(cli, path.data, &api_artifact_table, ret);
-    if (status == CLI_OK && strlen(ret->sha256) == ARTIFACT_DIGEST_DIGITS)
-        return CLI_OK;
-    if (status == CLI_OK)
+    int status = cli_get_table(cli, path.data, &api_artifact_table, &ret->artifact);
+    if (status != CLI_OK)
+        return status;
+    if (strlen(ret->artifact.sha256) != ARTIFACT_DIGEST_DIGITS) {
         cli_say(cli, "the orchestrator's answer names no artifact");
-    return status == CLI_OK ? CLI_USAGE : status;
+        return CLI_USAGE;
+    }
+    memcpy(ret->digest, ret->artifact.sha256, ARTIFACT_DIGEST_DIGITS);
+    return CLI_OK;
 }
 
-static enum error_code path_of(const struct api_artifact *a, const char *rest, struct buf *path,
+static enum error_code path_of(const struct choice *choice, const char *rest, struct buf *path,
                                struct error *err)
 {
     buf_puts(path, "/v1/artifacts/");
-    url_put(path, a->sha256);
+    url_put(path, choice->digest);
     buf_puts(path, rest);
     return buf_check(path, err);
 }
@@ -199,19 +216,19 @@ static bool get_take(void *ctx, const char *data, size_t len)
 }
 
 /* Whoever stands between could have changed it: what came is what was asked for, or is not kept. */
-static int get_check(const struct get *g, const struct api_artifact *a)
+static int get_check(const struct get *g, const struct choice *choice)
 {
     unsigned char bytes[EVP_MAX_MD_SIZE];
     unsigned len = 0;
     char digest[2 * EVP_MAX_MD_SIZE + 1] = "";
     if (g->summed && EVP_DigestFinal_ex(g->sum, bytes, &len) == 1)
         text_hex(bytes, len, digest);
-    if (strcmp(digest, a->sha256) == 0)
+    if (strcmp(digest, choice->digest) == 0)
         return CLI_OK;
     cli_say(g->out.cli,
             "what came is not " ARTIFACT_PREFIX "%s: it is damaged in the orchestrator's store; "
             "nothing was written to %s (kitsune artifact delete, and put it again)",
-            a->sha256, g->out.file);
+            choice->digest, g->out.file);
     return CLI_USAGE;
 }
 
@@ -230,7 +247,7 @@ static int get_failed(const struct get *g, const struct error *err)
     return CLI_UNREACHABLE;
 }
 
-static int get_download(struct get *g, const struct api_artifact *a)
+static int get_download(struct get *g, const struct choice *choice)
 {
     AUTO_BUF struct buf path = BUF_INIT;
     AUTO_ANSWER struct answer answer = {0};
@@ -239,7 +256,7 @@ static int get_download(struct get *g, const struct api_artifact *a)
     struct client *client = cli_client(g->out.cli, &status);
     if (!client)
         return status;
-    enum error_code code = path_of(a, "/content", &path, &err);
+    enum error_code code = path_of(choice, "/content", &path, &err);
     g->sum = EVP_MD_CTX_new();
     g->summed = g->sum && EVP_DigestInit_ex(g->sum, EVP_sha256(), NULL) == 1;
     if (code == ERR_OK)
@@ -249,7 +266,7 @@ static int get_download(struct get *g, const struct api_artifact *a)
     else if (answer.status >= API_REFUSED)
         status = cli_refused(g->out.cli, &answer);
     else
-        status = get_check(g, a);
+        status = get_check(g, choice);
     EVP_MD_CTX_free(TAKE(g->sum));
     return status;
 }
@@ -268,35 +285,35 @@ static int get_say(const struct get *g, const struct api_artifact *a)
 int cmd_artifact_get(struct cli *cli)
 {
     struct get g = {.out = {.cli = cli, .file = cli->options.args[1], .fd = -1}};
-    struct api_artifact a = {0};
-    int status = find(cli, &a);
+    struct choice choice = {0};
+    int status = find(cli, &choice);
     if (status == CLI_OK)
         status = fresh_file_begin(&g.out);
     if (status == CLI_OK)
-        status = get_download(&g, &a);
+        status = get_download(&g, &choice);
     if (status == CLI_OK)
         status = fresh_file_keep(&g.out);
     if (status == CLI_OK)
-        status = get_say(&g, &a);
+        status = get_say(&g, &choice.artifact);
     fresh_file_done(&g.out);
-    json_release(&api_artifact_table, &a);
+    json_release(&api_artifact_table, &choice.artifact);
     return status;
 }
 
 /* ---- delete ------------------------------------------------------------------------------------
  */
 
-static int delete_say(struct cli *cli, const struct answer *answer, const struct api_artifact *a)
+static int delete_say(struct cli *cli, const struct answer *answer, const struct choice *choice)
 {
     AUTO_BUF struct buf line = BUF_INIT;
     if (cli->options.json)
         return cli_write_json(cli, answer->body.data, answer->body.len) ? CLI_OK : CLI_USAGE;
-    buf_printf(&line, ARTIFACT_PREFIX "%s is deleted: ", a->sha256);
-    if (a->name) {
-        render_text(&line, a->name);
+    buf_printf(&line, ARTIFACT_PREFIX "%s is deleted: ", choice->digest);
+    if (choice->artifact.name) {
+        render_text(&line, choice->artifact.name);
         buf_puts(&line, ", ");
     }
-    render_size(&line, a->size);
+    render_size(&line, choice->artifact.size);
     buf_putc(&line, '\n');
     return cli_write(cli, &line) ? CLI_OK : CLI_USAGE;
 }
@@ -305,16 +322,16 @@ int cmd_artifact_delete(struct cli *cli)
 {
     AUTO_BUF struct buf path = BUF_INIT;
     AUTO_ANSWER struct answer answer = {0};
-    struct api_artifact a = {0};
+    struct choice choice = {0};
     struct error err = {0};
-    int status = find(cli, &a);
-    if (status == CLI_OK && path_of(&a, "", &path, &err) != ERR_OK)
+    int status = find(cli, &choice);
+    if (status == CLI_OK && path_of(&choice, "", &path, &err) != ERR_OK)
         status = cli_fail(cli, &err);
     const struct request request = {.method = "DELETE", .path = path.data};
     if (status == CLI_OK)
         status = cli_call(cli, &request, &answer);
     if (status == CLI_OK)
-        status = delete_say(cli, &answer, &a);
-    json_release(&api_artifact_table, &a);
+        status = delete_say(cli, &answer, &choice);
+    json_release(&api_artifact_table, &choice.artifact);
     return status;
 }

@@ -289,7 +289,7 @@ static int put_answered(struct put *p, const struct answer *answer, int64_t took
     p->give_up_ms = put_patience(p);
     if (took_ms < PIECE_QUICK_MS && p->piece_len <= API_PIECE_MAX / 2)
         p->piece_len *= 2;
-    else if (took_ms > PIECE_SLOW_MS && p->piece_len >= 2 * PIECE_MIN)
+    else if (took_ms > PIECE_SLOW_MS && p->piece_len / 2 >= PIECE_MIN)
         p->piece_len /= 2;
     return put_take(p, answer);
 }
@@ -322,7 +322,7 @@ static int put_piece(struct put *p)
     int status = put_ask(p, &request, &answer, &lost);
     if (status == CLI_OK && !lost)
         return put_answered(p, &answer, clock_mono_ms() - begin_ms);
-    if (p->piece_len >= 2 * PIECE_MIN)
+    if (p->piece_len / 2 >= PIECE_MIN)
         p->piece_len /= 2;
     return status == CLI_OK ? put_begin(p) : status;
 }

@@ -98,11 +98,10 @@ enum error_code dispatcher_artifact_for(struct dispatcher *d, const char *id, co
     struct rollout *r = NULL;
     uint32_t index = 0;
     bool known = true;
-    enum error_code code =
-        id_valid(id) ? rollout_get(d, id, &r, err) : error_set(err, ERR_NOT_FOUND, NULL);
+    enum error_code code = id_valid(id) ? rollout_get(d, id, &r, err) : ERR_NOT_FOUND;
     if (code != ERR_OK && code != ERR_NOT_FOUND)
         return code;
-    if (code == ERR_OK && plan_server_find(r->plan, server, &index) &&
+    if (r != NULL && plan_server_find(r->plan, server, &index) &&
         rollout_mentions(r, digest, &known))
         return ERR_OK;
     if (!known)

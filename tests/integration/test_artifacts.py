@@ -5,11 +5,13 @@ import hashlib
 import http.client
 import os
 import socket
+import subprocess
 import threading
 import unittest
 
-from fleet import DEADLINE, echo_step, main
+from fleet import DEADLINE, Fleet, echo_step, main, program
 from secure import SecureFleet
+from test_storage_faults import may_mount, tmpfs
 
 MIB = 1024 * 1024
 PIECE = 4 * MIB
@@ -161,7 +163,7 @@ class Artifacts(unittest.TestCase):
             self.assertTrue(self.fleet.audited(action, who="admin", target=digest), action)
 
     def test_a_put_goes_on_when_the_orchestrator_is_killed_in_the_middle_of_it(self):
-        data = content(40 * MIB, seed=2)
+        data = content(24 * MIB, seed=2)
         digest = digest_of(data)
         part = os.path.join(self.fleet.data_dir, "artifacts", digest + ".part")
         reached = []
@@ -171,10 +173,10 @@ class Artifacts(unittest.TestCase):
             reached.append(os.path.getsize(part))
             self.fleet.start_orchestrator()
 
-        with Relay(self.fleet.port, 20 * MIB, kill) as relay:
+        with Relay(self.fleet.port, 12 * MIB, kill) as relay:
             done = self.fleet.kitsune("artifact", "put", self.file("large.tar", data), check=0, url=relay.url)
         self.assertEqual(f"sha256:{digest}\n", done.stdout)
-        self.assertTrue(8 * MIB < reached[0] < 20 * MIB, reached)
+        self.assertTrue(4 * MIB < reached[0] < 12 * MIB, reached)
         # What was there was not sent again, but for a piece.
         self.assertLess(relay.passed, len(data) + 2 * PIECE)
         self.assertEqual(digest, digest_of(self.read(f"/v1/artifacts/{digest}/content")[1]))
@@ -204,6 +206,14 @@ class Artifacts(unittest.TestCase):
         with open(os.path.join(self.fleet.data_dir, "artifacts", digest), "r+b") as file:
             file.seek(1000)
             file.write(b"????")
+        self.fleet.orchestrator.stop()
+        checked = subprocess.run(
+            [program("kitsune-orchestrator"), "--check", "--data-dir", self.fleet.data_dir],
+            capture_output=True, text=True, timeout=DEADLINE, check=False)
+        self.fleet.start_orchestrator()
+        self.assertEqual(1, checked.returncode, checked)
+        self.assertIn(f"/artifacts/{digest}: is damaged", checked.stdout)
+        self.assertIn(": 1 finding\n", checked.stdout)
         out = self.fleet.path("damaged.out")
         self.assertIn("damaged", self.fleet.kitsune("artifact", "get", digest, out, check=1).stderr)
         self.assertFalse(os.path.exists(out))
@@ -234,7 +244,7 @@ class Artifacts(unittest.TestCase):
             self.assertIn(b" 413 ", raw.recv(4096))
 
     def test_two_who_put_the_same_at_once_both_succeed(self):
-        data = content(24 * MIB, seed=6)
+        data = content(12 * MIB, seed=6)
         path = self.file("both.tar", data)
         done = [None, None]
 
@@ -358,8 +368,22 @@ class Artifacts(unittest.TestCase):
                                              token=confined).status)
         self.assertEqual(403, self.fleet.ask("DELETE", f"/v1/artifacts/{digest}", token=confined).status)
 
+    def test_who_loses_his_access_in_the_middle_of_it_gets_no_more(self):
+        size = 32 * MIB  # far more than is on its way at once
+        digest = self.put("revoked.tar", content(size, seed=14))
+        token = self.fleet.token("rita", "viewer")
+        with self.fleet.connect() as raw:
+            raw.sendall(f"GET /v1/artifacts/{digest}/content HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+                        f"{token}\r\n\r\n".encode())
+            got = len(raw.recv(4096))
+            self.fleet.asks("POST", "/v1/tokens/rita/revoke", {})
+            with contextlib.suppress(ConnectionError):
+                while piece := raw.recv(MIB):
+                    got += len(piece)
+        self.assertLess(got, size)
+
     def test_who_reads_slowly_or_goes_away_holds_up_nobody(self):
-        data = content(30 * MIB, seed=13)
+        data = content(12 * MIB, seed=13)
         digest = self.put("slow.tar", data)
         request = (f"GET /v1/artifacts/{digest}/content HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
                    f"{self.fleet.admin}\r\n\r\n").encode()
@@ -377,6 +401,63 @@ class Artifacts(unittest.TestCase):
         for raw in readers[3:]:
             raw.close()
         self.assertEqual(200, self.fleet.ask("GET", "/healthz").status)
+
+
+class Plans(unittest.TestCase):
+    """file_write stands for every step type with a parameter that names an artifact."""
+
+    def test_a_plan_is_refused_while_what_it_names_is_not_there(self):
+        with SecureFleet() as fleet:
+            if "source" not in fleet.json("handlers", "file_write")["params"]["properties"]:
+                self.skipTest("no step type takes an artifact")
+            data = content(1000, seed=20)
+            name = "sha256:" + digest_of(data)
+            write = {"name": "write", "type": "file_write", "params": {"path": "/tmp/x", "source": "${vars.file}"}}
+            plan = {"servers": ["far-1"], "vars": {"file": name}, "steps": [echo_step(), write]}
+            refused = fleet.kitsune("submit", fleet.plan(plan), "--id", "r1", check=1)
+            self.assertIn(f"steps[1].params.source: there is no artifact {name}; kitsune artifact put FILE stores it",
+                          refused.stderr)
+            fault = fleet.asks("POST", "/v1/plans/validate", plan, status=422)["errors"]
+            self.assertEqual(["steps[1].params.source"], [each["path"] for each in fault])
+            fleet.asks("POST", "/v1/artifacts", {"sha256": digest_of(data), "size": len(data)})
+            fleet.asks("PUT", f"/v1/artifacts/{digest_of(data)}/content", body=data[:400])
+            self.assertIn("still being uploaded: 400 of its 1000 bytes",
+                          fleet.kitsune("submit", fleet.plan(plan), "--id", "r1", check=1).stderr)
+            self.assertEqual(404, fleet.ask("GET", "/v1/rollouts/r1", token=fleet.admin).status)
+            path = fleet.path("file")
+            with open(path, "wb") as file:
+                file.write(data)
+            fleet.kitsune("artifact", "put", path, check=0)
+            fleet.asks("POST", "/v1/plans/validate", plan, status=200)
+            fleet.submit(plan, "--id", "r1")
+            fleet.kitsune("artifact", "delete", name, check=1)
+            fleet.kitsune("cancel", "r1", check=0)
+            fleet.kitsune("artifact", "delete", name, check=0)
+            # What was taken on is known without it; what would begin anew is not begun.
+            self.assertEqual("r1", fleet.submit(plan, "--id", "r1"))
+            self.assertIn("there is no artifact", fleet.kitsune("retry", "r1", check=1).stderr)
+            fleet.kitsune("artifact", "put", path, check=0)
+            fleet.kitsune("retry", "r1", check=0)
+
+
+@unittest.skipUnless(may_mount(), "needs root, and namespaces")
+class FullDisk(unittest.TestCase):
+    def test_what_the_disk_has_no_room_for_is_refused_and_the_journal_goes_on(self):
+        fleet = Fleet()
+        try:
+            fleet.start_orchestrator(prefix=tmpfs(fleet.path("orchestrator"), "size=72m"))
+            small, large = fleet.path("small"), fleet.path("large")
+            for path, size in ((small, MIB), (large, 10 * MIB)):
+                with open(path, "wb") as file:
+                    file.write(content(size, seed=30))
+            name = fleet.kitsune("artifact", "put", small, check=0).stdout.strip()
+            self.assertIn("67108864 stay free", fleet.kitsune("artifact", "put", large, check=1).stderr)
+            status, told = fleet.post("/v1/artifacts", {"sha256": "0" * 64, "size": 10 * MIB})
+            self.assertEqual((507, "No space left"), (status, told["title"]))
+            self.assertEqual([name], ["sha256:" + a["sha256"] for a in fleet.json("artifact", "list")["artifacts"]])
+            fleet.submit({"servers": ["far-1"], "steps": [echo_step()]})
+        finally:
+            fleet.close(check=False)
 
 
 class Unchanged(unittest.TestCase):

@@ -2,6 +2,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "orchestrator/artifacts/artifact_check.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -361,6 +362,36 @@ static void uploads_at_once_are_bounded(void **state)
     assert_int_equal(begun(w, one_more, LEN).code, ERR_OK);
 }
 
+static void want_of_memory_is_told_and_loses_nothing(void **state)
+{
+    struct world *w = *state;
+    char hex[HEX_BUFFER];
+    struct ended ended = {.code = ERR_NO_MEMORY};
+    hex_of(text, LEN, hex);
+    for (uint64_t n = 0; ended.code != ERR_OK; n++) {
+        assert_int_equal(ended.code, ERR_NO_MEMORY);
+        ended = (struct ended){0};
+        mem_fail_after(n);
+        begin(w, hex, LEN, &ended);
+        mem_fail_never();
+        wait_for(w, &ended, 1);
+    }
+    for (ended.code = ERR_NO_MEMORY; ended.code != ERR_OK;) {
+        static uint64_t n;
+        char *copy = mem_strndup(text, LEN);
+        const struct artifact_piece whole = {.digest = hex, .data = copy, .len = LEN};
+        ended = (struct ended){0};
+        mem_fail_after(n++);
+        artifact_store_piece(w->store, &whole, ended_done, &ended);
+        mem_fail_never();
+        wait_for(w, &ended, 1);
+        assert_true(ended.code == ERR_OK || ended.code == ERR_NO_MEMORY);
+        assert_true(n < 10);
+    }
+    assert_true(ended.whole);
+    is_whole(w, hex);
+}
+
 /* ---- Removing --------------------------------------------------------------------------------
  */
 
@@ -411,15 +442,17 @@ static void a_removal_behind_an_upload_that_fails_leaves_no_trace(void **state)
     struct world *w = *state;
     struct ended ended = {0};
     struct ended removed = {0};
+    struct ended anew = {0};
     char hex[HEX_BUFFER];
     hex_of("other", 5, hex);
     assert_int_equal(begun(w, hex, LEN).code, ERR_OK);
     piece(w, hex, 0, text, LEN, &ended);
     artifact_store_delete(w->store, hex, ended_done, &removed);
-    wait_for(w, &removed, 1);
+    begin(w, hex, 5, &anew);
+    wait_for(w, &anew, 1);
     assert_int_equal(ended.code, ERR_CORRUPT);
     assert_int_equal(removed.code, ERR_NOT_FOUND);
-    assert_int_equal(begun(w, hex, 5).code, ERR_OK);
+    assert_int_equal(anew.code, ERR_OK);
     assert_true(found(w, hex, NULL));
 }
 
@@ -530,6 +563,41 @@ static void who_waits_when_it_is_closed_is_told_and_what_was_done_stays(void **s
     /* The piece was on its way to the disk: it is there. */
     assert_int_equal(begun(w, hex, LEN).offset, LEN);
     assert_true(put(w, hex, LEN, NULL, 0).whole);
+}
+
+/* ---- Checking ---------------------------------------------------------------------------------
+ */
+
+static void note_finding(void *ctx, const char *name, const char *what)
+{
+    char *found = ctx;
+    (void)snprintf(found, HEX_BUFFER + 64, "%s: %.60s", name, what);
+}
+
+static void a_check_finds_what_is_damaged_and_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    struct artifact_checked checked = {0};
+    struct error err = {0};
+    char found_text[HEX_BUFFER + 64] = "";
+    char good[HEX_BUFFER];
+    char bad[HEX_BUFFER];
+    char part[HEX_BUFFER];
+    stored(w, "good", good);
+    stored(w, "to be damaged", bad);
+    half_put(w, part);
+    assert_int_equal(artifact_check(w->dir, note_finding, found_text, &checked, &err), ERR_OK);
+    assert_int_equal(checked.count, 2);
+    assert_int_equal(checked.findings, 0);
+    assert_int_equal(checked.bytes, 4 + 13);
+    file_make(w, bad, "to be damageD");
+    assert_int_equal(artifact_check(w->dir, note_finding, found_text, &checked, &err), ERR_OK);
+    assert_int_equal(checked.findings, 1);
+    assert_memory_equal(found_text, bad, ARTIFACT_DIGEST_DIGITS);
+    assert_non_null(strstr(found_text, "is damaged"));
+    assert_int_equal(begun(w, part, LEN).offset, FIRST);
+    assert_int_equal(artifact_check("/nowhere", note_finding, found_text, &checked, &err), ERR_OK);
+    assert_int_equal(checked.count, 0);
 }
 
 /* ---- Looking ----------------------------------------------------------------------------------
@@ -689,6 +757,7 @@ int main(void)
         TEST(a_disk_without_room_refuses_and_loses_nothing),
         TEST(a_write_that_fails_half_way_counts_for_nothing),
         TEST(uploads_at_once_are_bounded),
+        TEST(want_of_memory_is_told_and_loses_nothing),
         TEST(what_is_deleted_is_gone_and_can_come_again),
         TEST(what_is_asked_of_one_is_done_in_order),
         TEST(a_removal_behind_an_upload_that_fails_leaves_no_trace),
@@ -698,6 +767,7 @@ int main(void)
         TEST(content_whose_record_is_lost_or_damaged_is_there_all_the_same),
         TEST(a_folder_that_cannot_be_made_is_named),
         TEST(who_waits_when_it_is_closed_is_told_and_what_was_done_stays),
+        TEST(a_check_finds_what_is_damaged_and_changes_nothing),
         TEST(the_first_digits_are_enough_if_no_other_begins_so),
         TEST(all_are_told_of_in_the_order_of_their_digits_and_from_any_place_on),
         TEST(a_reader_reads_any_part_and_reads_on_what_is_deleted),

@@ -225,6 +225,27 @@ static void a_table_for_which_memory_is_out_says_so(void **state)
     }
 }
 
+static void sizes_are_shown_in_the_largest_unit_that_they_have(void **state)
+{
+    static const struct {
+        int64_t bytes;
+        const char *text;
+    } sizes[] = {{0, "0 bytes"},
+                 {1023, "1023 bytes"},
+                 {1024, "1.0 KiB"},
+                 {1536, "1.5 KiB"},
+                 {30000000, "28.6 MiB"},
+                 {INT64_C(20) << 30, "20.0 GiB"},
+                 {INT64_C(3) << 40, "3.0 TiB"},
+                 {INT64_C(3) << 50, "3072.0 TiB"}};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        AUTO_BUF struct buf b = BUF_INIT;
+        render_size(&b, sizes[i].bytes);
+        assert_string_equal(b.data, sizes[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +261,7 @@ int main(void)
         cmocka_unit_test(the_last_column_is_wrapped_when_asked),
         cmocka_unit_test(colours_stand_around_the_text_and_not_the_padding),
         cmocka_unit_test(times_are_shown_to_the_second),
+        cmocka_unit_test(sizes_are_shown_in_the_largest_unit_that_they_have),
         cmocka_unit_test(times_are_read_to_the_millisecond),
         cmocka_unit_test(a_table_for_which_memory_is_out_says_so),
     };

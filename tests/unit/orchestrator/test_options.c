@@ -47,6 +47,7 @@ static void nothing_need_be_said(void **state)
     assert_string_equal(o.host, "127.0.0.1");
     assert_int_equal(o.port, 7233);
     assert_int_equal(o.heartbeat_ms, 15000);
+    assert_int_equal(o.artifact_max_bytes, INT64_C(20) << 30);
     options_done(&o);
 }
 
@@ -82,7 +83,8 @@ static void what_is_wrong_is_said(void **state)
 static void the_command_line_counts_more_than_the_file(void **state)
 {
     char path[] = "/tmp/kitsune-orchestrator-conf-XXXXXX";
-    static const char text[] = "listen = 10.0.0.1:1\nretain = 5d\nlog-level = warn\n";
+    static const char text[] =
+        "listen = 10.0.0.1:1\nretain = 5d\nartifact-max-size = 3G\nlog-level = warn\n";
     char line[128];
     struct options o;
     struct error err = {0};
@@ -95,6 +97,7 @@ static void the_command_line_counts_more_than_the_file(void **state)
     assert_int_equal(parse(line, &o, &err), ERR_OK);
     assert_string_equal(o.host, "10.0.0.1");
     assert_int_equal(o.retain_ms, 24 * 3600 * 1000);
+    assert_int_equal(o.artifact_max_bytes, INT64_C(3) << 30);
     assert_int_equal(o.log_level, LOG_WARN);
     options_done(&o);
     assert_int_equal(truncate(path, 0), 0);
