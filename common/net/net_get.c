@@ -241,7 +241,8 @@ void net_get_more(struct net_get *get, size_t bytes)
     net_dial_patience(get->conn->dial, true);
     if (!get->waits)
         return;
-    (void)lws_rx_flow_control(get->conn->wsi, 1); /* first: lws lets nobody write who may not read */
+    /* First: lws lets nobody write who may not read. */
+    (void)lws_rx_flow_control(get->conn->wsi, 1);
     lws_callback_on_writable(get->conn->wsi);
     net_wake(get->conn->net);
 }

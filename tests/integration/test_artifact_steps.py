@@ -200,6 +200,23 @@ class ArtifactSteps(unittest.TestCase):
         self.assertLess(tap.passed, len(data) + 10 * MIB)
         self.assertIsNone(self.cached(name, ".part"))
 
+    def test_an_agent_that_is_stopped_in_the_middle_goes_on_where_it_was(self):
+        data = content(24 * MIB, 5)
+        name = self.put(data)
+        tap = self.tap()
+        self.start(url=tap.url, args=["--stop-timeout", "1s"])
+        tap.hold(16 * MIB)
+        rollout = self.fleet.submit(self.plan(name))
+        self.assertTrue(tap.reached.wait(DEADLINE))
+        until(lambda: (self.cached(name, ".part") or 0) > 8 * MIB, "some of it is on the disk")
+        self.assertEqual(0, self.fleet.agents["web-1"].stop())
+        tap.cut()
+        tap.hold(None)
+        self.fleet.start_agent("web-1", url=tap.url)
+        self.fleet.kitsune("watch", rollout, check=0)
+        self.assert_target(data)
+        self.assertLess(tap.passed, len(data) + 10 * MIB)
+
     def test_lost_connections_and_an_orchestrator_that_is_killed_are_waited_out(self):
         data = content(24 * MIB, 3)
         name = self.put(data)
