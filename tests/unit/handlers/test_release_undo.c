@@ -132,13 +132,34 @@ static void a_switch_to_a_release_that_was_there_leaves_it_there(void **state)
     (void)state;
     struct site site;
     site_open(&site);
-    site_fill(&site);
+    site_deploy(&site, "1", "");
+    site_deploy(&site, "2", "");
     const char *params = site_params(&site, site_archive(&site, "1"), NAMED("1"));
     char *before = site_tree(&site);
     site_run(&site, params);
     site_expect(&site, "releases/1", "1");
     site_ok(&site, HANDLER_ROLLBACK, params);
     assert_tree(bed_path(&site.bed, "app"), false, before);
+    site_close(&site);
+}
+
+static void a_release_that_another_rollout_has_made_is_left_there(void **state)
+{
+    (void)state;
+    struct site site;
+    site_open(&site);
+    const char *params = site_new_params(&site, "");
+    site_run(&site, params);
+    const char *marker = bed_path(&site.bed, "app/releases/new/.kitsune-release");
+    AUTO_FREE char *text = bed_read(marker);
+    assert_non_null(text);
+    char *rollout = strstr(text, "rollout-1");
+    assert_non_null(rollout);
+    rollout[strlen("rollout-")] = '2';
+    bed_write(marker, text);
+    site_ok(&site, HANDLER_ROLLBACK, params);
+    assert_string_equal(site_current(&site), "");
+    assert_string_equal(site_releases(&site), "new");
     site_close(&site);
 }
 
@@ -456,6 +477,7 @@ int main(void)
         cmocka_unit_test(a_release_and_what_it_replaced_come_back_in_every_respect),
         cmocka_unit_test(a_link_of_another_tool_comes_back_as_it_was),
         cmocka_unit_test(a_switch_to_a_release_that_was_there_leaves_it_there),
+        cmocka_unit_test(a_release_that_another_rollout_has_made_is_left_there),
         cmocka_unit_test(wherever_it_was_cut_off_it_is_undone_or_done_again),
         cmocka_unit_test(cancelled_in_mid_unpack_it_leaves_nothing),
         cmocka_unit_test(cancelled_while_it_waits_for_the_artifact_it_asks_no_more),
