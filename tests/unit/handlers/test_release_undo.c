@@ -5,13 +5,17 @@
 
 #include "common/base/alloc.h"
 #include "common/base/cleanup.h"
+#include "common/base/failpoint.h"
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -132,13 +136,34 @@ static void a_switch_to_a_release_that_was_there_leaves_it_there(void **state)
     (void)state;
     struct site site;
     site_open(&site);
-    site_fill(&site);
+    site_deploy(&site, "1", "");
+    site_deploy(&site, "2", "");
     const char *params = site_params(&site, site_archive(&site, "1"), NAMED("1"));
     char *before = site_tree(&site);
     site_run(&site, params);
     site_expect(&site, "releases/1", "1");
     site_ok(&site, HANDLER_ROLLBACK, params);
     assert_tree(bed_path(&site.bed, "app"), false, before);
+    site_close(&site);
+}
+
+static void a_release_that_another_rollout_has_made_is_left_there(void **state)
+{
+    (void)state;
+    struct site site;
+    site_open(&site);
+    const char *params = site_new_params(&site, "");
+    site_run(&site, params);
+    const char *marker = bed_path(&site.bed, "app/releases/new/.kitsune-release");
+    AUTO_FREE char *text = bed_read(marker);
+    assert_non_null(text);
+    char *rollout = strstr(text, "rollout-1");
+    assert_non_null(rollout);
+    rollout[strlen("rollout-")] = '2';
+    bed_write(marker, text);
+    site_ok(&site, HANDLER_ROLLBACK, params);
+    assert_string_equal(site_current(&site), "");
+    assert_string_equal(site_releases(&site), "new");
     site_close(&site);
 }
 
@@ -213,6 +238,74 @@ static void wherever_it_was_cut_off_it_is_undone_or_done_again(void **state)
         site_close(&site);
     }
 }
+
+#ifdef KITSUNE_FAILPOINTS
+/* This program once more, which executes the step with what it is told: a folder, what prepare
+ * captured there, and the params. */
+static int execute_main(char **argv)
+{
+    struct site site;
+    bed_open(&site.bed);
+    shelf_open(&site.shelf, &site.bed);
+    bed_remove_tree(site.bed.dir);
+    (void)snprintf(site.bed.dir, sizeof(site.bed.dir), "%s", argv[1]);
+    (void)snprintf(site.bed.undo_dir, sizeof(site.bed.undo_dir), "%s/undo", argv[1]);
+    site.bed.undo = argv[2];
+    if (failpoint_setup(NULL) == ERR_OK)
+        bed_run(&site.bed, "release", HANDLER_EXECUTE, argv[3]);
+    return EXIT_FAILURE;
+}
+
+/* Executes in a process of its own, which is killed where `point` says. */
+static void killed_at(struct site *site, char *point, const char *params)
+{
+    int status = 0;
+    char program[] = "test", *copy = mem_strdup(params);
+    char *argv[] = {program, site->bed.dir, site->bed.undo, copy, NULL}, *env[] = {point, NULL};
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)execve("/proc/self/exe", argv, env);
+        _exit(EXIT_FAILURE);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    mem_free(copy);
+}
+
+static void killed_at_the_switch_it_is_undone_or_done_again(void **state)
+{
+    (void)state;
+    /* The new link lies beside the old one; it is in its place, and nothing old is removed yet. */
+    char beside[] = "KITSUNE_FAILPOINT=file.replace=kill@1";
+    char in_place[] = "KITSUNE_FAILPOINT=file.replaced=kill@1";
+    char *points[] = {beside, in_place};
+    for (size_t i = 0; i < ARRAY_LEN(points); i++) {
+        struct site site;
+        site_open(&site);
+        site_fill(&site);
+        const char *params = site_new_params(&site, ",\"keep\":1");
+        char *before = site_tree(&site);
+        site_ok(&site, HANDLER_PREPARE, params);
+        killed_at(&site, points[i], params);
+        assert_string_equal(site_releases(&site), "1 2 new");
+        if (i == 0)
+            site_expect(&site, "releases/2", "2");
+        else
+            site_expect(&site, "releases/new", "new");
+        site_ok(&site, HANDLER_ROLLBACK, params);
+        assert_tree(bed_path(&site.bed, "app"), false, before);
+        before = site_tree(&site);
+        killed_at(&site, points[i], params);
+        site_ok(&site, HANDLER_EXECUTE, params);
+        site_expect(&site, "releases/new", "new");
+        assert_string_equal(site_releases(&site), "2 new");
+        site_ok(&site, HANDLER_ROLLBACK, params);
+        assert_tree(bed_path(&site.bed, "app"), false, before);
+        site_close(&site);
+    }
+}
+#endif
 
 /* Cancels as soon as something is made in the folder that it watches. */
 struct canceller {
@@ -448,7 +541,7 @@ static void folders_that_are_gone_are_an_error_where_something_belongs_into_them
     site_close(&site);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_first_release_is_gone_again),
@@ -456,7 +549,11 @@ int main(void)
         cmocka_unit_test(a_release_and_what_it_replaced_come_back_in_every_respect),
         cmocka_unit_test(a_link_of_another_tool_comes_back_as_it_was),
         cmocka_unit_test(a_switch_to_a_release_that_was_there_leaves_it_there),
+        cmocka_unit_test(a_release_that_another_rollout_has_made_is_left_there),
         cmocka_unit_test(wherever_it_was_cut_off_it_is_undone_or_done_again),
+#ifdef KITSUNE_FAILPOINTS
+        cmocka_unit_test(killed_at_the_switch_it_is_undone_or_done_again),
+#endif
         cmocka_unit_test(cancelled_in_mid_unpack_it_leaves_nothing),
         cmocka_unit_test(cancelled_while_it_waits_for_the_artifact_it_asks_no_more),
         cmocka_unit_test(a_link_that_somebody_has_switched_is_a_conflict),
@@ -468,5 +565,11 @@ int main(void)
         cmocka_unit_test(what_was_kept_and_is_damaged_is_found_before_anything_is_touched),
         cmocka_unit_test(folders_that_are_gone_are_an_error_where_something_belongs_into_them),
     };
+#ifdef KITSUNE_FAILPOINTS
+    if (argc == 4)
+        return execute_main(argv);
+#endif
+    (void)argc;
+    (void)argv;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
