@@ -117,7 +117,7 @@ static void step_types_are_documented_without_an_orchestrator(void **state)
     assert_int_equal(run.status, CLI_USAGE);
     assert_string_equal(
         run.err, "kitsune: there is no step type \"ech\": there are command_check, "
-                 "directory, echo, file_remove, file_write, http_check, release, script, "
+                 "directory, echo, file_remove, file_write, http_check, reboot, release, script, "
                  "service, sleep, symlink, tcp_check, yum_install, yum_remove, yum_upgrade\n");
     run_done(&run);
 }
