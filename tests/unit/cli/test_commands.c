@@ -113,10 +113,10 @@ static void step_types_are_documented_without_an_orchestrator(void **state)
     expect_json(run.out);
     run_cli(&run, "handlers ech");
     assert_int_equal(run.status, CLI_USAGE);
-    assert_string_equal(run.err,
-                        "kitsune: there is no step type \"ech\": there are command_check, "
-                        "directory, echo, file_remove, file_write, http_check, script, service, "
-                        "sleep, symlink, tcp_check, yum_install, yum_remove, yum_upgrade\n");
+    assert_string_equal(
+        run.err, "kitsune: there is no step type \"ech\": there are command_check, "
+                 "directory, echo, file_remove, file_write, http_check, reboot, script, service, "
+                 "sleep, symlink, tcp_check, yum_install, yum_remove, yum_upgrade\n");
     run_done(&run);
 }
 

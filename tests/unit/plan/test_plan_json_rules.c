@@ -164,10 +164,10 @@ static void an_unknown_step_type_is_told_the_one_meant_or_all(void **state)
     (void)state;
     assert_problem(PLAN_WITH_STEP("{\"name\":\"x\",\"type\":\"yum_upgrad\"}"), "steps[0].type",
                    "did you mean \"yum_upgrade\"?");
-    assert_problem(
-        PLAN_WITH_STEP("{\"name\":\"x\",\"type\":\"quux\"}"), "steps[0].type",
-        "command_check, directory, echo, file_remove, file_write, http_check, script, service, "
-        "sleep, symlink, tcp_check, yum_install, yum_remove, yum_upgrade");
+    assert_problem(PLAN_WITH_STEP("{\"name\":\"x\",\"type\":\"quux\"}"), "steps[0].type",
+                   "command_check, directory, echo, file_remove, file_write, http_check, reboot, "
+                   "script, service, "
+                   "sleep, symlink, tcp_check, yum_install, yum_remove, yum_upgrade");
 }
 
 static void params_are_checked_with_their_path(void **state)
