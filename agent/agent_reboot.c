@@ -2,6 +2,9 @@
  * is asked. What happens next an agent sees that starts with another boot id. */
 #include "agent/agent_state.h"
 
+#include "common/base/cleanup.h"
+#include "common/base/output.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -85,6 +88,63 @@ void agent_stayed_up(struct agent *a, const struct error *why)
     (void)snprintf(result.message, sizeof(result.message), "%s", why->message);
     reboot_end(run, &result);
     run_drain(a);
+}
+
+/* ---- What was printed before --------------------------------------------------------------------
+ */
+
+#define REBOOTED_LINE "[rebooted]\n"
+
+static bool is_of_before(const struct run *run)
+{
+    return run->before && run->operation.type == EXECUTOR_EXECUTE &&
+           run->operation.step == run->before_step && run->operation.attempt == run->before_attempt;
+}
+
+/* For want of memory some of it is lost; the journals have it. */
+void reboot_output_take(struct run *run, const struct wire_entry *entry)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    if (entry->type != REPORT_STEP_REBOOTING)
+        return;
+    mem_free(TAKE(run->before));
+    if (!entry->output)
+        return;
+    buf_puts(&text, entry->output);
+    if (text.len > 0 && text.data[text.len - 1] != '\n')
+        buf_putc(&text, '\n');
+    buf_puts(&text, REBOOTED_LINE);
+    run->before = buf_take(&text, NULL);
+    run->before_step = entry->step;
+    run->before_attempt = entry->attempt;
+}
+
+int64_t reboot_output_length(const struct run *run)
+{
+    return is_of_before(run) ? (int64_t)strlen(run->before) : 0;
+}
+
+void reboot_output_go_on(struct agent *a, const struct run *run)
+{
+    if (is_of_before(run))
+        agent_operation_output(a, -(int64_t)strlen(REBOOTED_LINE), REBOOTED_LINE);
+}
+
+char *reboot_output_join(struct run *run, const struct executor_record *record)
+{
+    AUTO_FREE char *output = TAKE(run->output);
+    struct output kept = OUTPUT_INIT;
+    AUTO_BUF struct buf text = BUF_INIT;
+    if (!is_of_before(run) || record->step != run->before_step)
+        return TAKE(output);
+    enum error_code code = output_write(&kept, run->before, strlen(run->before), NULL);
+    if (code == ERR_OK && output)
+        code = output_write(&kept, output, strlen(output), NULL);
+    output_text(&kept, &text);
+    output_done(&kept);
+    mem_free(TAKE(run->before)); /* an attempt that follows begins anew */
+    char *joined = code == ERR_OK ? buf_take(&text, NULL) : NULL;
+    return joined ? joined : TAKE(output);
 }
 
 bool reboot_happened(const struct agent *a, const struct array *entries)

@@ -3,6 +3,7 @@
 #include "agent/array_push.h"
 #include "common/base/cleanup.h"
 #include "common/base/failpoint.h"
+#include "common/base/log.h"
 
 #include <assert.h>
 #include <string.h>
@@ -95,6 +96,61 @@ enum error_code batch_note(struct agent *a, struct execution *x, struct batch **
                            struct error *err)
 {
     return batch_get(a, x, batch) ? ERR_OK : error_set(err, ERR_NO_MEMORY, NULL);
+}
+
+/* ---- What the execution under way comes to -------------------------------------------------
+ */
+
+static bool carries_output(enum report_type type)
+{
+    return type == REPORT_STEP_ENDED || type == REPORT_STEP_RETRYING ||
+           type == REPORT_STEP_REBOOTING || type == REPORT_STEP_ROLLED_BACK;
+}
+
+static void log_record(const struct agent *a, const struct execution *x,
+                       const struct executor_record *record)
+{
+    const char *server = a->config.identity.server;
+    const char *message = record->message ? record->message : "";
+    if (record->type == REPORT_STARTED)
+        log_info("execution started", LOG_STR("server", server), LOG_STR("rollout", x->rollout),
+                 LOG_INT("steps", x->steps.count), LOG_END);
+    else if (record->type == REPORT_STEP_REBOOTING)
+        log_info("a step has the server rebooted", LOG_STR("server", server),
+                 LOG_STR("rollout", x->rollout), LOG_INT("step", record->step),
+                 LOG_INT("away_ms", record->away_ms), LOG_STR("message", message), LOG_END);
+    else if (record->type == REPORT_CONFIRMING)
+        log_info("execution waits to be confirmed over a new connection", LOG_STR("server", server),
+                 LOG_STR("rollout", x->rollout), LOG_INT("timeout_ms", x->confirm_ms), LOG_END);
+    else if (record->type == REPORT_ENDED || record->type == REPORT_ROLLED_BACK)
+        log_info("execution ended", LOG_STR("server", server), LOG_STR("rollout", x->rollout),
+                 LOG_STR("state", execution_state_names[record->state]),
+                 LOG_STR("message", message), LOG_END);
+}
+
+void run_record(struct agent *a, struct run *run, const struct executor_record *record)
+{
+    struct execution *x = run->execution;
+    struct error err = {0};
+    char *output = carries_output(record->type) ? reboot_output_join(run, record) : NULL;
+    x->restarts = 0;
+    if (record->type == REPORT_ROLLBACK_STARTED)
+        x->settled = false;
+    log_record(a, x, record);
+    char *put_out = record->type == REPORT_STEP_ENDED ? TAKE(run->put_out) : NULL;
+    enum error_code code = batch_record(a, x, &run->batch, record, output, &err);
+    if (code == ERR_OK && record->type == REPORT_STEP_REBOOTING)
+        code = batch_boot(run->batch, a->config.identity.boot_id, &err);
+    if (code == ERR_OK && put_out)
+        code = values_put_out(run, (uint32_t)record->step, put_out, &err);
+    if (code == ERR_OK && put_out)
+        batch_put_out(run->batch, put_out);
+    else
+        mem_free(put_out);
+    if (code != ERR_OK)
+        agent_fail(a, &err);
+    else if (record->type == REPORT_CONFIRMING)
+        run->confirm_seq = x->last_seq;
 }
 
 /* ---- Reports ----------------------------------------------------------------------------- */

@@ -38,6 +38,7 @@ static enum error_code replay(struct run *run, const struct undo_image *image, s
             code = values_put_out(run, (uint32_t)record.step, entry->outputs, err);
         if (code != ERR_OK)
             return code;
+        reboot_output_take(run, entry);
         if (record.type == REPORT_CONFIRMING || record.type == REPORT_STEP_REBOOTING)
             run->confirm_seq = entry->seq;
     }

@@ -40,6 +40,7 @@ void run_free(struct run *run)
     batch_free(run->batch);
     mem_free(run->traits);
     mem_free(run->output);
+    mem_free(run->before);
     mem_free(run->undo);
     mem_free(run->result.undo);
     mem_free(run->result.outputs);
@@ -197,6 +198,8 @@ static void operation_start(struct agent *a, struct run *run)
             action->depends >= 0 ? run_step(run, (uint32_t)action->depends)->name : NULL,
     };
     run->busy = true;
+    if (action->type == EXECUTOR_EXECUTE)
+        reboot_output_go_on(a, run);
     FAILPOINT(point_of(action->type, POINT_BEFORE));
     a->config.runner.start(a->config.runner.ctx, &operation);
     FAILPOINT(point_of(action->type, POINT_BEGUN));
@@ -235,9 +238,10 @@ void run_release(struct agent *a)
     struct run *run = a->run;
     if (!run || !run->held || run->awaited || run->halted || a->failed)
         return;
+    bool draining = a->draining;
     a->draining = true;
     action_start(a, run);
-    a->draining = false;
+    a->draining = draining;
     run_drain(a);
 }
 
@@ -316,7 +320,7 @@ void agent_operation_output(struct agent *a, int64_t offset, const char *text)
         .output = {.rollout = run->execution->rollout,
                    .step = run->operation.step,
                    .attempt = run->operation.attempt,
-                   .offset = offset,
+                   .offset = offset + reboot_output_length(run),
                    .text = (char *)(uintptr_t)text},
     };
     wire_encode(&b, &frame);
@@ -330,58 +334,6 @@ static void run_flush(struct agent *a, struct run *run)
 {
     if (run->batch)
         batch_submit(a, TAKE(run->batch));
-}
-
-static bool carries_output(enum report_type type)
-{
-    return type == REPORT_STEP_ENDED || type == REPORT_STEP_RETRYING ||
-           type == REPORT_STEP_REBOOTING || type == REPORT_STEP_ROLLED_BACK;
-}
-
-static void log_record(const struct agent *a, const struct execution *x,
-                       const struct executor_record *record)
-{
-    const char *server = a->config.identity.server;
-    const char *message = record->message ? record->message : "";
-    if (record->type == REPORT_STARTED)
-        log_info("execution started", LOG_STR("server", server), LOG_STR("rollout", x->rollout),
-                 LOG_INT("steps", x->steps.count), LOG_END);
-    else if (record->type == REPORT_STEP_REBOOTING)
-        log_info("a step has the server rebooted", LOG_STR("server", server),
-                 LOG_STR("rollout", x->rollout), LOG_INT("step", record->step),
-                 LOG_INT("away_ms", record->away_ms), LOG_STR("message", message), LOG_END);
-    else if (record->type == REPORT_CONFIRMING)
-        log_info("execution waits to be confirmed over a new connection", LOG_STR("server", server),
-                 LOG_STR("rollout", x->rollout), LOG_INT("timeout_ms", x->confirm_ms), LOG_END);
-    else if (record->type == REPORT_ENDED || record->type == REPORT_ROLLED_BACK)
-        log_info("execution ended", LOG_STR("server", server), LOG_STR("rollout", x->rollout),
-                 LOG_STR("state", execution_state_names[record->state]),
-                 LOG_STR("message", message), LOG_END);
-}
-
-static void act_record(struct agent *a, struct run *run, const struct executor_record *record)
-{
-    struct execution *x = run->execution;
-    struct error err = {0};
-    char *output = carries_output(record->type) ? TAKE(run->output) : NULL;
-    x->restarts = 0;
-    if (record->type == REPORT_ROLLBACK_STARTED)
-        x->settled = false;
-    log_record(a, x, record);
-    char *put_out = record->type == REPORT_STEP_ENDED ? TAKE(run->put_out) : NULL;
-    enum error_code code = batch_record(a, x, &run->batch, record, output, &err);
-    if (code == ERR_OK && record->type == REPORT_STEP_REBOOTING)
-        code = batch_boot(run->batch, a->config.identity.boot_id, &err);
-    if (code == ERR_OK && put_out)
-        code = values_put_out(run, (uint32_t)record->step, put_out, &err);
-    if (code == ERR_OK && put_out)
-        batch_put_out(run->batch, put_out);
-    else
-        mem_free(put_out);
-    if (code != ERR_OK)
-        agent_fail(a, &err);
-    else if (record->type == REPORT_CONFIRMING)
-        run->confirm_seq = x->last_seq;
 }
 
 /* Nothing is begun while the disk is full, not even what changes nothing; nor before it is durable
@@ -430,7 +382,7 @@ static void act(struct agent *a, struct run *run, const struct executor_action *
     switch (action->type) {
     case EXECUTOR_RECORD:
         run->finished = false;
-        act_record(a, run, &action->record);
+        run_record(a, run, &action->record);
         break;
     case EXECUTOR_PREPARE:
     case EXECUTOR_EXECUTE:

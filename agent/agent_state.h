@@ -86,7 +86,9 @@ struct run {
     int64_t confirm_after; /* over a connection after so many; -1: it is not waited for */
     int64_t operation_began_ms;
     struct handler_result result;
-    char *output;      /* of the operation; NULL: none */
+    char *output; /* of the operation; NULL: none */
+    char *before; /* what the attempt printed before a reboot, and a line; NULL: nothing */
+    int64_t before_step, before_attempt;
     char *undo;        /* what was captured for undo_step */
     int64_t undo_step; /* -1: none */
     char *params;      /* of the operation's step, with values filled in; NULL: as in the plan */
@@ -193,6 +195,13 @@ void reboot_stop(struct agent *a, struct run *run);
 /* The same as agent_alarm and run_acked; false when it is about something else. */
 bool reboot_alarm(struct agent *a, struct run *run);
 void reboot_acked(struct agent *a, struct run *run);
+/* What a step has printed before the reboot stands before what it prints afterwards: taken from
+ * what is on record; how long it is, of the operation under way; its last line, for those who
+ * watch; and joined with the operation's output, for what is recorded now. */
+void reboot_output_take(struct run *run, const struct wire_entry *entry);
+int64_t reboot_output_length(const struct run *run);
+void reboot_output_go_on(struct agent *a, const struct run *run);
+char *reboot_output_join(struct run *run, const struct executor_record *record);
 /* Since the entries were written, of which the last one says that it was wanted. */
 bool reboot_happened(const struct agent *a, const struct array *entries);
 
@@ -230,6 +239,8 @@ void batch_put_out(struct batch *batch, char *json);
 enum error_code batch_boot(struct batch *batch, const char *boot_id, struct error *err) MUST_CHECK;
 enum error_code batch_capture(struct agent *a, struct execution *x, struct batch **batch,
                               uint32_t step, const char *undo, struct error *err) MUST_CHECK;
+/* The executor has this recorded. */
+void run_record(struct agent *a, struct run *run, const struct executor_record *record);
 /* Makes a batch that carries the present state of the execution, if there is none yet. */
 enum error_code batch_note(struct agent *a, struct execution *x, struct batch **batch,
                            struct error *err) MUST_CHECK;

@@ -65,7 +65,12 @@ class Machine:
     def wait_asked(self):
         """Blocks until its agent wants it to be rebooted."""
         seen = []
-        reader = threading.Thread(target=lambda: seen.append(open(self.asked, encoding="ascii").read()), daemon=True)
+
+        def read():
+            with open(self.asked, encoding="ascii") as file:
+                seen.append(file.read())
+
+        reader = threading.Thread(target=read, daemon=True)
         reader.start()
         reader.join(DEADLINE)
         if not seen:
@@ -131,7 +136,7 @@ class Reboots(unittest.TestCase):
     def test_a_script_that_exits_with_194_goes_on_after_each_reboot(self):
         with Fleet() as fleet:
             machine = Machine(fleet)
-            text = f'echo "$KITSUNE_REBOOTS" >>{fleet.path("runs")}; [ "$KITSUNE_REBOOTS" -ge 2 ] || exit 194'
+            text = f'echo "run $KITSUNE_REBOOTS"; echo "$KITSUNE_REBOOTS" >>{fleet.path("runs")}; [ "$KITSUNE_REBOOTS" -ge 2 ] || exit 194'
             rollout = fleet.submit(plan(script("migrate", text, onInterrupt="fail")))
             machine.power_cycle()
             machine.power_cycle()
@@ -140,6 +145,8 @@ class Reboots(unittest.TestCase):
                 self.assertEqual(file.read().split(), ["0", "1", "2"])
             step = by_server(fleet.json("show", rollout, "--all"))["a"]["steps"][0]
             self.assertEqual((step["attempt"], step["exitCode"], step["changed"]), (1, 0, True))
+            logs = fleet.kitsune("logs", rollout, check=0).stdout
+            self.assertIn("run 0\n[rebooted]\nrun 1\n[rebooted]\nrun 2\n", logs)
 
     def test_194_among_the_exit_codes_of_success_reboots_nothing(self):
         with Fleet() as fleet:
@@ -161,7 +168,7 @@ class Reboots(unittest.TestCase):
             fleet.kitsune("watch", rollout)
             last = fleet.events(rollout)[-1]["seq"]
             machine.up()
-            fleet.wait_late_event(rollout, lambda e: e["type"] == "execution_rolled_back", last)
+            fleet.wait_late_event(rollout, lambda e: e.get("type") == "execution_rolled_back", last)
             self.assertFalse(os.path.exists(before))
 
     def test_after_a_cancel_while_it_is_away_no_further_step_begins(self):
