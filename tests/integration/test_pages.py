@@ -16,7 +16,7 @@ RUN_BY = {
     "http-check.json": "systemd/test_plans.py",
     "per-server.json": "integration/test_values.py",
     "reboot.json": "integration/test_reboot.py",
-    "release.json": "unit/handlers/test_release.c",
+    "release.json": "integration/test_release.py",
     "script.json": "integration/test_files.py",
     "service-restart.json": "systemd/test_plans.py",
     "service.json": "systemd/test_plans.py",
