@@ -260,6 +260,8 @@ static void need_add(void *ctx, const char *what)
         log_warn("that a reboot is required was not kept", LOG_STR("by", what),
                  LOG_STR("reason", err.message), LOG_END);
     h->facts_stale = true;
+    for (size_t i = 0; i < h->count; i++)
+        agent_facts_changed(h->agents[i]->agent);
 }
 
 static bool need_get(void *ctx, struct buf *why)

@@ -163,6 +163,23 @@ static void a_held_agent_begins_nothing_and_can_be_cancelled(void **state)
     agent_rig_settle(r);
 }
 
+static void that_a_reboot_is_required_is_told_with_the_next_report_alone(void **state)
+{
+    struct agent_rig *r = *state;
+    boot(r, "boot-1", false);
+    agent_rig_execute(r, "r1", ECHO_STEP);
+    agent_rig_await(r, "ended=succeeded");
+    agent_rig_settle(r);
+    assert_null(r->facts.data);
+    r->host->reboot_need.add(r->host, "glibc");
+    agent_rig_execute(r, "r2", ECHO_STEP);
+    agent_rig_await(r, "[r2 1:started");
+    agent_rig_await(r, "ended=succeeded");
+    agent_rig_settle(r);
+    assert_non_null(strstr(r->facts.data, "\"rebootReasons\":[\"glibc\""));
+    assert_ptr_equal(strchr(r->facts.data, '\n'), r->facts.data + r->facts.len - 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, agent_rig_set_up, agent_rig_tear_down)
 
 int main(void)
@@ -175,6 +192,7 @@ int main(void)
         TEST(a_cancel_while_it_is_away_lets_no_further_step_begin),
         TEST(without_an_orchestrator_that_knows_of_it_a_step_fails),
         TEST(without_a_boot_id_a_step_fails),
+        TEST(that_a_reboot_is_required_is_told_with_the_next_report_alone),
         TEST(a_held_agent_begins_nothing_and_can_be_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
