@@ -254,10 +254,20 @@ static char *values_text(const struct value_set *set)
     return buf_check(&text, NULL) == ERR_OK ? buf_take(&text, NULL) : NULL;
 }
 
+char *agent_facts_text(const struct agent *a)
+{
+    return values_text(agent_facts(a));
+}
+
+void agent_facts_changed(struct agent *a)
+{
+    a->tell_facts = true;
+}
+
 void agent_hello(struct agent *a, struct buf *b)
 {
     AUTO_FREE char *labels = values_text(a->config.values.labels);
-    AUTO_FREE char *facts = values_text(agent_facts(a));
+    AUTO_FREE char *facts = agent_facts_text(a);
     size_t count = 0;
     for (const struct execution *x = a->first; x; x = x->next)
         count++;

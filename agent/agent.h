@@ -166,6 +166,11 @@ void agent_hold(struct agent *a, bool hold);
 /* The reboot that was asked for is not to be. */
 void agent_stayed_up(struct agent *a, const struct error *why);
 
+/* Something about the machine that plans ask for is another by now: it is told with the next
+ * report.
+ */
+void agent_facts_changed(struct agent *a);
+
 /* ---- From the link ------------------------------------------------------------------------- */
 
 /* Appends the hello frame. */

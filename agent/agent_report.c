@@ -159,8 +159,10 @@ void run_record(struct agent *a, struct run *run, const struct executor_record *
 static bool report_send(struct agent *a, struct execution *x, const struct array *entries)
 {
     AUTO_BUF struct buf b = BUF_INIT;
-    const struct wire_frame frame = {.type = WIRE_REPORT,
-                                     .report = {.rollout = x->rollout, .entries = *entries}};
+    AUTO_FREE char *facts = a->tell_facts ? agent_facts_text(a) : NULL;
+    const struct wire_frame frame = {
+        .type = WIRE_REPORT,
+        .report = {.rollout = x->rollout, .facts = facts, .entries = *entries}};
     wire_encode(&b, &frame);
     if (buf_check(&b, NULL) != ERR_OK)
         return false; /* they stay unsent, and go out on a later occasion */
@@ -168,6 +170,7 @@ static bool report_send(struct agent *a, struct execution *x, const struct array
     if (!a->config.link.send(a->config.link.ctx, b.data, b.len, false))
         return false;
     FAILPOINT(FAIL_AGENT_REPORT_AFTER);
+    a->tell_facts = false;
     x->sent_seq = ARRAY_AT(entries, struct wire_entry, entries->count - 1)->seq;
     x->in_flight += b.len;
     a->in_flight += b.len;

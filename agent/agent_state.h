@@ -110,8 +110,9 @@ struct agent {
     bool draining;   /* in run_drain: its callees must not enter it again */
     bool choosing;   /* the same for agent_next */
     bool started, stopping, interrupted, quiet, failed;
-    bool cautious; /* after_death, until something has run to its end */
-    bool held;     /* the machine is about to be rebooted: no operation begins */
+    bool cautious;   /* after_death, until something has run to its end */
+    bool held;       /* the machine is about to be rebooted: no operation begins */
+    bool tell_facts; /* with the next report */
     bool connected;
     int64_t connections; /* made so far */
     size_t in_flight;
@@ -128,6 +129,8 @@ void agent_next(struct agent *a);
 void agent_check_quiet(struct agent *a);
 /* NULL: none can be had; borrowed until the next call. */
 const struct value_set *agent_facts(const struct agent *a);
+/* The same as JSON, caller owns; NULL also for want of memory. */
+char *agent_facts_text(const struct agent *a);
 /* Takes it out of the list when nothing is left to do with it. */
 void execution_forget_if_done(struct agent *a, struct execution *x);
 

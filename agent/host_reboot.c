@@ -15,7 +15,7 @@
 /* The program under way; lives until its handle is closed, perhaps longer than the host. */
 struct host_command {
     uv_process_t process;
-    struct host *host; /* NULL: nobody wants to know any more */
+    struct host *host;
 };
 
 static void manager_gone(void *ctx)
@@ -116,8 +116,6 @@ static void command_exited(uv_process_t *process, int64_t status, int signal)
     struct host *h = c->host;
     struct error err = {0};
     uv_close((uv_handle_t *)process, command_gone);
-    if (!h)
-        return;
     h->command = NULL;
     if (status == 0 && signal == 0) {
         asked(h);
@@ -239,8 +237,9 @@ void host_reboot_stop(struct host *h)
 {
     alarm_stop(h->ticker, &h->reboot_alarm);
     manager_close(h);
+    /* It is not waited for: perhaps it waits for this process to end. */
     if (h->command)
-        TAKE(h->command)->host = NULL;
+        uv_close((uv_handle_t *)&TAKE(h->command)->process, command_gone);
 }
 
 /* ---- That one is needed ------------------------------------------------------------------------
@@ -260,6 +259,8 @@ static void need_add(void *ctx, const char *what)
         log_warn("that a reboot is required was not kept", LOG_STR("by", what),
                  LOG_STR("reason", err.message), LOG_END);
     h->facts_stale = true;
+    for (size_t i = 0; i < h->count; i++)
+        agent_facts_changed(h->agents[i]->agent);
 }
 
 static bool need_get(void *ctx, struct buf *why)

@@ -25,7 +25,7 @@ enum {
     STEP_TYPE_CHANGES = 1 << 1,    /* changes the host: what undo needs is made durable first */
     STEP_TYPE_INSTANT = 1 << 2, /* done at once, changes nothing: needs no record that it began */
     STEP_TYPE_OUTPUTS = 1 << 3, /* can put out values for later steps */
-    STEP_TYPE_NO_UNDO = 1 << 4  /* what it changes leaves nothing behind that undo would take away */
+    STEP_TYPE_NO_UNDO = 1 << 4 /* what it changes leaves nothing behind that undo would take away */
 };
 
 /* What is known of a step type without its implementation. */
@@ -45,7 +45,7 @@ struct step_type {
 /* Whether rolling back undoes a step. */
 #define STEP_UNDOS(X)                                                                              \
     X(STEP_UNDO_YES, "yes")                                                                        \
-    X(STEP_UNDO_NOTHING, "nothing") /* it leaves nothing behind that is to be undone */             \
+    X(STEP_UNDO_NOTHING, "nothing") /* it leaves nothing behind that is to be undone */            \
     X(STEP_UNDO_NO, "no")           /* what it changed stays */
 #define X(value, name) value,
 enum step_undo { STEP_UNDOS(X) STEP_UNDO_COUNT };

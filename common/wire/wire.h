@@ -157,6 +157,7 @@ struct wire_entry {
 
 struct wire_report {
     char *rollout;
+    char *facts;          /* as in hello, when they are others by now; NULL: the same */
     struct array entries; /* struct wire_entry, seq rising by one */
 };
 

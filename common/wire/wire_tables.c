@@ -346,6 +346,12 @@ static const struct json_field entry_item = {.type = JSON_OBJECT, .table = &wire
 
 static const struct json_field report_fields[] = {
     ROLLOUT_FIELD(struct wire_report),
+    {.name = "facts",
+     .type = JSON_CUSTOM,
+     JSON_AT(struct wire_report, facts),
+     .flags = JSON_OMIT_EMPTY,
+     .custom = &value_set_custom,
+     .doc = "What the agent has found out anew about its server."},
     {.name = "entries",
      .type = JSON_ARRAY,
      JSON_AT(struct wire_report, entries),

@@ -162,6 +162,8 @@ enum error_code fleet_get(struct dispatcher *d, const char *id, struct server **
                           struct error *err) MUST_CHECK;
 void fleet_describe(struct dispatcher *d, struct server *server, const struct wire_hello *hello,
                     const char *peer);
+/* Its agent has found them out anew. */
+void fleet_take_facts(struct server *server, const char *facts);
 void fleet_free(struct dispatcher *d);
 
 /* ---- rollout.c: one rollout's life in memory, and its transactions

@@ -85,6 +85,16 @@ static void fleet_count_undo(struct dispatcher *d, struct server *server,
     d->stats.undo_high += undo_is_high(server);
 }
 
+/* For want of memory the old ones stay: they are there to be looked at. */
+void fleet_take_facts(struct server *server, const char *facts)
+{
+    char *copy = mem_strdup(facts);
+    if (copy == NULL)
+        return;
+    mem_free(server->facts);
+    server->facts = copy;
+}
+
 void fleet_describe(struct dispatcher *d, struct server *server, const struct wire_hello *hello,
                     const char *peer)
 {

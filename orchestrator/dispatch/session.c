@@ -380,6 +380,8 @@ static void session_report(struct session *s, const struct wire_report *report)
     uint32_t index = 0;
     struct tx tx;
     d->stats.reports++;
+    if (report->facts != NULL)
+        fleet_take_facts(s->server, report->facts);
     FAILPOINT(FAIL_RECEIVE_BEFORE);
     if (rollout_get(d, report->rollout, &r, &err) != ERR_OK) {
         session_note(s, "a report of a rollout that is not known", report->rollout);

@@ -74,6 +74,8 @@ static void write_entry(struct buf *b, const struct wire_entry *e)
 
 static void take_report(struct agent_rig *r, const struct wire_report *report)
 {
+    if (report->facts)
+        buf_printf(&r->facts, "%s\n", report->facts);
     const struct wire_entry *entries = report->entries.items;
     buf_printf(&r->sent, "[%s", report->rollout);
     for (size_t i = 0; i < report->entries.count; i++) {
@@ -209,6 +211,7 @@ void agent_rig_done(struct agent_rig *r)
     buf_done(&r->output);
     buf_done(&r->last_outputs);
     buf_done(&r->messages);
+    buf_done(&r->facts);
     folder_remove(&r->folder);
 }
 

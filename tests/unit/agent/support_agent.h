@@ -26,6 +26,7 @@ struct agent_rig {
     struct buf sent;         /* reports, as above */
     struct buf output;       /* live output, as "offset:text" */
     struct buf last_outputs; /* the outputs in step_ended, each ended by a newline */
+    struct buf facts;        /* of reports, each ended by a newline */
     struct buf messages;     /* of the entries, each ended by a newline */
     int64_t retention_ms;    /* of the next agent; 0: the default */
     int64_t undo_max_bytes;  /* the same; 0: no limit */

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -16,7 +17,7 @@
 
 #define REBOOT_STEP "{\"name\":\"reboot\",\"type\":\"reboot\",\"params\":{\"timeout\":7}}"
 
-static char command[512];
+static char command[1024];
 
 /* An agent in that boot, whose reboots are noted in the file "asked", or refused. */
 static void boot(struct agent_rig *r, const char *boot_id, bool refuses)
@@ -163,6 +164,47 @@ static void a_held_agent_begins_nothing_and_can_be_cancelled(void **state)
     agent_rig_settle(r);
 }
 
+static void an_agent_ends_while_the_command_waits_for_that(void **state)
+{
+    struct agent_rig *r = *state;
+    boot(r, "boot-1", false);
+    agent_rig_end(r, 0);
+    int gate = agent_rig_gate(r);
+    (void)snprintf(command, sizeof(command), "echo asked >>%s/asked; read x <%s/gate",
+                   r->folder.path, r->folder.path);
+    agent_rig_begin(r);
+    agent_rig_connect(r, 1);
+    agent_rig_execute(r, "r1", REBOOT_STEP);
+    while (times_asked(r) == 0)
+        agent_rig_pass(r);
+    agent_rig_end(r, 0);
+    agent_rig_open_gate(gate);
+    assert_int_equal(waitpid(-1, NULL, 0) > 0, true);
+    assert_int_equal(close(gate), 0);
+    r->boot_id = "boot-2";
+    agent_rig_begin(r);
+    agent_rig_connect(r, 1);
+    agent_rig_await(r, "ended=succeeded");
+    agent_rig_settle(r);
+}
+
+static void that_a_reboot_is_required_is_told_with_the_next_report_alone(void **state)
+{
+    struct agent_rig *r = *state;
+    boot(r, "boot-1", false);
+    agent_rig_execute(r, "r1", ECHO_STEP);
+    agent_rig_await(r, "ended=succeeded");
+    agent_rig_settle(r);
+    assert_null(r->facts.data);
+    r->host->reboot_need.add(r->host, "glibc");
+    agent_rig_execute(r, "r2", ECHO_STEP);
+    agent_rig_await(r, "[r2 1:started");
+    agent_rig_await(r, "ended=succeeded");
+    agent_rig_settle(r);
+    assert_non_null(strstr(r->facts.data, "\"rebootReasons\":[\"glibc\""));
+    assert_ptr_equal(strchr(r->facts.data, '\n'), r->facts.data + r->facts.len - 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, agent_rig_set_up, agent_rig_tear_down)
 
 int main(void)
@@ -175,6 +217,8 @@ int main(void)
         TEST(a_cancel_while_it_is_away_lets_no_further_step_begin),
         TEST(without_an_orchestrator_that_knows_of_it_a_step_fails),
         TEST(without_a_boot_id_a_step_fails),
+        TEST(an_agent_ends_while_the_command_waits_for_that),
+        TEST(that_a_reboot_is_required_is_told_with_the_next_report_alone),
         TEST(a_held_agent_begins_nothing_and_can_be_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,6 +129,22 @@ static void undoing_again_is_counted_from_nought(void **state)
     progress_free(p);
 }
 
+static void a_server_that_is_rebooted_is_followed(void **state)
+{
+    (void)state;
+    struct progress *p = begin_fresh(1);
+    expect(p, EVENT("execution_started", ON("web-1")), "");
+    expect(p,
+           EVENT("step_rebooting", ON("web-1") ",\"step\":\"patch\",\"attempt\":1,"
+                                               "\"awayMs\":600000,\"message\":\"a new kernel\""),
+           "web-1 reboots at step patch (to be back within 10m): a new kernel");
+    expect_counts(p, 1, 0, 0, 0);
+    expect(p, EVENT("step_rebooted", ON("web-1") ",\"step\":\"patch\",\"attempt\":1"),
+           "web-1 is back from its reboot");
+    expect_counts(p, 1, 0, 0, 0);
+    progress_free(p);
+}
+
 static void servers_that_fall_silent_are_counted_until_they_come_back(void **state)
 {
     (void)state;
@@ -354,6 +370,7 @@ int main(void)
         cmocka_unit_test(a_failed_rollout_reads_as_it_happened),
         cmocka_unit_test(orders_of_people_read_as_they_were_given),
         cmocka_unit_test(undoing_again_is_counted_from_nought),
+        cmocka_unit_test(a_server_that_is_rebooted_is_followed),
         cmocka_unit_test(servers_that_fall_silent_are_counted_until_they_come_back),
         cmocka_unit_test(a_picture_taken_in_the_middle_is_carried_on),
         cmocka_unit_test(what_people_asked_for_is_told_with_who_and_why),

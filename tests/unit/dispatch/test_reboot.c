@@ -129,6 +129,22 @@ static void another_boot_takes_its_place_at_once_while_it_is_expected(void **sta
     conn_drop(&back);
 }
 
+static void facts_that_come_with_a_report_are_the_servers(void **state)
+{
+    struct bench *b = *state;
+    struct fake_conn c;
+    struct server_view view = {0};
+    reboot(b, &c, AWAY_MS);
+    conn_say(&c, "{\"v\":1,\"type\":\"report\",\"rollout\":\"r1\","
+                 "\"facts\":{\"rebootRequired\":true},\"entries\":[{\"seq\":4,"
+                 "\"type\":\"step_rebooted\",\"timeMs\":1,\"step\":0,\"attempt\":1,"
+                 "\"state\":\"running\"}]}");
+    bench_settle(b);
+    assert_int_equal(dispatcher_server(b->dispatcher, "a", &view, NULL), ERR_OK);
+    assert_string_equal(view.facts, "{\"rebootRequired\":true}");
+    conn_drop(&c);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -138,6 +154,7 @@ int main(void)
         TEST(a_time_shorter_than_the_strategys_changes_nothing),
         TEST(once_it_is_back_it_is_as_any_other),
         TEST(another_orchestrator_waits_as_long),
+        TEST(facts_that_come_with_a_report_are_the_servers),
         TEST(another_boot_takes_its_place_at_once_while_it_is_expected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
