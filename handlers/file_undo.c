@@ -35,8 +35,8 @@ static const struct json_field undo_fields[] = {
      .item = &folder_item,
      .doc = "Folders that were not there."},
 };
-const struct json_table file_undo_table = JSON_TABLE(
-    "undo of files", struct file_undo, undo_fields, "What was there before a step changed it.");
+const struct json_table file_undo_table = JSON_TABLE("undo of files", struct file_undo, undo_fields,
+                                                     "What was there before a step changed it.");
 
 void file_undo_done(struct file_undo *undo)
 {
