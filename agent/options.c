@@ -8,10 +8,10 @@
 #include "common/base/clock.h"
 #include "common/base/id.h"
 #include "common/base/size.h"
+#include "common/config/arguments.h"
 #include "common/net/net.h"
 #include "common/pki/pki_verify.h"
 
-#include <getopt.h>
 #include <string.h>
 
 const char options_help[] =
@@ -171,8 +171,6 @@ static enum error_code option_take(void *ctx, int key, const char *value, struct
 {
     struct options *options = ctx;
     switch (key) {
-    case KEY_CONFIG: /* has been read */
-        return ERR_OK;
     case KEY_SERVER:
         return server_add(options, value, err);
     case KEY_LABEL:
@@ -213,14 +211,9 @@ static enum error_code option_take(void *ctx, int key, const char *value, struct
             return error_wrap(err, "--stop-timeout");
         return ERR_OK;
     case KEY_FORMAT:
-        if (log_format_parse(value, &options->log_format))
-            return ERR_OK;
-        return error_set(err, ERR_INVALID, "--log-format must be logfmt or json, not %s", value);
+        return arguments_log_format(value, &options->log_format, err);
     case KEY_LEVEL:
-        if (log_level_parse(value, &options->log_level))
-            return ERR_OK;
-        return error_set(err, ERR_INVALID, "--log-level must be debug, info, warn or error, not %s",
-                         value);
+        return arguments_log_level(value, &options->log_level, err);
     case KEY_ONE:
         options->one_process = true;
         return ERR_OK;
@@ -231,34 +224,6 @@ static enum error_code option_take(void *ctx, int key, const char *value, struct
         options->version = true;
         return ERR_OK;
     }
-}
-
-static enum error_code option_understood(int key, char **argv, struct error *err)
-{
-    if (key == ':')
-        return error_set(err, ERR_INVALID, "%s needs a value (see --help)", argv[optind - 1]);
-    if (key == '?')
-        return error_set(err, ERR_INVALID, "unknown option %s (see --help)", argv[optind - 1]);
-    return ERR_OK;
-}
-
-/* The file goes first, so that the environment and the command line can say otherwise. */
-static enum error_code options_config(int argc, char **argv, struct options *options,
-                                      struct error *err)
-{
-    const struct config_use use = {long_options, config_option, options, option_take};
-    const char *path = NULL;
-    int key;
-    optind = 0; /* getopt begins anew */
-    opterr = 0;
-    while ((key = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-        enum error_code code = option_understood(key, argv, err);
-        if (code != ERR_OK || key == KEY_HELP || key == KEY_VERSION)
-            return code;
-        if (key == KEY_CONFIG)
-            path = optarg;
-    }
-    return path ? config_load(path, &use, &options->config, err) : ERR_OK;
 }
 
 static bool is_said(const char *text)
@@ -278,27 +243,22 @@ static enum error_code options_environment_take(const struct options_environment
     return server_add(options, environment->server_id, err);
 }
 
-static enum error_code options_command_line(int argc, char **argv, struct options *options,
-                                            struct error *err)
+/* What the command line has said so far. */
+struct line {
+    struct options *options;
+    bool has_server, has_label;
+};
+
+static enum error_code line_take(void *ctx, int key, const char *value, struct error *err)
 {
-    bool has_server = false;
-    bool has_label = false;
-    int key;
-    optind = 0;
-    while ((key = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-        if (key == KEY_SERVER && !has_server)
-            options->servers.count = 0;
-        if (key == KEY_LABEL && !has_label)
-            value_set_free(TAKE(options->labels));
-        has_server = has_server || key == KEY_SERVER;
-        has_label = has_label || key == KEY_LABEL;
-        enum error_code code = option_take(options, key, optarg, err);
-        if (code != ERR_OK || options->help || options->version)
-            return code;
-    }
-    if (optind < argc)
-        return error_set(err, ERR_INVALID, "unexpected argument %s (see --help)", argv[optind]);
-    return ERR_OK;
+    struct line *line = ctx;
+    if (key == KEY_SERVER && !line->has_server)
+        line->options->servers.count = 0;
+    if (key == KEY_LABEL && !line->has_label)
+        value_set_free(TAKE(line->options->labels));
+    line->has_server = line->has_server || key == KEY_SERVER;
+    line->has_label = line->has_label || key == KEY_LABEL;
+    return option_take(line->options, key, value, err);
 }
 
 /* Plain HTTP is for this machine alone: whoever stands between could command this agent. */
@@ -355,11 +315,14 @@ enum error_code options_parse(int argc, char **argv, const struct options_enviro
         .artifact_max_bytes = ARTIFACT_CACHE_MAX_BYTES_DEFAULT,
         .log_level = LOG_INFO,
     };
-    enum error_code code = options_config(argc, argv, ret_options, err);
+    struct line line = {.options = ret_options};
+    const struct config_use file = {long_options, config_option, ret_options, option_take};
+    const struct config_use arguments = {long_options, config_option, &line, line_take};
+    enum error_code code = arguments_file(argc, argv, &file, &ret_options->config, err);
     if (code == ERR_OK)
         code = options_environment_take(environment, ret_options, err);
     if (code == ERR_OK)
-        code = options_command_line(argc, argv, ret_options, err);
+        code = arguments_take(argc, argv, &arguments, err);
     if (code != ERR_OK || ret_options->help || ret_options->version)
         return code;
     return options_check(ret_options, err);

@@ -3,11 +3,11 @@
 
 #include "common/base/clock.h"
 #include "common/base/size.h"
+#include "common/config/arguments.h"
 #include "common/net/net.h"
 #include "orchestrator/api/api_doc.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -251,8 +251,6 @@ static enum error_code options_take(void *ctx, int key, const char *value, struc
     if (taken)
         return code;
     switch (key) {
-    case KEY_CONFIG: /* has been read */
-        return ERR_OK;
     case KEY_LISTEN:
         return options_parse_listen(value, options, err);
     case KEY_DATA:
@@ -270,15 +268,9 @@ static enum error_code options_take(void *ctx, int key, const char *value, struc
     case KEY_ACCEPT:
         return options_accept(value, options, err);
     case KEY_FORMAT:
-        if (!log_format_parse(value, &options->log_format))
-            return error_set(err, ERR_INVALID, "--log-format must be logfmt or json, not %s",
-                             value);
-        return ERR_OK;
+        return arguments_log_format(value, &options->log_format, err);
     case KEY_LEVEL:
-        if (!log_level_parse(value, &options->log_level))
-            return error_set(err, ERR_INVALID,
-                             "--log-level must be debug, info, warn or error, not %s", value);
-        return ERR_OK;
+        return arguments_log_level(value, &options->log_level, err);
     case KEY_HELP:
         options->help = true;
         return ERR_OK;
@@ -286,48 +278,6 @@ static enum error_code options_take(void *ctx, int key, const char *value, struc
         options->version = true;
         return ERR_OK;
     }
-}
-
-static enum error_code options_understood(int key, char **argv, struct error *err)
-{
-    if (key == ':')
-        return error_set(err, ERR_INVALID, "%s needs a value (see --help)", argv[optind - 1]);
-    if (key == '?')
-        return error_set(err, ERR_INVALID, "unknown option %s (see --help)", argv[optind - 1]);
-    return ERR_OK;
-}
-
-/* The file goes first, so that the command line can say otherwise. */
-static enum error_code options_config(int argc, char **argv, struct options *options,
-                                      struct error *err)
-{
-    const struct config_use use = {long_options, config_option, options, options_take};
-    const char *path = NULL;
-    int key = 0;
-    optind = 0;
-    while ((key = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
-        enum error_code code = options_understood(key, argv, err);
-        if (code != ERR_OK)
-            return code;
-        if (key == KEY_CONFIG)
-            path = optarg;
-    }
-    return path == NULL ? ERR_OK : config_load(path, &use, &options->config, err);
-}
-
-static enum error_code options_command_line(int argc, char **argv, struct options *options,
-                                            struct error *err)
-{
-    int key = 0;
-    optind = 0;
-    while ((key = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
-        enum error_code code = options_take(options, key, optarg, err);
-        if (code != ERR_OK)
-            return code;
-    }
-    if (optind < argc)
-        return error_set(err, ERR_INVALID, "unexpected argument %s (see --help)", argv[optind]);
-    return ERR_OK;
 }
 
 static enum error_code options_fit(const struct options *o, struct error *err)
@@ -370,9 +320,10 @@ enum error_code options_parse(int argc, char **argv, struct options *ret_options
     options.init = argc > 1 && strcmp(argv[1], "init") == 0;
     argc -= options.init;
     argv += options.init;
-    enum error_code code = options_config(argc, argv, &options, err);
+    const struct config_use use = {long_options, config_option, &options, options_take};
+    enum error_code code = arguments_file(argc, argv, &use, &options.config, err);
     if (code == ERR_OK)
-        code = options_command_line(argc, argv, &options, err);
+        code = arguments_take(argc, argv, &use, err);
     if (code == ERR_OK)
         code = options_fit(&options, err);
     if (code != ERR_OK) {
