@@ -336,8 +336,8 @@ static void run_flush(struct agent *a, struct run *run)
         batch_submit(a, TAKE(run->batch));
 }
 
-/* Nothing is begun while the disk is full, not even what changes nothing; nor before it is durable
- * that what was signed is spent. */
+/* Nothing is begun while something waits for a full disk, not even what changes nothing; nor before
+ * it is durable that what was signed is spent. */
 static bool waits_for_disk(const struct agent *a, const struct execution *x,
                            const struct executor_action *action)
 {

@@ -39,7 +39,7 @@ static void check_spent(const struct agent_world *w, const char *rollout)
 static void runner_begin(void *ctx, const struct runner_operation *operation)
 {
     struct agent_world *w = ctx;
-    assert(!w->busy && !w->failed && !w->stalled);
+    assert(!w->busy && !w->failed && (!w->stalled || w->pending == NULL));
     w->busy = true;
     w->cancelled = false;
     w->operation = *operation;
@@ -64,7 +64,7 @@ static void runner_tidy(void *ctx, const char *rollout, const char *step)
 }
 
 /* The next letter: f fails for good, r may be tried again, x fails with an exit code, n finds no
- * room for what it would keep, p prints; anything else, or none, goes well. */
+ * room for what it would keep, p prints, b asks for a reboot; anything else, or none, goes well. */
 static void operation_end(struct agent_world *w)
 {
     struct handler_result result = {.outcome = HANDLER_OK};
@@ -83,6 +83,8 @@ static void operation_end(struct agent_world *w)
         result.outcome = HANDLER_FAILED;
         result.no_room = true;
         (void)snprintf(result.message, sizeof(result.message), "no room");
+    } else if (letter == 'b' && w->operation.operation == HANDLER_EXECUTE) {
+        result.reboot = true;
     } else if (w->operation.operation == HANDLER_CHECK) {
         assert(w->operation.undo_dir == NULL && w->operation.undo == NULL);
         result.changed = changes;
@@ -157,6 +159,21 @@ static void owner_quiet(void *ctx)
     ((struct agent_world *)ctx)->quiet = true;
 }
 
+static void owner_reboot(void *ctx)
+{
+    struct agent_world *w = ctx;
+    assert(!w->busy && !w->reboots);
+    w->reboots = true;
+}
+
+static bool owner_reboot_withdraw(void *ctx)
+{
+    struct agent_world *w = ctx;
+    bool called_off = w->reboots;
+    w->reboots = false;
+    return called_off;
+}
+
 /* ---- Life ------------------------------------------------------------------------------------ */
 
 void agent_world_init(struct agent_world *w)
@@ -167,8 +184,12 @@ void agent_world_init(struct agent_world *w)
 enum error_code agent_world_start(struct agent_world *w, struct error *err)
 {
     static char server[] = "s1", instance[] = "i1", version[] = "1";
+    (void)snprintf(w->boot, sizeof(w->boot), "boot %u", w->boots);
     const struct agent_config config = {
-        .identity = {.server = server, .instance = instance, .version = version},
+        .identity = {.server = server,
+                     .instance = instance,
+                     .version = version,
+                     .boot_id = w->boot},
         .catalog = &handler_catalog,
         .trust = w->trust,
         .after_death = w->after_death,
@@ -176,9 +197,9 @@ enum error_code agent_world_start(struct agent_world *w, struct error *err)
         .store = world_store(w),
         .runner = {w, runner_begin, runner_stop, runner_tidy},
         .clock = {w, clock_now, clock_now, clock_set, clock_stop},
-        .owner = {w, owner_failed, owner_quiet},
+        .owner = {w, owner_failed, owner_quiet, owner_reboot, owner_reboot_withdraw},
     };
-    w->failed = w->quiet = w->busy = w->alarm = w->refuse_sends = false;
+    w->failed = w->quiet = w->busy = w->alarm = w->refuse_sends = w->reboots = false;
     enum error_code code = agent_new(&config, &w->agent, err);
     if (code == ERR_OK)
         agent_start(w->agent);
@@ -196,6 +217,7 @@ void agent_world_kill(struct agent_world *w)
     }
     agent_free(w->agent);
     w->agent = NULL;
+    w->boots += w->reboots; /* what was asked for has come, and the agent died of it */
     w->busy = w->alarm = w->dying = false;
 }
 
@@ -255,6 +277,13 @@ bool agent_world_step(struct agent_world *w)
     }
     if (w->busy) {
         operation_end(w);
+        return true;
+    }
+    if (w->reboots) {
+        /* Nobody has killed the agent, so the machine stays up. */
+        const struct error why = {.code = ERR_UNAVAILABLE, .message = "no reboot came"};
+        w->reboots = false;
+        agent_stayed_up(w->agent, &why);
         return true;
     }
     if (!w->alarm || w->failed)

@@ -6,7 +6,7 @@
  * The store takes its memory through common/base/alloc.h where the real one does, and says
  * ERR_NO_MEMORY; what is on its disk stays there. It also watches: no step changes the host before
  * its capture and its beginning are durable, entries are numbered without a gap, nothing is begun
- * while the disk is full, and nothing of a signed plan before it is durable that it is spent.
+ * while something waits for a full disk, and nothing of a signed plan before it is durable that it is spent.
  */
 #pragma once
 
@@ -64,6 +64,9 @@ struct agent_world {
     char usual;           /* the letter when there are no more; 0: well */
     struct error why;     /* of `failed` */
     bool failed, quiet, dying;
+    bool reboots;   /* a reboot was asked for: the next death is by it */
+    unsigned boots; /* the machine's */
+    char boot[24];  /* its id */
     unsigned operations;
     bool changed[WORLD_STEPS]; /* the host is as the step leaves it, and not as it was */
 };

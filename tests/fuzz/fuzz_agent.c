@@ -11,7 +11,7 @@
  *     time 1795690000000                 it is that time
  *     used 900                           bytes kept for undo, of 1000
  *     stalled, space                     the disk is full from now on, or no longer
- *     outcomes frxnpo                    how operations end from now on: see agent_world.c
+ *     outcomes frxnpbo                   how operations end from now on: see agent_world.c
  *     welcome 3                          the orchestrator of that epoch welcomes it
  *     frame {"v":1,…}                    and says this
  *     ack                                all is acknowledged
