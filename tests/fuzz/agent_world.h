@@ -6,7 +6,8 @@
  * The store takes its memory through common/base/alloc.h where the real one does, and says
  * ERR_NO_MEMORY; what is on its disk stays there. It also watches: no step changes the host before
  * its capture and its beginning are durable, entries are numbered without a gap, nothing is begun
- * while something waits for a full disk, and nothing of a signed plan before it is durable that it is spent.
+ * while something waits for a full disk, and nothing of a signed plan before it is durable that it
+ * is spent.
  */
 #pragma once
 
