@@ -287,7 +287,7 @@ static enum error_code kept_add(const struct artifact_cache *c, const char *name
         return ERR_NO_MEMORY;
     kept->items = items;
     struct kept *one = &items[kept->count++];
-    (void)snprintf(one->name, sizeof(one->name), "%s", name);
+    (void)snprintf(one->name, sizeof(one->name), "%.*s", (int)sizeof(one->name) - 1, name);
     one->size_bytes = st.st_size;
     one->used = st.st_mtim;
     return ERR_OK;

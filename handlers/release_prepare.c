@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 /* What undo needs to know besides has room too. */
-enum { KEPT_NAME_MAX = 32, KEPT_TEXT_MAX = 16 * 1024 };
+enum { KEPT_NAME_MAX = 40, KEPT_TEXT_MAX = 16 * 1024 };
 
 /* ---- What is there ----------------------------------------------------------------------- */
 
