@@ -1,6 +1,7 @@
 /* agent_state: what the parts of an agent share: agent.c (life and queue), agent_orders.c (what the
  * orchestrator asks), agent_resume.c (an execution gets its turn), agent_run.c (the one under way),
- * agent_reboot.c (a step reboots the server), agent_report.c (journal and reports). */
+ * agent_operation.c (what its runner does), agent_reboot.c (a step reboots the server),
+ * agent_report.c (journal and reports). */
 #pragma once
 
 #include "agent/agent.h"
@@ -172,6 +173,8 @@ void run_begin(struct agent *a, struct execution *x);
 /* NULL when memory is out, with the error set. */
 struct run *run_new(const struct agent *a, struct execution *x, struct error *err);
 const struct plan_step *run_step(const struct run *run, uint32_t step);
+/* Of its type; 0 for one that is not in the catalog. */
+unsigned run_step_traits(const struct agent *a, const struct plan_step *step);
 /* Does what is to be done now: also what the flags of its execution ask for. */
 void run_drain(struct agent *a);
 /* A batch of the execution under way is durable. */
@@ -186,6 +189,11 @@ DEFINE_CLEANUP(run_free, struct run)
 
 /* Begins the operation that was held back, if nothing holds it back any more. */
 void run_release(struct agent *a);
+
+/* ---- agent_operation.c --------------------------------------------------------------------- */
+
+/* Begins run->operation, or holds it back while the machine is about to be rebooted. */
+void operation_begin(struct agent *a, struct run *run);
 
 /* ---- agent_reboot.c ------------------------------------------------------------------------ */
 

@@ -1,6 +1,7 @@
 #include "unit/artifacts/support_store.h"
 
 #include "common/base/alloc.h"
+#include "common/base/cleanup.h"
 #include "common/base/text.h"
 
 #include <fcntl.h>
@@ -40,6 +41,22 @@ void world_end(struct world *w)
     world_close(w);
     assert_int_equal(uv_loop_close(&w->loop), 0);
     assert_int_equal(nftw(w->dir, remove_each, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+int world_setup(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    assert_non_null(w);
+    world_begin(w);
+    *state = w;
+    return 0;
+}
+
+int world_teardown(void **state)
+{
+    world_end(*state);
+    free(*state);
+    return 0;
 }
 
 void world_open(struct world *w)
@@ -174,4 +191,36 @@ bool found(const struct world *w, const char *hex, struct artifact_facts *ret)
 {
     struct artifact_facts facts;
     return artifact_store_find(w->store, hex, ret == NULL ? &facts : ret);
+}
+
+void half_put(struct world *w, char ret_hex[HEX_BUFFER])
+{
+    hex_of(TEXT, LEN, ret_hex);
+    assert_int_equal(begun(w, ret_hex, LEN).code, ERR_OK);
+    struct ended ended = put(w, ret_hex, 0, TEXT, FIRST);
+    assert_int_equal(ended.code, ERR_OK);
+    assert_int_equal(ended.offset, FIRST);
+}
+
+void is_whole(struct world *w, const char *hex)
+{
+    struct artifact_facts facts;
+    char part[HEX_BUFFER + 8];
+    (void)snprintf(part, sizeof(part), "%s.part", hex);
+    assert_true(found(w, hex, &facts));
+    assert_true(facts.whole);
+    assert_int_equal(facts.offset_bytes, facts.size_bytes);
+    assert_int_equal(length_of(w, hex), facts.size_bytes);
+    assert_false(is_there(w, part));
+}
+
+void nothing_is_left(const struct world *w, const char *hex)
+{
+    static const char *const suffixes[] = {"", ".part", ".json", ".json.new"};
+    assert_false(found(w, hex, NULL));
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        char name[HEX_BUFFER + 16];
+        (void)snprintf(name, sizeof(name), "%s%s", hex, suffixes[i]);
+        assert_false(is_there(w, name));
+    }
 }

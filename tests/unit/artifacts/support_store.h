@@ -8,7 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HEX_BUFFER = ARTIFACT_DIGEST_BUFFER };
+/* What most tests put, in two pieces. */
+#define TEXT "some content that is put in pieces"
+enum { LEN = sizeof(TEXT) - 1, FIRST = 10, HEX_BUFFER = ARTIFACT_DIGEST_BUFFER };
 
 struct world {
     uv_loop_t loop;
@@ -29,6 +31,9 @@ struct ended {
 
 void world_begin(struct world *w);
 void world_end(struct world *w);
+/* The same for each test of a group: *state is the world. */
+int world_setup(void **state);
+int world_teardown(void **state);
 void world_open(struct world *w);
 /* Ends the store, and waits until nothing of it is left. */
 void world_close(struct world *w);
@@ -59,3 +64,9 @@ struct ended deleted(struct world *w, const char *hex);
 /* A text as a whole artifact. */
 void stored(struct world *w, const char *text, char ret_hex[HEX_BUFFER]);
 bool found(const struct world *w, const char *hex, struct artifact_facts *ret);
+
+/* TEXT, of which the first piece is there. */
+void half_put(struct world *w, char ret_hex[HEX_BUFFER]);
+/* Fails the test otherwise: told of and on the disk. */
+void is_whole(struct world *w, const char *hex);
+void nothing_is_left(const struct world *w, const char *hex);

@@ -372,3 +372,23 @@ void raw_upgrade(struct raw *r)
     raw_expect(r, "\r\n\r\n");
     raw_expect(r, "101 Switching Protocols");
 }
+
+void raw_start(struct fixture *f, struct raw *r,
+               void (*answer)(struct fixture *f, struct net_request *req))
+{
+    fixture_start(f, NULL);
+    f->answer = answer;
+    raw_connect(r, f, net_server_port(f->server));
+}
+
+void raw_stop(struct fixture *f, struct raw *r)
+{
+    raw_close(r);
+    fixture_stop(f);
+}
+
+void answer_fine(struct fixture *f, struct net_request *req)
+{
+    (void)f;
+    net_respond(req, 200, "text/plain", NULL, "fine\n", 5);
+}

@@ -101,3 +101,10 @@ void raw_wait(struct raw *r);
 void raw_close(struct raw *r);
 /* Upgrades to a WebSocket on /ws. */
 void raw_upgrade(struct raw *r);
+
+/* A fixture whose server answers so, and a peer that is connected to it. */
+void raw_start(struct fixture *f, struct raw *r,
+               void (*answer)(struct fixture *f, struct net_request *req));
+void raw_stop(struct fixture *f, struct raw *r);
+/* 200, "fine\n". */
+void answer_fine(struct fixture *f, struct net_request *req);
