@@ -317,3 +317,17 @@ void server_stop(struct server *s)
     free(s->log);
     free(s);
 }
+
+int server_nowhere(char *ret_url, size_t size)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert(fd >= 0);
+    int rc = bind(fd, (struct sockaddr *)&address, len);
+    assert(rc == 0);
+    rc = getsockname(fd, (struct sockaddr *)&address, &len);
+    assert(rc == 0);
+    (void)snprintf(ret_url, size, "http://127.0.0.1:%u", ntohs(address.sin_port));
+    return fd;
+}

@@ -45,3 +45,7 @@ char *server_log(struct server *s);
 /* How many requests began so. */
 size_t server_asked(struct server *s, const char *request);
 void server_stop(struct server *s);
+
+/* The URL of a port that nobody listens on, and nobody else can get before the socket that is given
+ * back is closed. */
+int server_nowhere(char *ret_url, size_t size);

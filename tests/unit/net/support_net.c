@@ -392,3 +392,21 @@ void answer_fine(struct fixture *f, struct net_request *req)
     (void)f;
     net_respond(req, 200, "text/plain", NULL, "fine\n", 5);
 }
+
+/* ---- A port -----------------------------------------------------------------------------------
+ */
+
+int bound_socket(bool listening, uint16_t *ret_port)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    struct sockaddr_in address;
+    socklen_t len = sizeof(address);
+    assert_int_equal(uv_ip4_addr("127.0.0.1", 0, &address), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
+    if (listening)
+        assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}

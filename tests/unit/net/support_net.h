@@ -108,3 +108,7 @@ void raw_start(struct fixture *f, struct raw *r,
 void raw_stop(struct fixture *f, struct raw *r);
 /* 200, "fine\n". */
 void answer_fine(struct fixture *f, struct net_request *req);
+
+/* A socket that is bound, and perhaps listens, and that nobody serves: one that does not listen has
+ * connections refused, and keeps the port from others. The caller closes it. */
+int bound_socket(bool listening, uint16_t *ret_port);

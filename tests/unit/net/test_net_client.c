@@ -76,22 +76,6 @@ static void a_url_says_whether_it_is_tls_and_whether_it_stays_here(void **state)
     }
 }
 
-/* A socket that is bound, and perhaps listens, and that nobody serves. */
-static int bound_socket(bool listening, uint16_t *ret_port)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    struct sockaddr_in address;
-    socklen_t len = sizeof(address);
-    assert_int_equal(uv_ip4_addr("127.0.0.1", 0, &address), 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
-    if (listening)
-        assert_int_equal(listen(fd, 8), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    *ret_port = ntohs(address.sin_port);
-    return fd;
-}
-
 static void a_refused_connection_is_told(void **state)
 {
     (void)state;

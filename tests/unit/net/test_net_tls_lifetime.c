@@ -266,20 +266,6 @@ static void over_the_limit_connections_wait_for_others_to_go(void **state)
 /* ---- A client's patience ----------------------------------------------------------------------
  */
 
-static int bound_socket(uint16_t *ret_port)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    struct sockaddr_in address;
-    socklen_t len = sizeof(address);
-    assert_int_equal(uv_ip4_addr("127.0.0.1", 0, &address), 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
-    assert_int_equal(listen(fd, 8), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    *ret_port = ntohs(address.sin_port);
-    return fd;
-}
-
 static void a_server_that_does_not_answer_times_out(void **state)
 {
     (void)state;
@@ -289,7 +275,7 @@ static void a_server_that_does_not_answer_times_out(void **state)
     char url[64];
     const struct net_tls_client tls = tls_client_config(&world, true);
     fixture_start(&f, NULL);
-    int fd = bound_socket(&port); /* the kernel accepts; nobody answers the ClientHello */
+    int fd = bound_socket(true, &port); /* the kernel accepts; nobody answers the ClientHello */
     (void)snprintf(url, sizeof(url), "https://127.0.0.1:%u", port);
     struct net_client_config config = client_config(&c, url);
     config.tls = &tls;
@@ -310,7 +296,7 @@ static void a_server_that_hangs_up_in_the_handshake_is_told(void **state)
     char url[64];
     const struct net_tls_client tls = tls_client_config(&world, true);
     fixture_start(&f, NULL);
-    int fd = bound_socket(&port);
+    int fd = bound_socket(true, &port);
     (void)snprintf(url, sizeof(url), "https://127.0.0.1:%u", port);
     struct net_client_config config = client_config(&c, url);
     config.tls = &tls;
@@ -334,14 +320,14 @@ static void a_refused_connection_is_told_as_ever(void **state)
     char url[64];
     const struct net_tls_client tls = tls_client_config(&world, true);
     fixture_start(&f, NULL);
-    int fd = bound_socket(&port);
-    (void)close(fd);
+    int fd = bound_socket(false, &port);
     (void)snprintf(url, sizeof(url), "https://127.0.0.1:%u", port);
     struct net_client_config config = client_config(&c, url);
     config.tls = &tls;
     assert_int_equal(client_begin(&c, &f, &config), ERR_OK);
     run_until(&f, &c.closed, 1);
     assert_string_equal(c.reason, "connection refused");
+    (void)close(fd);
     fixture_stop(&f);
 }
 
@@ -380,7 +366,7 @@ static void an_answer_that_comes_too_late_is_not_looked_at(void **state)
     char hello[4096];
     const struct net_tls_client tls = tls_client_config(&world, true);
     fixture_start(&f, NULL);
-    int fd = bound_socket(&port);
+    int fd = bound_socket(true, &port);
     (void)snprintf(url, sizeof(url), "https://127.0.0.1:%u", port);
     struct net_client_config config = client_config(&c, url);
     config.tls = &tls;
