@@ -231,7 +231,9 @@ static void model_report(struct model *m, const struct event *event)
         s->out_of_turn = m->undo_begun || s->stray || s->ordered;
         if (s->outcome == EXECUTION_PENDING || (s->outcome == EXECUTION_UNKNOWN && !m->closed))
             s->outcome = event->state;
-        s->unchanged = s->outcome == EXECUTION_SUCCEEDED && !s->changed;
+        /* Not one that a person has said to have succeeded. */
+        s->unchanged =
+            event->state == EXECUTION_SUCCEEDED && s->outcome == EXECUTION_SUCCEEDED && !s->changed;
         if (!event->undoing)
             s->slot = false;
     } else if (event->type == EVENT_EXECUTION_ROLLBACK_STARTED) {

@@ -132,6 +132,7 @@ struct sim_orchestrator {
     bool running, dying;
     bool power;             /* it died without a word to its peers */
     int64_t writable_ms;    /* since when it can write */
+    int64_t full_ms;        /* since when its disk was full before that; 0: never */
     uint32_t sends_to_live; /* it dies after so many more; 0: it does not */
     struct sim_disk disk;
     struct journal *journal;

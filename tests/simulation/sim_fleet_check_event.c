@@ -87,7 +87,9 @@ static void fact_ended(struct sim *sim, struct sim_rollout *r, struct sim_fact *
     f->ended_as = event->state;
     if (f->outcome == EXECUTION_PENDING || (f->outcome == EXECUTION_UNKNOWN && !r->closed))
         f->outcome = event->state;
-    f->unchanged = f->outcome == EXECUTION_SUCCEEDED && !f->changed && !f->resolved;
+    /* Not one that a person has said to have succeeded. */
+    f->unchanged = event->state == EXECUTION_SUCCEEDED && f->outcome == EXECUTION_SUCCEEDED &&
+                   !f->changed && !f->resolved;
     if (f->unchanged)
         sim_hit(sim, PATH_UNCHANGED);
     if (is_on_behalf(sim, r, event)) {
@@ -129,6 +131,16 @@ static void fact_undone(struct sim *sim, struct sim_rollout *r, struct sim_fact 
     f->undone_as = event->state;
     f->standing = f->standing && f->again && !done;
     f->again = false;
+}
+
+/* When it may have been reported that is durable only now: what waited for a full disk counts from
+ * when it came. */
+static int64_t reported_ms(const struct sim *sim)
+{
+    enum { TRIED_AGAIN_MS = 10000 }; /* the disk, by then */
+    const struct sim_orchestrator *o = &sim->orchestrator;
+    bool waited = o->full_ms > 0 && sim->now_ms - o->writable_ms < TRIED_AGAIN_MS;
+    return waited ? o->full_ms : sim->now_ms;
 }
 
 /* A server that a step reboots is not missed before its time. */
@@ -213,7 +225,7 @@ static void take_server_event(struct sim *sim, uint32_t rollout, const struct ev
             sim_hit(sim, PATH_REBOOT_ENDED);
         f->silent = false;
         f->away_ms = event->away_ms;
-        f->away_from_ms = event->type == EVENT_STEP_REBOOTING ? sim->now_ms : 0;
+        f->away_from_ms = event->type == EVENT_STEP_REBOOTING ? reported_ms(sim) : 0;
     }
     if (event->type == EVENT_EXECUTION_STARTED)
         fact_started(sim, r, f);

@@ -189,6 +189,8 @@ static void disk_fault(struct sim *sim)
     case 0:
     case 1:
         sim_trace(sim, "the orchestrator's disk is full");
+        if (!sim->orchestrator.disk.full)
+            sim->orchestrator.full_ms = sim->now_ms;
         sim->orchestrator.disk.full = true;
         heal_later(sim, ORCHESTRATOR_WHO);
         return;
